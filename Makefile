@@ -1,0 +1,83 @@
+# OADG. Every target installs by itself what it lacks, says what it does, and is quick the second time.
+#
+#   TORCH_INDEX   an index of PyTorch builds, in addition to pip's own, e.g. https://download.pytorch.org/whl/cpu
+#   PYTEST_ARGS   more arguments for pytest, e.g. "-m slow"
+
+# A recipe is a script: it runs in one shell, which stops at the first failure.
+.ONESHELL:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help system env demo test check bench package train-universal clean
+
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+
+# QGIS's own modules belong to the distribution's Python, so the environment is made from that one, whatever comes
+# first on PATH.
+SYSTEM_PYTHON := /usr/bin/python3
+DEBIAN_PACKAGES := qgis python3-qgis python3-gdal python3-venv xvfb xauth git ca-certificates
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+ZIP := dist/oadg.zip
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 25
+
+system: ## Install QGIS and what else is missing of the distribution's packages (Debian, Ubuntu)
+	@missing=""
+	for package in $(DEBIAN_PACKAGES); do
+		dpkg-query --show --showformat='$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed \
+			|| missing="$$missing $$package"
+	done
+	[ -n "$$missing" ] || exit 0
+	command -v apt-get >/dev/null || { echo "Missing:$$missing. This system has no apt-get: install them by hand."; exit 1; }
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo
+	echo "==> Installing the distribution's packages:$$missing"
+	$$sudo apt-get update -qq
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $$missing
+
+env: $(VENV)/.ready ## Make .venv: the engine (PyTorch) and the developers' tools, beside QGIS's own modules
+
+$(VENV)/.ready: pyproject.toml resources/engine-requirements.txt | system
+	@echo "==> Making $(VENV): Python with QGIS's modules, PyTorch and the developers' tools"
+	$(SYSTEM_PYTHON) -m venv --system-site-packages $(VENV)
+	# The distribution's GDAL was built for the distribution's numpy: pip may not put another one in front of it.
+	$(SYSTEM_PYTHON) -c 'import numpy; print(f"numpy=={numpy.__version__}")' > $(VENV)/constraints.txt
+	$(PYTHON) -m pip install --constraint $(VENV)/constraints.txt \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[dev]'
+	$(PYTHON) -c 'import qgis.core, osgeo.gdal, torch; print("==> torch", torch.__version__, "beside QGIS", qgis.core.Qgis.QGIS_VERSION)'
+	touch $@
+
+demo: env package ## Run the main job headless in a private QGIS profile; results and a picture in build/demo
+	@echo "==> Simulating the rock types of the Swiss Jura in build/demo"
+	$(PYTHON) resources/examples/demo.py --plugin $(ZIP) --output build/demo
+
+test: env ## Run the tests
+	nice $(PYTHON) -m pytest $(PYTEST_ARGS)
+
+check: env ## Lint, check types, the direction of imports, and security
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	mkdir -p .links && ln -sfn .. .links/oadg
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q tests/test_package/test_imports.py
+	$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml --severity-level high .
+
+bench: env ## Measure speed, memory and quality
+	@for benchmark in $(sort $(wildcard benchmarks/[a-z]*.py)); do
+		echo "==> $$benchmark"
+		$(PYTHON) -m "$$(tr / . <<< "$${benchmark%.py}")"
+	done
+
+package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last commit
+	@mkdir -p $(dir $(ZIP))
+	git archive --format=zip --prefix=oadg/ --output=$(ZIP) HEAD
+	[ -z "$$(git status --porcelain)" ] || echo "==> Note: $(ZIP) holds the last commit, without what is not committed yet."
+	echo "==> $(ZIP): $$(du -k $(ZIP) | cut -f1) KB"
+
+train-universal: env ## Train the universal model (seeded, resumable; hours)
+	$(PYTHON) -m oadg.core.train_universal
+
+clean: ## Remove what was built (not .venv)
+	rm -rf build dist .links .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
