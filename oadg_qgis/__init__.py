@@ -1,0 +1,1 @@
+"""The QGIS adapter: parameters in, layers out. It never imports torch."""

@@ -1,0 +1,118 @@
+"""What the algorithms of OADG share: names, icon, help, and how errors meet QGIS."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+from qgis.core import QgsProcessingAlgorithm, QgsProcessingException
+from qgis.PyQt.QtCore import QCoreApplication, QUrl
+from qgis.PyQt.QtGui import QIcon
+
+from ...core.errors import OadgError
+
+PLUGIN_FOLDER = Path(__file__).resolve().parents[2]
+ICON_PATH = PLUGIN_FOLDER / "resources" / "icon.svg"
+
+
+def tr(text: str) -> str:
+    """Return the text in the user's language."""
+    return QCoreApplication.translate("OADG", text)
+
+
+@contextlib.contextmanager
+def errors_for_qgis() -> Iterator[None]:
+    """Turn `OadgError` into QGIS's own exception, word for word; anything else keeps its traceback."""
+    try:
+        yield
+    except OadgError as error:
+        raise QgsProcessingException(str(error)) from error
+
+
+class OadgAlgorithm(QgsProcessingAlgorithm):
+    """
+    Base of the algorithms; a subclass fills the class attributes and the usual methods of Processing.
+
+    Attributes
+    ----------
+    ID, NAME, SUMMARY, HELP : str
+        Identifier for scripts, name in the toolbox, one sentence (a verb in -s, a full stop), and the help as HTML.
+    GROUP_ID, GROUP : str
+        The toolbox group.
+    TAGS : list of str
+        Words by which a geologist may look for it.
+    """
+
+    ID = ""
+    NAME = ""
+    SUMMARY = ""
+    HELP = ""
+    GROUP_ID = "simulation"
+    GROUP = "Simulation"
+    TAGS: List[str] = []
+
+    def why_not(self) -> str:
+        """Return in a sentence why the algorithm cannot run on this computer now; empty when it can."""
+        return ""
+
+    def canExecute(self) -> Tuple[bool, str]:
+        """Tell the toolbox whether the algorithm can run, and the reason when it cannot."""
+        reason = self.why_not()
+        return not reason, reason
+
+    def prepareAlgorithm(self, parameters, context, feedback) -> bool:
+        """Check again what `canExecute` checks, for `qgis_process` runs without asking it, then read the layers."""
+        reason = self.why_not()
+        if reason:
+            raise QgsProcessingException(reason)
+        with errors_for_qgis():
+            self.read(parameters, context, feedback)
+        return True
+
+    def read(self, parameters, context, feedback) -> None:
+        """Read every layer and extent; the only step that may touch them, for it runs on the main thread."""
+
+    def createInstance(self):
+        """Return a new algorithm of the same kind."""
+        return type(self)()
+
+    def name(self) -> str:
+        """Return the identifier for scripts."""
+        return self.ID
+
+    def displayName(self) -> str:
+        """Return the name in the toolbox."""
+        return tr(self.NAME)
+
+    def group(self) -> str:
+        """Return the toolbox group."""
+        return tr(self.GROUP)
+
+    def groupId(self) -> str:
+        """Return the identifier of the toolbox group."""
+        return self.GROUP_ID
+
+    def tags(self) -> List[str]:
+        """Return search words."""
+        return [tr(tag) for tag in self.TAGS]
+
+    def shortDescription(self) -> str:
+        """Return one sentence for the tooltip."""
+        return tr(self.SUMMARY)
+
+    def shortHelpString(self) -> str:
+        """Return the help at the dialog's side."""
+        return f"<p>{tr(self.SUMMARY)}</p>{tr(self.HELP)}"
+
+    def helpUrl(self) -> str:
+        """Return where the manual lies: the README that comes with the plugin."""
+        return QUrl.fromLocalFile(str(PLUGIN_FOLDER / "README.md")).toString()
+
+    def icon(self) -> QIcon:
+        """Return OADG's icon."""
+        return QIcon(str(ICON_PATH))
+
+    def svgIconPath(self) -> str:
+        """Return the path of OADG's icon."""
+        return str(ICON_PATH)

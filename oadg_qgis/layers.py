@@ -1,0 +1,380 @@
+"""Layers to arrays: observations, masks, extents and coordinate reference systems. Arrays to rasters: `rasters.py`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import numpy as np
+from osgeo import gdal, ogr
+from qgis.core import (
+    NULL,
+    QgsCategorizedSymbolRenderer,
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsCoordinateTransformContext,
+    QgsCsException,
+    QgsFeatureRequest,
+    QgsField,
+    QgsProcessingFeatureSource,
+    QgsProject,
+    QgsRectangle,
+    QgsVectorLayer,
+    QgsWkbTypes,
+)
+
+from ..core.conditioning import median_spacing
+from ..core.errors import ConditioningError, FaciesError, GridError
+from ..core.facies import build_facies_table, FaciesTable
+from ..core.grid import Grid, default_cell_size
+
+Value = Union[int, str]
+Style = Tuple[Optional[str], Optional[str]]
+
+_INTEGER_TYPES = (2, 3, 4, 5)  # Int, UInt, LongLong and ULongLong, in QVariant of Qt 5 and in QMetaType of Qt 6
+_TEXT_TYPE = 10
+_INT32 = np.iinfo(np.int32)
+_PADDING = 0.05
+
+
+@dataclass(frozen=True)
+class Observations:
+    """
+    Point observations of facies, in the grid's coordinate reference system.
+
+    Parameters
+    ----------
+    easting, northing : array, shape (n_points,)
+        World coordinates; each part of a multipoint is a point.
+    values : list of int or str
+        The observed facies of each point.
+    n_empty : int
+        Points without a facies (NULL or blank); not among the above.
+    n_nowhere : int
+        Features without a usable position; not among the above.
+    styles : dict
+        Facies value to (name, colour) of the layer's categorised style; empty when it has none.
+    """
+
+    easting: np.ndarray
+    northing: np.ndarray
+    values: List[Value]
+    n_empty: int = 0
+    n_nowhere: int = 0
+    styles: Dict[Value, Style] = field(default_factory=dict)
+
+    @property
+    def n_points(self) -> int:
+        """All points of the layer, used or not."""
+        return len(self.values) + self.n_empty + self.n_nowhere
+
+    def facies_table(self) -> Tuple[FaciesTable, np.ndarray]:
+        """
+        Return the facies table of all observations, and the class index of each point.
+
+        Raises
+        ------
+        ConditioningError
+            When there is no observation.
+        FaciesError
+            For fewer than 2 or too many facies.
+        """
+        if not self.values:
+            raise ConditioningError(
+                f"There are no observations with a facies: of {self.n_points} points in the layer (or its selection), "
+                f"{self.n_empty} have an empty facies field and {self.n_nowhere} no position. "
+                "Choose a layer and a field with observed facies."
+            )
+        facies = build_facies_table(self.values, self.styles)
+        unique, index = np.unique(np.array(self.values), return_inverse=True)
+        return facies, index.reshape(-1)
+
+
+def read_observations(
+    source: QgsProcessingFeatureSource,
+    field_name: str,
+    crs: QgsCoordinateReferenceSystem,
+    transform_context: QgsCoordinateTransformContext,
+) -> Observations:
+    """
+    Read observed facies from a point layer.
+
+    Parameters
+    ----------
+    source : QgsProcessingFeatureSource
+        The layer, or its selected features.
+    field_name : str
+        Name of the text or integer field that holds the facies.
+    crs : QgsCoordinateReferenceSystem
+        What the coordinates are transformed to.
+    transform_context : QgsCoordinateTransformContext
+        How to transform.
+
+    Raises
+    ------
+    FaciesError
+        When the field does not exist, is neither text nor integer, or holds a number beyond 32 bits.
+    ConditioningError
+        When the layer holds no points but something else.
+    """
+    geometry_kind = QgsWkbTypes.geometryDisplayString(QgsWkbTypes.geometryType(source.wkbType()))
+    if geometry_kind != "Point":
+        raise ConditioningError(
+            f"The layer {source.sourceName()!r} holds geometries of type {geometry_kind}; observations are points. "
+            "Choose a point layer, or make points of it first (for example with 'Centroids')."
+        )
+    position, to_value = _facies_reader(source, field_name)
+    request = QgsFeatureRequest().setSubsetOfAttributes([position]).setDestinationCrs(crs, transform_context)
+    coordinates: List[Tuple[float, float]] = []
+    values: List[Value] = []
+    n_empty = n_nowhere = 0
+    multipart = QgsWkbTypes.isMultiType(source.wkbType())
+    for feature in source.getFeatures(request, QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks):
+        shape = feature.geometry().constGet()
+        if shape is None or shape.isEmpty():
+            n_nowhere += 1
+            continue
+        points = list(shape.parts()) if multipart else (shape,)
+        value = to_value(feature.attribute(position))
+        if value is None:
+            n_empty += len(points)
+            continue
+        for point in points:
+            coordinates.append((point.x(), point.y()))
+            values.append(value)
+    places = np.array(coordinates, dtype=float).reshape(-1, 2)
+    finite = np.isfinite(places).all(axis=1)
+    if not finite.all():
+        places, values = places[finite], [v for v, keep in zip(values, finite) if keep]
+    return Observations(
+        places[:, 0], places[:, 1], values, n_empty=n_empty, n_nowhere=n_nowhere + int((~finite).sum())
+    )
+
+
+def _facies_reader(source: QgsProcessingFeatureSource, field_name: str):
+    """Return the field's position and a function from attribute to facies value (None when empty)."""
+    position = source.fields().lookupField(field_name)
+    if position < 0:
+        raise FaciesError(
+            f"The layer {source.sourceName()!r} has no field {field_name!r}; it has "
+            f"{', '.join(source.fields().names()) or 'none'}. Choose the field that holds the facies."
+        )
+    facies_field = source.fields().at(position)
+    kind = _type_number(facies_field)
+    if kind in _INTEGER_TYPES:
+        return position, _integer_facies
+    if kind == _TEXT_TYPE:
+        return position, _text_facies
+    raise FaciesError(
+        f"The field {field_name!r} is of type {facies_field.typeName() or facies_field.displayType()}; facies are texts "
+        "or whole numbers. Choose another field, or make an integer one with the field calculator: "
+        f'to_int("{field_name}").'
+    )
+
+
+def _type_number(facies_field: QgsField) -> int:
+    """Return the number of a field's type, the same in Qt 5 and Qt 6."""
+    kind = facies_field.type()
+    return int(getattr(kind, "value", kind))
+
+
+def _integer_facies(value: Any) -> Optional[int]:
+    if value is None or value == NULL:
+        return None
+    if not _INT32.min <= value <= _INT32.max:
+        raise FaciesError(
+            f"The facies field holds the code {value}; codes from {_INT32.min} to {_INT32.max} fit into a raster. "
+            "Is this the right field? Otherwise use shorter codes, or text."
+        )
+    return value
+
+
+def _text_facies(value: Any) -> Optional[str]:
+    if value is None or value == NULL:
+        return None
+    return value.strip() or None
+
+
+def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value, Style]:
+    """
+    Return names and colours of facies from a layer's own categorised style.
+
+    Parameters
+    ----------
+    layer : QgsVectorLayer or None
+        The layer of observations. For a layer that was opened from its file alone, the style saved with the file.
+    field_name : str
+        The field of facies; a style by another field tells nothing about them.
+    """
+    if layer is None:
+        return {}
+    if QgsProject.instance().mapLayer(layer.id()) is None and not _is_categorised(layer):
+        layer = QgsVectorLayer(layer.source(), layer.name(), layer.providerType())  # opened with its saved style
+    renderer = layer.renderer()
+    if not _is_categorised(layer) or renderer.classAttribute().strip('"') != field_name:
+        return {}
+    position = layer.fields().lookupField(field_name)
+    integer = position >= 0 and _type_number(layer.fields().at(position)) in _INTEGER_TYPES
+    styles: Dict[Value, Style] = {}
+    for category in renderer.categories():
+        values = category.value() if isinstance(category.value(), list) else [category.value()]
+        for raw in values:
+            if raw is None or raw == NULL or str(raw).strip() == "":
+                continue  # the category of all other values
+            try:
+                value: Value = int(raw) if integer else str(raw).strip()
+            except ValueError:
+                continue
+            styles[value] = (category.label().strip() or None, category.symbol().color().name())
+    return styles
+
+
+def _is_categorised(layer: QgsVectorLayer) -> bool:
+    return isinstance(layer.renderer(), QgsCategorizedSymbolRenderer)
+
+
+def check_projected(
+    crs: QgsCoordinateReferenceSystem,
+    extent: QgsRectangle,
+    extent_crs: QgsCoordinateReferenceSystem,
+    transform_context: QgsCoordinateTransformContext,
+) -> None:
+    """
+    Raise `GridError`, naming a fitting projection, when a coordinate reference system counts in degrees.
+
+    Parameters
+    ----------
+    crs : QgsCoordinateReferenceSystem
+        The one of the grid.
+    extent, extent_crs : QgsRectangle, QgsCoordinateReferenceSystem
+        Where the observations lie.
+    transform_context : QgsCoordinateTransformContext
+        How to transform.
+    """
+    if not crs.isGeographic():
+        return
+    suggestion = ""
+    degrees = QgsCoordinateTransform(extent_crs, QgsCoordinateReferenceSystem("EPSG:4326"), transform_context)
+    try:
+        centre = degrees.transform(extent.center())
+    except QgsCsException:
+        centre = None
+    if centre is not None and -180 <= centre.x() <= 180 and -80 <= centre.y() <= 84:
+        zone = min(int((centre.x() + 180) // 6) + 1, 60)
+        suggestion = (
+            f", for example EPSG:{(32600 if centre.y() >= 0 else 32700) + zone} (WGS 84 / UTM zone {zone}"
+            f"{'N' if centre.y() >= 0 else 'S'}), where the observations lie"
+        )
+    raise GridError(
+        f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts in degrees, so its cells "
+        f"would have no size in metres. Choose a projected one in the parameter CRS{suggestion}."
+    )
+
+
+def make_grid(
+    observations: Observations, extent: Optional[QgsRectangle], cell_size: Optional[float]
+) -> Grid:
+    """
+    Return the simulation grid; what is not given follows from the observations.
+
+    Parameters
+    ----------
+    observations : Observations
+        At least one.
+    extent : QgsRectangle, optional
+        In the grid's coordinate reference system. By default that of the observations, padded by 5 % of its longer
+        side and at least by a cell.
+    cell_size : float, optional
+        By default a round number that resolves the spacing of the observations.
+
+    Raises
+    ------
+    GridError
+        For an empty extent, a bad cell size or too many cells.
+    """
+    east, north = observations.easting, observations.northing
+    spread = max(np.ptp(east), np.ptp(north)) if extent is None else 0.0
+    if extent is None and not spread > 0:
+        raise GridError(
+            f"All observations lie at one place (easting {east[0]:g}, northing {north[0]:g}), so the area to simulate "
+            "is unknown. Give the parameter EXTENT."
+        )
+    padding = _PADDING * spread
+    if extent is None:
+        box = (east.min() - padding, north.min() - padding, east.max() + padding, north.max() + padding)
+    else:
+        box = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
+    width, height = box[2] - box[0], box[3] - box[1]
+    if cell_size is None and width > 0 and height > 0 and math.isfinite(width + height):
+        cell_size = default_cell_size(width, height, median_spacing(east, north))
+    if cell_size is None:
+        cell_size = 1.0  # the extent is empty, which from_extent tells
+    more = max(0.0, cell_size - padding) if extent is None and math.isfinite(cell_size) else 0.0
+    return Grid.from_extent(box[0] - more, box[1] - more, box[2] + more, box[3] + more, cell_size)
+
+
+def read_polygons(
+    source: QgsProcessingFeatureSource,
+    crs: QgsCoordinateReferenceSystem,
+    transform_context: QgsCoordinateTransformContext,
+) -> List[bytes]:
+    """
+    Read the polygons of a mask as well-known binary, in the grid's coordinate reference system.
+
+    Raises
+    ------
+    GridError
+        When the layer holds no polygon.
+    """
+    request = QgsFeatureRequest().setNoAttributes().setDestinationCrs(crs, transform_context)
+    polygons = []
+    for feature in source.getFeatures(request, QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks):
+        geometry = feature.geometry()
+        if not geometry.isEmpty() and geometry.constGet().dimension() == 2:
+            geometry.convertToStraightSegment()
+            polygons.append(bytes(geometry.asWkb()))
+    if not polygons:
+        raise GridError(
+            f"The mask {source.sourceName()!r} holds no polygon. Choose a layer of polygons (and check its selection), "
+            "or leave the mask away."
+        )
+    return polygons
+
+
+def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
+    """
+    Return which cells have their centre in a polygon.
+
+    Parameters
+    ----------
+    polygons : list of bytes
+        Well-known binary, in the grid's coordinate reference system.
+    grid : Grid
+        The cells.
+
+    Returns
+    -------
+    bool array, shape (n_rows, n_cols)
+
+    Raises
+    ------
+    GridError
+        When no cell is inside.
+    """
+    vector = ogr.GetDriverByName("Memory").CreateDataSource("mask")
+    layer = vector.CreateLayer("mask")
+    for polygon in polygons:
+        feature = ogr.Feature(layer.GetLayerDefn())
+        feature.SetGeometry(ogr.CreateGeometryFromWkb(polygon))
+        layer.CreateFeature(feature)
+    raster = gdal.GetDriverByName("MEM").Create("", grid.n_cols, grid.n_rows, 1, gdal.GDT_Byte)
+    raster.SetGeoTransform((grid.west, grid.cell_size, 0, grid.north, 0, -grid.cell_size))
+    gdal.RasterizeLayer(raster, [1], layer, burn_values=[1])
+    inside = raster.ReadAsArray().astype(bool)
+    if not inside.any():
+        raise GridError(
+            f"The mask covers no cell of the grid (easting {grid.west:g} to {grid.east:g}, northing {grid.south:g} to "
+            f"{grid.north:g}). Check that it lies over the observations and the extent, or use smaller cells."
+        )
+    return inside

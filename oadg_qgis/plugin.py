@@ -1,0 +1,39 @@
+"""Registers OADG with QGIS, and takes it out again."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from qgis.core import QgsApplication
+
+from .provider import OadgProvider
+
+
+class OadgPlugin:
+    """
+    The plugin object that QGIS holds.
+
+    Parameters
+    ----------
+    iface : QgisInterface or None
+        QGIS's interface; None in `qgis_process`. OADG adds nothing to it but its algorithms.
+    """
+
+    def __init__(self, iface: Any = None) -> None:
+        self.iface = iface
+        self.provider: Optional[OadgProvider] = None
+
+    def initProcessing(self) -> None:
+        """Register the algorithms; all that `qgis_process` calls."""
+        self.provider = OadgProvider()
+        QgsApplication.processingRegistry().addProvider(self.provider)
+
+    def initGui(self) -> None:
+        """Register the algorithms in the desktop."""
+        self.initProcessing()
+
+    def unload(self) -> None:
+        """Take the algorithms out and let go of the engine that waits for more work."""
+        if self.provider is not None:
+            QgsApplication.processingRegistry().removeProvider(self.provider)
+            self.provider = None

@@ -1,0 +1,48 @@
+"""Lists the algorithms and the models that come with OADG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qgis.core import QgsProcessingModelAlgorithm, QgsProcessingProvider
+from qgis.PyQt.QtGui import QIcon
+
+from .algorithms.base import ICON_PATH, PLUGIN_FOLDER, tr
+from .algorithms.simulate_facies import SimulateFacies
+
+ALGORITHMS = (SimulateFacies,)
+MODEL_FOLDER: Path = PLUGIN_FOLDER / "resources" / "workflows"
+"""Models of QGIS's model designer that chain OADG with other algorithms."""
+
+
+class OadgProvider(QgsProcessingProvider):
+    """The toolbox entry `OADG`."""
+
+    def id(self) -> str:
+        """Return the prefix of the algorithms' identifiers."""
+        return "oadg"
+
+    def name(self) -> str:
+        """Return the name in the toolbox."""
+        return "OADG"
+
+    def longName(self) -> str:
+        """Return the name with an explanation."""
+        return tr("OADG: facies maps from boreholes")
+
+    def icon(self) -> QIcon:
+        """Return OADG's icon."""
+        return QIcon(str(ICON_PATH))
+
+    def svgIconPath(self) -> str:
+        """Return the path of OADG's icon."""
+        return str(ICON_PATH)
+
+    def loadAlgorithms(self) -> None:
+        """Add a fresh instance of every algorithm, and the shipped models."""
+        for algorithm in ALGORITHMS:
+            self.addAlgorithm(algorithm())
+        for path in sorted(MODEL_FOLDER.glob("*.model3")):
+            model = QgsProcessingModelAlgorithm()
+            if model.fromFile(str(path)):
+                self.addAlgorithm(model)
