@@ -1,0 +1,259 @@
+"""
+Starts, feeds, watches, cancels and ends the engine process. Everything here may be called from any thread.
+
+What an algorithm needs::
+
+    with simulate(job, mask=mask, on_progress=report, is_cancelled=feedback.isCanceled) as result:
+        entropy = np.load(result.entropy_path)
+
+`job` is a `SimulationJob` whose `work_folder` and `mask_path` are left empty: `simulate` makes a private work folder,
+saves the mask there, and deletes it all when the block is left, so arrays are read inside it (without `mmap_mode`).
+`report(fraction, text)` is called in the caller's thread. Errors are `OadgError`s with a message for the user:
+`Cancelled` within a moment of `is_cancelled()` turning true, `EngineError` when the engine is missing, crashed or was
+killed, and whatever the engine itself objects to (`ModelError`, `DeviceError`, `JobError` …).
+
+`engine_status()` asks the engine about itself. `close_idle_engines()` belongs into the plugin's `unload`.
+
+An engine that has finished waits, warm, in one slot; the next run takes it, or starts its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import os
+import shutil
+import tempfile
+import threading
+import uuid
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence
+
+import numpy as np
+
+from ..core.job import WORK_FOLDER_PREFIX, SimulationJob, SimulationResult
+from .engine_process import Engine, EngineGone, Message, Progress
+from .environment import engine_command
+
+IDLE_LIMIT_S = 600.0
+"""How long an idle engine is kept warm."""
+
+
+class _IdleSlot:
+    """Room for one warm engine."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._engine: Optional[Engine] = None
+        self._timer: Optional[threading.Timer] = None
+
+    def take(self, command: Sequence[str]) -> Optional[Engine]:
+        """Return the warm engine if it lives and was started by the same command; another one is ended."""
+        engine = self._empty()
+        if engine is not None and engine.command == tuple(command) and engine.is_alive:
+            return engine
+        if engine is not None:
+            engine.kill()
+        return None
+
+    def offer(self, engine: Engine) -> None:
+        """Keep the engine warm when there is room, else end it."""
+        with self._lock:
+            has_room = self._engine is None
+            if has_room:
+                self._engine = engine
+                self._timer = threading.Timer(IDLE_LIMIT_S, self._expire, (engine,))
+                self._timer.daemon = True
+                self._timer.start()
+        if not has_room:
+            engine.kill()
+
+    def close(self) -> None:
+        """End the engine that waits, if any."""
+        engine = self._empty()
+        if engine is not None:
+            engine.kill()
+
+    def _empty(self, only: Optional[Engine] = None) -> Optional[Engine]:
+        """Take the engine, or nothing if it is not `only`, out of the slot."""
+        with self._lock:
+            engine = self._engine
+            if engine is None or (only is not None and engine is not only):
+                return None
+            if self._timer is not None:
+                self._timer.cancel()
+            self._engine = self._timer = None
+            return engine
+
+    def _expire(self, engine: Engine) -> None:
+        if self._empty(only=engine) is not None:
+            engine.kill()
+
+
+_IDLE = _IdleSlot()
+
+
+def close_idle_engines() -> None:
+    """End the engine that waits for more work; engines at work end with their run."""
+    _IDLE.close()
+
+
+atexit.register(close_idle_engines)
+
+
+class EngineClient:
+    """
+    Runs requests on an engine: the warm one, or one of its own.
+
+    Parameters
+    ----------
+    command : sequence of str, optional
+        How the engine is started; the interpreter of `environment.find_interpreter` by default.
+
+    Raises
+    ------
+    EngineError
+        When no interpreter is set up.
+    """
+
+    def __init__(self, command: Optional[Sequence[str]] = None) -> None:
+        self.command = tuple(command or engine_command())
+
+    def run(
+        self,
+        request: Mapping[str, Any],
+        on_progress: Progress = lambda fraction, text: None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> Message:
+        """
+        Send a request to an engine and return its result.
+
+        Parameters
+        ----------
+        request : dict
+            A `simulate` or `status` message of `core.job`, without `job_id`.
+        on_progress : callable
+            Called in this thread with the fraction done, 0 to 1, and what is being done.
+        is_cancelled : callable
+            Asked in this thread, every `POLL_S`.
+
+        Returns
+        -------
+        dict
+            The answer's `result` or `status`.
+
+        Raises
+        ------
+        Cancelled, EngineError, OadgError
+            See the module's description. After `Cancelled`, a thread in the background watches that the engine lets
+            go of the job, and deletes what it may still have written into the work folder.
+        """
+        message = {**request, "job_id": uuid.uuid4().hex}
+        engine = _IDLE.take(self.command)
+        if engine is not None:
+            try:
+                return _run_on(engine, message, on_progress, is_cancelled)
+            except EngineGone:
+                if engine.has_answered:
+                    raise
+        on_progress(0.0, "Starting the engine")
+        return _run_on(Engine(self.command), message, on_progress, is_cancelled)
+
+
+def _run_on(engine: Engine, request: Message, on_progress: Progress, is_cancelled: Callable[[], bool]) -> Message:
+    """Run a request on this engine, and see to it that the engine is free, or ends, afterwards."""
+    try:
+        answer = engine.ask(request, on_progress, is_cancelled)
+        return answer[answer["type"]]
+    finally:
+        if engine.is_free:
+            _IDLE.offer(engine)
+        elif engine.is_alive:
+            # Not a daemon: at the end of QGIS the engine is ended and its folder deleted first.
+            threading.Thread(target=_retire, args=(engine, request), name="oadg-engine-retire").start()
+
+
+def _retire(engine: Engine, request: Message) -> None:
+    """Let an engine finish with a job that nobody waits for any more."""
+    engine.let_go(request["job_id"])
+    delete_work_folder(request.get("job", {}).get("work_folder", ""))
+    if engine.is_free:
+        _IDLE.offer(engine)
+
+
+def delete_work_folder(folder: str) -> None:
+    """Delete a work folder and what is in it; anything that is not one of ours stays."""
+    if os.path.basename(folder).startswith(WORK_FOLDER_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def simulate(
+    job: SimulationJob,
+    *,
+    mask: Optional[np.ndarray] = None,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> Iterator[SimulationResult]:
+    """
+    Run a job on the engine; the result's arrays exist until the block is left.
+
+    Parameters
+    ----------
+    job : SimulationJob
+        What to simulate; `work_folder` and `mask_path` are filled in here.
+    mask : bool array, shape (n_rows, n_cols), optional
+        True where cells are simulated; all of them by default.
+    on_progress : callable
+        Called in this thread with the fraction done, 0 to 1, and what is being done.
+    is_cancelled : callable
+        Asked in this thread, every `POLL_S`; `QgsFeedback.isCanceled` fits.
+    client : EngineClient, optional
+        Which engine; the one that is set up by default.
+
+    Yields
+    ------
+    SimulationResult
+        Paths of arrays in a work folder that is deleted afterwards: read them with `np.load(path)`, not memory-mapped.
+
+    Raises
+    ------
+    Cancelled, EngineError, ModelError, DeviceError, JobError
+        See the module's description.
+    """
+    client = client or EngineClient()
+    folder = os.path.realpath(tempfile.mkdtemp(prefix=WORK_FOLDER_PREFIX))
+    try:
+        mask_path = None
+        if mask is not None:
+            mask_path = os.path.join(folder, "mask.npy")
+            np.save(mask_path, np.asarray(mask, dtype=bool))
+        # The engine works elsewhere, so a relative path would mean another file there.
+        model_path = os.path.abspath(job.model_path)
+        job = dataclasses.replace(job, work_folder=folder, mask_path=mask_path, model_path=model_path)
+        answer = client.run({"type": "simulate", "job": job.to_dict()}, on_progress, is_cancelled)
+        yield SimulationResult.from_dict(answer)
+    finally:
+        delete_work_folder(folder)
+
+
+def engine_status(
+    is_cancelled: Callable[[], bool] = lambda: False, client: Optional[EngineClient] = None
+) -> Dict[str, Any]:
+    """
+    Ask the engine about itself; it is started when none is warm.
+
+    Returns
+    -------
+    dict
+        `interpreter`, `python_version`, `torch_version`, `numpy_version`, `platform`, `pid`, `memory_mb` (the process's
+        own, or None where it cannot be told), and `devices`: a list of dicts with `name`, `kind`, `memory_total_mb`,
+        `memory_free_mb`.
+
+    Raises
+    ------
+    Cancelled, EngineError
+        See the module's description.
+    """
+    return (client or EngineClient()).run({"type": "status"}, is_cancelled=is_cancelled)
