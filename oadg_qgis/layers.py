@@ -26,7 +26,7 @@ from qgis.core import (
 
 from ..core.conditioning import median_spacing
 from ..core.errors import ConditioningError, FaciesError, GridError
-from ..core.facies import build_facies_table, FaciesTable
+from ..core.facies import FaciesTable, build_facies_table
 from ..core.grid import Grid, default_cell_size
 
 Value = Union[int, str]
@@ -87,12 +87,13 @@ class Observations:
                 "Choose a layer and a field with observed facies."
             )
         facies = build_facies_table(self.values, self.styles)
-        unique, index = np.unique(np.array(self.values), return_inverse=True)
+        _, index = np.unique(np.array(self.values), return_inverse=True)
         return facies, index.reshape(-1)
 
 
 def read_observations(
     source: QgsProcessingFeatureSource,
+    layer: Optional[QgsVectorLayer],
     field_name: str,
     crs: QgsCoordinateReferenceSystem,
     transform_context: QgsCoordinateTransformContext,
@@ -103,7 +104,9 @@ def read_observations(
     Parameters
     ----------
     source : QgsProcessingFeatureSource
-        The layer, or its selected features.
+        The layer's features, or its selected ones.
+    layer : QgsVectorLayer or None
+        The layer itself, for its style.
     field_name : str
         Name of the text or integer field that holds the facies.
     crs : QgsCoordinateReferenceSystem
@@ -148,7 +151,12 @@ def read_observations(
     if not finite.all():
         places, values = places[finite], [v for v, keep in zip(values, finite) if keep]
     return Observations(
-        places[:, 0], places[:, 1], values, n_empty=n_empty, n_nowhere=n_nowhere + int((~finite).sum())
+        easting=places[:, 0],
+        northing=places[:, 1],
+        values=values,
+        n_empty=n_empty,
+        n_nowhere=n_nowhere + int((~finite).sum()),
+        styles=layer_styles(layer, field_name),
     )
 
 
@@ -167,8 +175,8 @@ def _facies_reader(source: QgsProcessingFeatureSource, field_name: str):
     if kind == _TEXT_TYPE:
         return position, _text_facies
     raise FaciesError(
-        f"The field {field_name!r} is of type {facies_field.typeName() or facies_field.displayType()}; facies are texts "
-        "or whole numbers. Choose another field, or make an integer one with the field calculator: "
+        f"The field {field_name!r} is of type {facies_field.typeName() or facies_field.displayType()}; facies are "
+        "texts or whole numbers. Choose another field, or make an integer one with the field calculator: "
         f'to_int("{field_name}").'
     )
 
@@ -272,9 +280,7 @@ def check_projected(
     )
 
 
-def make_grid(
-    observations: Observations, extent: Optional[QgsRectangle], cell_size: Optional[float]
-) -> Grid:
+def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_size: Optional[float]) -> Grid:
     """
     Return the simulation grid; what is not given follows from the observations.
 
@@ -311,7 +317,13 @@ def make_grid(
     if cell_size is None:
         cell_size = 1.0  # the extent is empty, which from_extent tells
     more = max(0.0, cell_size - padding) if extent is None and math.isfinite(cell_size) else 0.0
-    return Grid.from_extent(box[0] - more, box[1] - more, box[2] + more, box[3] + more, cell_size)
+    grid = Grid.from_extent(box[0] - more, box[1] - more, box[2] + more, box[3] + more, cell_size)
+    if max(grid.shape) < 2:
+        raise GridError(
+            f"The cell size {cell_size:g} exceeds the area of {width:g} x {height:g}, so one cell would be left. "
+            f"Use smaller cells, for example {default_cell_size(width, height, 0):g}."
+        )
+    return grid
 
 
 def read_polygons(
@@ -362,7 +374,7 @@ def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
     GridError
         When no cell is inside.
     """
-    vector = ogr.GetDriverByName("Memory").CreateDataSource("mask")
+    vector = (ogr.GetDriverByName("Memory") or ogr.GetDriverByName("MEM")).CreateDataSource("mask")
     layer = vector.CreateLayer("mask")
     for polygon in polygons:
         feature = ogr.Feature(layer.GetLayerDefn())

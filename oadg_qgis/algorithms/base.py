@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
+import functools
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Iterator, List, Sequence, Tuple
 
 from qgis.core import QgsProcessingAlgorithm, QgsProcessingException
 from qgis.PyQt.QtCore import QCoreApplication, QUrl
@@ -19,6 +21,14 @@ ICON_PATH = PLUGIN_FOLDER / "resources" / "icon.svg"
 def tr(text: str) -> str:
     """Return the text in the user's language."""
     return QCoreApplication.translate("OADG", text)
+
+
+@functools.cache
+def plugin_version() -> str:
+    """Return the plugin's version, from its metadata."""
+    metadata = configparser.ConfigParser(interpolation=None)
+    metadata.read(PLUGIN_FOLDER / "metadata.txt", encoding="utf-8")
+    return metadata["general"]["version"]
 
 
 @contextlib.contextmanager
@@ -40,7 +50,7 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         Identifier for scripts, name in the toolbox, one sentence (a verb in -s, a full stop), and the help as HTML.
     GROUP_ID, GROUP : str
         The toolbox group.
-    TAGS : list of str
+    TAGS : sequence of str
         Words by which a geologist may look for it.
     """
 
@@ -50,7 +60,7 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
     HELP = ""
     GROUP_ID = "simulation"
     GROUP = "Simulation"
-    TAGS: List[str] = []
+    TAGS: Sequence[str] = ()
 
     def why_not(self) -> str:
         """Return in a sentence why the algorithm cannot run on this computer now; empty when it can."""

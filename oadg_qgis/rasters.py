@@ -1,0 +1,298 @@
+"""Arrays to rasters: files that are written beside their final place and moved there together, styles included."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+
+import numpy as np
+from osgeo import gdal, gdal_array
+from qgis.core import QgsCoordinateReferenceSystem, QgsRasterFileWriter, QgsRasterLayer
+
+from ..core.errors import Cancelled, EngineError, JobError
+from ..core.grid import Grid
+from .styles import save_style
+
+FLOAT_NODATA = -9999.0
+"""Nodata of entropy and probabilities; NaN is unknown to some formats."""
+
+_GTIFF_OPTIONS = (
+    # MINISBLACK and ALPHA=NO: otherwise bands of bytes open as red, green, blue and transparency.
+    "PHOTOMETRIC=MINISBLACK", "ALPHA=NO", "INTERLEAVE=BAND", "TILED=YES", "COMPRESS=DEFLATE", "BIGTIFF=IF_SAFER",
+)  # fmt: skip
+_INTEGER_TYPES = (np.uint8, np.int16, np.uint16, np.int32)
+_PROBE_CELLS = 16
+
+
+@dataclass(frozen=True)
+class RasterPlan:
+    """
+    A raster to be written.
+
+    Parameters
+    ----------
+    path : Path
+        Where it goes; the extension chooses the format.
+    data_type : numpy type
+        Type of the cells.
+    nodata : float
+        Value of the cells that hold nothing.
+    band_names : sequence of str
+        One per band.
+    values : sequence of float
+        Values that it will hold, to try whether the format can.
+    styler : callable
+        Gives an open layer its style.
+    category_names : mapping of int to str
+        Names of values, where the raster holds classes.
+    """
+
+    path: Path
+    data_type: Any
+    nodata: float
+    band_names: Sequence[str]
+    values: Sequence[float]
+    styler: Callable[[QgsRasterLayer], None]
+    category_names: Mapping[int, str] = field(default_factory=dict)
+
+
+def storage_of(codes: Sequence[int]) -> Tuple[Any, int]:
+    """
+    Return the smallest integer type that holds the codes and a nodata value, and that value.
+
+    Parameters
+    ----------
+    codes : sequence of int
+        Facies codes, all within 32 bits.
+    """
+    taken = {int(code) for code in codes}
+    for data_type in _INTEGER_TYPES:
+        limits = np.iinfo(data_type)
+        if limits.min <= min(taken) and max(taken) <= limits.max:
+            candidates = range(limits.max, -1, -1) if limits.min == 0 else range(limits.min, limits.max)
+            return data_type, next(value for value in candidates if value not in taken)
+    raise JobError(f"The facies codes {min(taken)} to {max(taken)} do not fit into a raster of 32-bit numbers.")
+
+
+class RasterWriter:
+    """
+    Writes rasters beside their final places and moves them there together; on any failure nothing stays.
+
+    Used as a context manager: what was not committed when it ends is removed.
+
+    Parameters
+    ----------
+    grid : Grid
+        The cells of every raster.
+    crs : QgsCoordinateReferenceSystem
+        Its coordinate reference system.
+    is_canceled : callable
+        Asked between bands.
+    """
+
+    def __init__(self, grid: Grid, crs: QgsCoordinateReferenceSystem, is_canceled: Callable[[], bool]) -> None:
+        self._grid = grid
+        self._wkt = crs.toWkt(QgsCoordinateReferenceSystem.WktVariant.WKT_PREFERRED_GDAL)
+        self._is_canceled = is_canceled
+        self._mark = f".oadg-{uuid.uuid4().hex[:8]}"
+        self._staged: List[Tuple[Path, Path]] = []  # (temporary, final)
+
+    def __enter__(self) -> RasterWriter:
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        for staged, _ in self._staged:
+            for file in _files_of(staged):
+                file.unlink()
+
+    def check(self, plan: RasterPlan) -> None:
+        """
+        Try a tiny raster of the same kind in the same folder, and read it back.
+
+        Raises
+        ------
+        JobError
+            When the folder cannot be written to, or the format cannot hold such data.
+        """
+        values = np.array([*plan.values, plan.nodata], dtype=plan.data_type)
+        # Neighbours differ, so that a format that loses detail shows it.
+        tile = np.resize(values, (_PROBE_CELLS, _PROBE_CELLS))
+        bands = [np.roll(tile, shift) for shift in range(len(plan.band_names))]
+        grid = Grid(self._grid.west, self._grid.north, self._grid.cell_size, _PROBE_CELLS, _PROBE_CELLS)
+        staged = self._stage(plan)
+        try:
+            self._create(plan, staged, grid, bands, {})
+            kept = gdal.OpenEx(str(staged), gdal.OF_RASTER)
+            back = kept.ReadAsArray().reshape(-1, *tile.shape) if kept else np.empty((0, *tile.shape))
+            if back.shape[0] != len(bands) or not np.allclose(back, np.stack(bands), rtol=1e-5, atol=1e-6):
+                raise _cannot_hold(plan)
+            kept = None  # closes it, without which Windows cannot remove the file
+        finally:
+            for file in _files_of(staged):
+                file.unlink()
+            self._staged.pop()
+
+    def write(self, plan: RasterPlan, bands: Iterable[np.ndarray], metadata: Mapping[str, str]) -> None:
+        """
+        Write a raster and its style to a temporary place.
+
+        Parameters
+        ----------
+        plan : RasterPlan
+            What it is.
+        bands : iterable of array, shape (n_rows, n_cols)
+            The values of each band, nodata filled in.
+        metadata : mapping of str to str
+            Kept with the raster, so that it can be made again.
+
+        Raises
+        ------
+        JobError
+            When it cannot be written.
+        Cancelled
+            When the user cancels meanwhile.
+        """
+        staged = self._stage(plan)
+        self._create(plan, staged, self._grid, bands, metadata)
+        save_style(staged, plan.styler)
+
+    def commit(self) -> None:
+        """
+        Move everything that was written to its final place, in place of older files.
+
+        Raises
+        ------
+        JobError
+            When an older file cannot be replaced.
+        """
+        for staged, final in self._staged:
+            try:
+                for old in (final.with_suffix(".qml"), Path(f"{final}.aux.xml")):
+                    old.unlink(missing_ok=True)
+                for file in _files_of(staged):
+                    os.replace(file, final.with_name(file.name.replace(self._mark, "")))
+            except OSError as error:
+                raise JobError(
+                    f"The file {final} cannot be replaced: {error.strerror}. "
+                    "Is it open in a program? Close it, or choose another name."
+                ) from error
+
+    def _stage(self, plan: RasterPlan) -> Path:
+        staged = plan.path.with_name(f"{plan.path.stem}{self._mark}{plan.path.suffix}")
+        self._staged.append((staged, plan.path))
+        return staged
+
+    def _create(
+        self,
+        plan: RasterPlan,
+        path: Path,
+        grid: Grid,
+        bands: Iterable[np.ndarray],
+        metadata: Mapping[str, str],
+    ) -> None:
+        """Write one raster file with GDAL."""
+        driver_name = QgsRasterFileWriter.driverForExtension(plan.path.suffix.lstrip("."))
+        driver = gdal.GetDriverByName(driver_name) if driver_name else None
+        if driver is None:
+            raise _cannot_hold(plan)
+        direct = driver_name == "GTiff"
+        gdal.PushErrorHandler("CPLQuietErrorHandler")
+        gdal.ErrorReset()
+        try:
+            data_type = gdal_array.NumericTypeCodeToGDALTypeCode(plan.data_type)
+            shape = (grid.n_cols, grid.n_rows, len(plan.band_names), data_type)
+            if direct:
+                dataset = driver.Create(str(path), *shape, options=list(_GTIFF_OPTIONS))
+            else:
+                dataset = gdal.GetDriverByName("MEM").Create("", *shape)
+            if dataset is None:
+                raise _cannot_write(plan, gdal.GetLastErrorMsg())
+            self._fill(dataset, plan, grid, bands, metadata)
+            if not direct:
+                dataset = driver.CreateCopy(str(path), dataset, 0)
+                if dataset is None:
+                    raise _cannot_write(plan, gdal.GetLastErrorMsg())
+            dataset.FlushCache()
+            dataset = None  # closes the file
+            if gdal.GetLastErrorType() >= gdal.CE_Failure:
+                raise _cannot_write(plan, gdal.GetLastErrorMsg())
+        except RuntimeError as error:  # where another plugin has switched GDAL's exceptions on
+            raise _cannot_write(plan, str(error)) from error
+        finally:
+            gdal.PopErrorHandler()
+
+    def _fill(self, dataset, plan: RasterPlan, grid: Grid, bands: Iterable[np.ndarray], metadata) -> None:
+        """Give a new dataset its place, names, metadata and values."""
+        dataset.SetGeoTransform((grid.west, grid.cell_size, 0.0, grid.north, 0.0, -grid.cell_size))
+        dataset.SetProjection(self._wkt)
+        dataset.SetMetadata(dict(metadata))
+        categories = _category_list(plan.category_names)
+        for number, (name, values) in enumerate(zip(plan.band_names, bands), start=1):
+            if self._is_canceled():
+                raise Cancelled("The run was cancelled; no file was kept.")
+            band = dataset.GetRasterBand(number)
+            band.SetDescription(name)
+            band.SetNoDataValue(plan.nodata)
+            if categories:
+                band.SetCategoryNames(categories)
+            band.WriteArray(values)
+
+
+def bands_of(path: Path) -> Iterator[np.ndarray]:
+    """
+    Read an array file of the engine band by band, so that it need not fit into memory.
+
+    Parameters
+    ----------
+    path : Path
+        A `.npy` file, shape (n_bands, n_rows, n_cols) or (n_rows, n_cols).
+
+    Yields
+    ------
+    array, shape (n_rows, n_cols)
+    """
+    with open(path, "rb") as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise EngineError(f"The engine wrote {path} in an unexpected form. Are engine and plugin of one version?")
+        shape, _, data_type = np.lib.format.read_array_header_1_0(file)
+        n_bands, n_rows, n_cols = (1, *shape)[-3:]
+        for _ in range(n_bands):
+            yield np.fromfile(file, data_type, n_rows * n_cols).reshape(n_rows, n_cols)
+
+
+def describe(**properties: Any) -> Dict[str, str]:
+    """Return metadata for a raster: every property in capitals, prefixed with `OADG_`, as text or JSON."""
+    return {
+        f"OADG_{name.upper()}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in properties.items()
+    }
+
+
+def _files_of(staged: Path) -> List[Path]:
+    """Return a temporary raster and all that lies beside it under the same name (style, auxiliary metadata …)."""
+    return sorted(f for f in staged.parent.glob("*") if f.name.startswith(f"{staged.stem}."))
+
+
+def _category_list(names: Mapping[int, str]) -> List[str]:
+    """Return names by value from 0 on; empty when a value is negative or beyond a byte, where rasters have no names."""
+    if not names or min(names) < 0 or max(names) > 255:
+        return []
+    return [names.get(value, "") for value in range(max(names) + 1)]
+
+
+def _cannot_write(plan: RasterPlan, reason: str) -> JobError:
+    return JobError(
+        f"The raster {plan.path} cannot be written: {reason or 'no reason is known'}. Choose a folder in which you may "
+        "write, with space left, and a format such as GeoTIFF (.tif)."
+    )
+
+
+def _cannot_hold(plan: RasterPlan) -> JobError:
+    return JobError(
+        f"The format {plan.path.suffix or '(no extension)'} of {plan.path} cannot hold {len(plan.band_names)} band(s) "
+        f"of type {np.dtype(plan.data_type).name} without loss. Choose GeoTIFF (.tif)."
+    )

@@ -1,0 +1,110 @@
+"""Styles of the results: the same facies has the same colour everywhere, the same entropy too."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Callable, Sequence
+
+from qgis.core import (
+    QgsColorRampLegendNodeSettings,
+    QgsColorRampShader,
+    QgsGradientColorRamp,
+    QgsGradientStop,
+    QgsPalettedRasterRenderer,
+    QgsProcessingLayerPostProcessorInterface,
+    QgsRasterLayer,
+    QgsRasterShader,
+    QgsSingleBandPseudoColorRenderer,
+)
+from qgis.PyQt.QtGui import QColor
+
+from ..core.errors import JobError
+from ..core.facies import FaciesTable
+
+Styler = Callable[[QgsRasterLayer], None]
+
+# Even in lightness and safe for colour-blind eyes: magma and viridis, by Smith and van der Walt (CC0).
+MAGMA = ("#000004", "#51127c", "#b73779", "#fc8961", "#fcfdbf")
+VIRIDIS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
+
+
+def facies_style(facies: FaciesTable) -> Styler:
+    """Return a styler that shows the first band's facies codes in their colours and under their names."""
+
+    def style(layer: QgsRasterLayer) -> None:
+        classes = [QgsPalettedRasterRenderer.Class(f.code, QColor(f.color), f.name) for f in facies.facies]
+        layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
+
+    return style
+
+
+def entropy_style(n_facies: int) -> Styler:
+    """Return a styler for entropy in bits, from 0 to log2 of the number of facies whatever the map holds."""
+    return _ramp_style(math.log2(n_facies), MAGMA, suffix=" bits")
+
+
+def probability_style() -> Styler:
+    """Return a styler for the first band's probability, from 0 to 1 whatever the map holds."""
+    return _ramp_style(1.0, VIRIDIS)
+
+
+def _ramp_style(maximum: float, colors: Sequence[str], suffix: str = "") -> Styler:
+    """Return a styler with a continuous ramp from 0 to `maximum`."""
+
+    def style(layer: QgsRasterLayer) -> None:
+        stops = [QgsGradientStop(i / (len(colors) - 1), QColor(c)) for i, c in enumerate(colors)][1:-1]
+        ramp = QgsGradientColorRamp(QColor(colors[0]), QColor(colors[-1]), False, stops)
+        shader = QgsColorRampShader(0.0, maximum, ramp)
+        legend = QgsColorRampLegendNodeSettings()
+        legend.setSuffix(suffix)
+        shader.setLegendSettings(legend)
+        shader.classifyColorRamp(band=1, input=layer.dataProvider())
+        raster_shader = QgsRasterShader(0.0, maximum)
+        raster_shader.setRasterShaderFunction(shader)
+        renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1, raster_shader)
+        renderer.setClassificationMin(0.0)
+        renderer.setClassificationMax(maximum)
+        layer.setRenderer(renderer)
+
+    return style
+
+
+def save_style(path: Path, styler: Styler) -> None:
+    """
+    Write a style beside a raster, where every later opening finds it.
+
+    Parameters
+    ----------
+    path : Path
+        The raster; its style goes to the same name with the extension `.qml`.
+    styler : callable
+        Gives the open layer its style.
+
+    Raises
+    ------
+    JobError
+        When the raster cannot be read back or the style cannot be written.
+    """
+    options = QgsRasterLayer.LayerOptions()
+    options.loadDefaultStyle = False
+    layer = QgsRasterLayer(str(path), path.stem, "gdal", options)
+    if not layer.isValid():
+        raise JobError(f"The raster {path} cannot be read back after writing. Is the disk full? Choose another folder.")
+    styler(layer)
+    message, saved = layer.saveNamedStyle(layer.styleURI())
+    if not saved:
+        raise JobError(f"The style of {path} cannot be written: {message}. Choose another folder.")
+
+
+class ApplySavedStyle(QgsProcessingLayerPostProcessorInterface):
+    """Gives a result the style saved beside it when Processing loads it (which skips saved styles)."""
+
+    def postProcessLayer(self, layer, context, feedback) -> None:
+        """Load the style (called by Processing, on the main thread)."""
+        if layer is not None:
+            layer.loadNamedStyle(layer.styleURI())
+
+
+APPLY_SAVED_STYLE = ApplySavedStyle()
+"""The one instance: Processing holds no reference to it, so somebody must."""
