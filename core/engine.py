@@ -1,10 +1,10 @@
 """
 The engine process: jobs in, progress and results out, cancel at any time.
 
-Started in the plugin's folder as `python -s -B -X utf8 -m core.engine`; speaks the protocol of `core.job`, one message a
-line, on its standard input and output. The main thread works; another one listens, so that a cancel is heard while
-the main thread computes, and so that the process ends, with its work folder, as soon as its input does: when QGIS goes,
-however it goes, the engine goes too.
+Started in the plugin's folder as `python -s -B -X utf8 -m core.engine`; speaks the protocol of `core.job`, one message
+a line, on its standard input and output. The main thread works; another one listens, so that a cancel is heard while
+the main thread computes, and so that the process ends, with its work folder, as soon as its input does: when QGIS
+goes, however it goes, the engine goes too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from .errors import Cancelled, DeviceError, EngineError, JobError, OadgError
+from .errors import Cancelled, EngineError, JobError, OadgError
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob, SimulationResult
 
 OLDEST_PYTHON = (3, 9)
@@ -199,18 +199,22 @@ def load_simulation() -> RunSimulation:
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
         raise EngineError(
-            f"The engine's interpreter {sys.executable} is Python {platform.python_version()}; it must be {oldest} or newer. {remedy}"
+            f"The engine's interpreter {sys.executable} is Python {platform.python_version()}; "
+            f"it must be {oldest} or newer. {remedy}"
         )
     try:
         import torch
 
         from .simulation import run_simulation
     except (ImportError, OSError) as error:  # OSError: a library of torch's cannot be loaded
-        raise EngineError(f"The engine's interpreter {sys.executable} lacks what it needs: {error}. {remedy}") from error
+        raise EngineError(
+            f"The engine's interpreter {sys.executable} lacks what it needs: {error}. {remedy}"
+        ) from error
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
         raise EngineError(
-            f"The engine's interpreter {sys.executable} has torch {torch.__version__}; it must be {oldest} or newer. {remedy}"
+            f"The engine's interpreter {sys.executable} has torch {torch.__version__}; "
+            f"it must be {oldest} or newer. {remedy}"
         )
     return run_simulation
 

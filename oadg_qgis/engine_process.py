@@ -66,7 +66,7 @@ class Engine:
         self._is_ready = False
         self._inbox: queue.SimpleQueue[Union[Message, str, None]] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[Optional[Message]] = queue.SimpleQueue()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         try:
             self._process = subprocess.Popen(  # nosec B603 - the user's own interpreter and a fixed module
                 self.command,
@@ -153,7 +153,7 @@ class Engine:
                 return message
 
     def let_go(self, job_id: str) -> None:
-        """Cancel a job and wait until the engine has let go of it; kill an engine that does not within `CANCEL_GRACE_S`."""
+        """Cancel a job and wait until the engine has let go of it; kill it when that takes over `CANCEL_GRACE_S`."""
         deadline = time.monotonic() + CANCEL_GRACE_S
         with contextlib.suppress(EngineGone):
             if self._is_ready:

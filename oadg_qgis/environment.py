@@ -21,14 +21,14 @@ SETTING = "oadg/engine_python"
 VARIABLE = "OADG_ENGINE_PYTHON"
 REMEDY = "Run 'Set up engine' from the Processing toolbox (oadg:setupengine)"
 
-PASSED_ON = (
-    "HOME LANG LANGUAGE TZ USER LOGNAME PATH TMPDIR TEMP TMP OMP_NUM_THREADS OMP_PROC_BIND "
-    "SYSTEMROOT SYSTEMDRIVE WINDIR COMSPEC PATHEXT USERPROFILE USERNAME APPDATA LOCALAPPDATA PROGRAMDATA PROGRAMFILES "
-    "NUMBER_OF_PROCESSORS PROCESSOR_ARCHITECTURE HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY "
-    "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE"
-).split()
+PASSED_ON = {
+    *("HOME", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "PATH", "TMPDIR", "TEMP", "TMP", "OMP_NUM_THREADS"),
+    *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "USERNAME", "APPDATA"),
+    *("LOCALAPPDATA", "PROGRAMDATA", "PROGRAMFILES", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+}
 """Variables that the engine inherits."""
-PASSED_ON_PREFIXES = ("LC_", "XDG_", "OADG_", "CUDA", "NVIDIA", "NCCL_", "MKL_", "TORCH_", "PYTORCH_", "SSL_CERT_", "PIP_")
+PASSED_ON_PREFIXES = ("LC_", "XDG_", "OADG_", "CUDA", "NVIDIA", "NCCL_", "MKL_", "TORCH_", "PYTORCH_", "SSL_CERT_")
 """How the names of further variables begin that the engine inherits."""
 
 
@@ -87,9 +87,16 @@ def find_interpreter() -> Interpreter:
     return Interpreter(str(private), "OADG's own environment")
 
 
-def engine_command() -> Tuple[str, ...]:
-    """Return the command that starts the engine in the plugin's folder; raise `EngineError` when it is not set up."""
-    return (find_interpreter().path, "-s", "-B", "-X", "utf8", "-m", "core.engine")
+def engine_command(python: Optional[str] = None) -> Tuple[str, ...]:
+    """
+    Return the command that starts the engine in the plugin's folder.
+
+    Parameters
+    ----------
+    python : str, optional
+        The interpreter; that of `find_interpreter` by default, which raises `EngineError` when none is set up.
+    """
+    return (python or find_interpreter().path, "-s", "-B", "-X", "utf8", "-m", "core.engine")
 
 
 def engine_environment(python: str, inherited: Optional[Mapping[str, str]] = None) -> Dict[str, str]:
@@ -127,6 +134,6 @@ def _driver_folders(library_path: str) -> str:
 
 
 def _windows_path(python: str, inherited: Mapping[str, str]) -> str:
-    """Return a search path of the interpreter's and Windows' own folders: QGIS's holds libraries that torch may load."""
+    """Return a search path of the interpreter's and Windows' folders: QGIS's holds libraries that torch might load."""
     system = inherited.get("SYSTEMROOT") or inherited.get("SystemRoot") or "C:\\Windows"
     return ";".join([os.path.dirname(python), f"{system}\\System32", system, f"{system}\\System32\\Wbem"])
