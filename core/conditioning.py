@@ -1,0 +1,203 @@
+"""Conditioning data: observed facies placed on a grid, each problem either a clear error or a counted warning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import numpy as np
+
+from .errors import ConditioningError
+from .facies import FaciesTable
+from .grid import Grid
+
+ON_CONFLICT = ("majority", "error")
+"""What to do with a cell that holds different facies: keep the most frequent one, or stop."""
+
+_STACKED_SHARE = 0.3
+"""From this share of places with several different facies on, points are taken for borehole intervals."""
+
+
+@dataclass(frozen=True)
+class ConditioningData:
+    """
+    Hard data on a grid: at most one facies per cell.
+
+    Parameters
+    ----------
+    row, col : int array, shape (n_data,)
+        The cells, each at most once.
+    class_index : int array, shape (n_data,)
+        The facies there, 0 … n_facies - 1.
+    n_outside : int
+        Points that lie outside the grid or its mask; not used.
+    n_duplicates : int
+        Points that fell into a cell already held by a point of the same facies.
+    n_conflicts : int
+        Points that lost against another facies in their cell.
+    """
+
+    row: np.ndarray
+    col: np.ndarray
+    class_index: np.ndarray
+    n_outside: int = 0
+    n_duplicates: int = 0
+    n_conflicts: int = 0
+
+    def __len__(self) -> int:
+        return int(self.row.size)
+
+    def on_grid(self, shape: Tuple[int, int]) -> np.ndarray:
+        """
+        Return the data as a map.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns of the grid.
+
+        Returns
+        -------
+        int16 array, shape (n_rows, n_cols)
+            Class index, -1 where nothing is known.
+        """
+        known = np.full(shape, -1, dtype=np.int16)
+        known[self.row, self.col] = self.class_index
+        return known
+
+
+def place_on_grid(
+    easting: np.ndarray,
+    northing: np.ndarray,
+    class_index: np.ndarray,
+    grid: Grid,
+    facies: FaciesTable,
+    *,
+    on_conflict: str = "majority",
+    inside: np.ndarray | None = None,
+) -> ConditioningData:
+    """
+    Place point observations on the grid's cells.
+
+    Several points of one facies in a cell count once. Points of different facies in a cell are a conflict: the most
+    frequent facies wins, ties go to the facies of the point nearest to the cell's centre.
+
+    Parameters
+    ----------
+    easting, northing : array, shape (n_points,)
+        World coordinates in the grid's CRS.
+    class_index : int array, shape (n_points,)
+        Observed facies.
+    grid : Grid
+        Where to place them.
+    facies : FaciesTable
+        For names in messages.
+    on_conflict : {'majority', 'error'}
+        What to do with conflicts.
+    inside : bool array, shape (n_rows, n_cols), optional
+        Cells that are simulated; points elsewhere count as outside.
+
+    Raises
+    ------
+    ConditioningError
+        When there are no points, none lies on the grid, points look like borehole intervals (many places that hold
+        different facies), or a conflict occurs and `on_conflict` is 'error'.
+    """
+    if on_conflict not in ON_CONFLICT:
+        raise ConditioningError(f"Conflicts are resolved by one of {', '.join(ON_CONFLICT)}, not by {on_conflict!r}.")
+    easting, northing = np.asarray(easting, dtype=float), np.asarray(northing, dtype=float)
+    class_index = np.asarray(class_index, dtype=np.int64)
+    if not easting.size:
+        raise ConditioningError(
+            "There are no observations with a facies: the layer (or its selection) is empty, or the facies field is "
+            "empty everywhere. Choose a layer and field with observed facies."
+        )
+    _check_not_stacked(easting, northing, class_index)
+    row, col, on_grid = grid.cell_of(easting, northing)
+    if inside is not None:
+        on_grid &= inside[row, col]
+    if not on_grid.any():
+        raise ConditioningError(
+            f"None of the {easting.size} observations lies on the simulated area. The observations span easting "
+            f"{easting.min():g} to {easting.max():g} and northing {northing.min():g} to {northing.max():g}; the grid "
+            f"spans {grid.west:g} to {grid.east:g} and {grid.south:g} to {grid.north:g}. "
+            "Check the extent, the mask and the coordinate reference systems."
+        )
+    centre_easting, centre_northing = grid.centre_of(row, col)
+    distance = np.hypot(easting - centre_easting, northing - centre_northing)[on_grid]
+    cell, point_class = (row * grid.n_cols + col)[on_grid], class_index[on_grid]
+
+    # One entry per (cell, facies): how many points, how near the nearest.
+    pairs, entry, count = np.unique(cell * len(facies) + point_class, return_inverse=True, return_counts=True)
+    nearest = np.full(pairs.size, np.inf)
+    np.minimum.at(nearest, entry, distance)
+    pair_cell, pair_class = np.divmod(pairs, len(facies))
+    # The winner of each cell comes first: by cell, then most points, then nearest to the centre.
+    order = np.lexsort((nearest, -count, pair_cell))
+    winner = order[np.r_[True, np.diff(pair_cell[order]) != 0]]
+    n_conflicts = int(cell.size - count[winner].sum())
+    if n_conflicts and on_conflict == "error":
+        raise ConditioningError(_conflict_message(pair_cell, pair_class, grid, facies))
+    return ConditioningData(
+        row=pair_cell[winner] // grid.n_cols,
+        col=pair_cell[winner] % grid.n_cols,
+        class_index=pair_class[winner],
+        n_outside=int(easting.size - on_grid.sum()),
+        n_duplicates=int(cell.size - n_conflicts - winner.size),
+        n_conflicts=n_conflicts,
+    )
+
+
+def _check_not_stacked(easting: np.ndarray, northing: np.ndarray, class_index: np.ndarray) -> None:
+    """Refuse points that are borehole intervals: many places, each with different facies."""
+    places, place, n_points = np.unique(
+        np.stack([easting, northing], axis=1), axis=0, return_inverse=True, return_counts=True
+    )
+    place = place.reshape(-1)
+    lowest, highest = np.full(len(places), 10**9), np.full(len(places), -1)
+    np.minimum.at(lowest, place, class_index)
+    np.maximum.at(highest, place, class_index)
+    several = highest > lowest
+    if several.sum() >= max(2, _STACKED_SHARE * len(places)):
+        example = int(np.flatnonzero(several)[0])
+        raise ConditioningError(
+            f"{int(several.sum())} of {len(places)} places hold several different facies, for example "
+            f"{int(n_points[example])} points at easting {places[example, 0]:g}, northing {places[example, 1]:g}. "
+            "These look like intervals of boreholes, and a map holds one facies per place. Choose a depth first: "
+            "select the intervals at one level or stratigraphic marker (for example with 'Extract by expression', "
+            '"top" <= 10 AND "bottom" > 10) and run again on the result.'
+        )
+
+
+def _conflict_message(pair_cell: np.ndarray, pair_class: np.ndarray, grid: Grid, facies: FaciesTable) -> str:
+    """Name the first cell with different facies, and the remedy."""
+    cells, n_facies = np.unique(pair_cell, return_counts=True)
+    first = int(cells[n_facies > 1][0])
+    held = ", ".join(f"{facies.facies[k].name} ({facies.facies[k].code})" for k in pair_class[pair_cell == first])
+    return (
+        f"Cell (row {first // grid.n_cols}, col {first % grid.n_cols}) holds observations of different facies: {held}. "
+        f"It is one of {int((n_facies > 1).sum())} such cells, and a cell can hold one facies. "
+        f"Resolve conflicts by majority, or use cells smaller than {grid.cell_size:g}."
+    )
+
+
+def median_spacing(easting: np.ndarray, northing: np.ndarray) -> float:
+    """
+    Return the median distance from a place to its nearest other place, in CRS units; 0 for fewer than two places.
+
+    Parameters
+    ----------
+    easting, northing : array, shape (n_points,)
+        World coordinates; points at the same place count once. At most 2,000 places are looked at from.
+    """
+    places = np.unique(np.stack([np.asarray(easting, float), np.asarray(northing, float)], axis=1), axis=0)
+    if len(places) < 2:
+        return 0.0
+    chosen = places[:: max(1, len(places) // 2000)]
+    nearest = np.empty(len(chosen))
+    for start in range(0, len(chosen), 200):
+        block = chosen[start : start + 200]
+        squared = ((block[:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
+        squared[squared == 0] = np.inf
+        nearest[start : start + 200] = np.sqrt(squared.min(axis=1))
+    return float(np.median(nearest))

@@ -1,0 +1,93 @@
+"""Which device computes, and how much fits on it at a time."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import torch
+
+from .errors import DeviceError
+
+_NODES_TIMES_STREAMS = 400_000
+"""Nodes times (facies + 2) per network pass: about 0.5 GiB of activations, and enough to keep two cores busy."""
+_MOST_MAPS = 8
+
+
+def choose_device(name: str) -> torch.device:
+    """
+    Return the device of a name.
+
+    Parameters
+    ----------
+    name : str
+        'auto' (CUDA when there is one, else the CPU), 'cpu', 'cuda', 'cuda:1', 'mps'.
+
+    Raises
+    ------
+    DeviceError
+        When the device is unknown or not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"The device {name!r} is unknown. Choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.") from error
+    found = ", ".join(d["name"] for d in describe_devices())
+    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
+        build = torch.version.cuda or "none (a CPU build)"
+        raise DeviceError(
+            f"The device {name!r} is not there; found: {found}. PyTorch {torch.__version__} was built for CUDA {build}. "
+            "Choose 'auto' or 'cpu', or set up the engine with a CUDA build and a current graphics driver."
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"The device 'mps' is not there; found: {found}. Choose 'auto' or 'cpu'.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"The device {name!r} is not supported. Choose 'auto', 'cpu', 'cuda' or 'mps'.")
+    return device
+
+
+def describe_devices() -> list[dict[str, Any]]:
+    """Return each usable device: 'device', 'name', 'kind', 'memory_total_mb', 'memory_free_mb' (None where unknown)."""
+    processor = platform.processor() or platform.machine()
+    devices: list[dict[str, Any]] = [
+        {
+            "device": "cpu",
+            "name": f"CPU {processor}, {torch.get_num_threads()} threads",
+            "kind": "cpu",
+            "memory_total_mb": None,
+            "memory_free_mb": None,
+        }
+    ]
+    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free, total = torch.cuda.mem_get_info(index)
+        devices.append(
+            {
+                "device": f"cuda:{index}",
+                "name": torch.cuda.get_device_name(index),
+                "kind": "cuda",
+                "memory_total_mb": total // 2**20,
+                "memory_free_mb": free // 2**20,
+            }
+        )
+    if torch.backends.mps.is_available():
+        devices.append(
+            {"device": "mps", "name": "Apple GPU", "kind": "mps", "memory_total_mb": None, "memory_free_mb": None}
+        )
+    return devices
+
+
+def batch_size(n_nodes: int, n_facies: int) -> int:
+    """
+    Return how many maps go through the network together.
+
+    It depends on the job's shape only, never on the number of realizations: sums of floats differ between batch
+    shapes, and a realization must not depend on how many there are.
+
+    Parameters
+    ----------
+    n_nodes, n_facies : int
+        Nodes of one map; number of facies.
+    """
+    return max(1, min(_MOST_MAPS, _NODES_TIMES_STREAMS // (n_nodes * (n_facies + 2))))

@@ -1,0 +1,174 @@
+"""The facies table: user's code <-> class index <-> name <-> colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .errors import FaciesError
+
+MAX_FACIES = 32
+"""Most facies that a model can tell apart."""
+
+PALETTE = (
+    # Okabe and Ito (2008), eight colours that stay distinct with every common kind of colour blindness;
+    # black comes late because it hides observations drawn on it, and as a grey that has darker shades, too. The rest
+    # are lighter and darker shades of them.
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999",
+    "#7a5500", "#a8d8f4", "#005c43", "#8f8620", "#003d60", "#f2a679", "#7d3f63", "#404040",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facies:
+    """One facies: the user's code, its name and its colour (`#rrggbb`)."""
+
+    code: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True)
+class FaciesTable:
+    """
+    The facies of a simulation; the position of a facies is its class index.
+
+    Parameters
+    ----------
+    facies : sequence of Facies
+        2 to `MAX_FACIES` facies with different codes and names.
+
+    Raises
+    ------
+    FaciesError
+        For too few or too many facies, or codes or names that occur twice.
+    """
+
+    facies: Tuple[Facies, ...]
+
+    def __post_init__(self) -> None:
+        check_facies_count(len(self.facies), [f.name for f in self.facies])
+        for what in ("code", "name"):
+            values = [getattr(f, what) for f in self.facies]
+            twice = sorted({str(v) for v in values if values.count(v) > 1})
+            if twice:
+                raise FaciesError(
+                    f"The facies {what} {', '.join(twice)} occurs twice. Each facies needs its own {what}."
+                )
+
+    def __len__(self) -> int:
+        return len(self.facies)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The user's codes by class index, int64, shape (n_facies,)."""
+        return np.array([f.code for f in self.facies], dtype=np.int64)
+
+    @property
+    def names(self) -> List[str]:
+        """The names by class index."""
+        return [f.name for f in self.facies]
+
+    @property
+    def colors(self) -> List[str]:
+        """The colours by class index."""
+        return [f.color for f in self.facies]
+
+    def class_index(self, codes: np.ndarray) -> np.ndarray:
+        """
+        Return the class index of each code.
+
+        Parameters
+        ----------
+        codes : array of int
+            The user's codes.
+
+        Raises
+        ------
+        FaciesError
+            When a code is not in the table.
+        """
+        codes = np.asarray(codes, dtype=np.int64)
+        order = np.argsort(self.codes)
+        position = np.searchsorted(self.codes[order], codes).clip(0, len(self) - 1)
+        index = order[position]
+        unknown = np.unique(codes[self.codes[index] != codes])
+        if unknown.size:
+            raise FaciesError(
+                f"The facies code {', '.join(map(str, unknown[:5]))} is not in the facies table "
+                f"({', '.join(f'{f.code} {f.name}' for f in self.facies)})."
+            )
+        return index
+
+    def to_list(self) -> List[dict[str, Any]]:
+        """Return a JSON-ready description."""
+        return [{"code": f.code, "name": f.name, "color": f.color} for f in self.facies]
+
+    @classmethod
+    def from_list(cls, description: Sequence[Mapping[str, Any]]) -> FaciesTable:
+        """Rebuild the table from `to_list`."""
+        return cls(tuple(Facies(int(f["code"]), str(f["name"]), str(f["color"])) for f in description))
+
+
+def check_facies_count(n_facies: int, names: Sequence[str]) -> None:
+    """Raise `FaciesError` unless there are 2 to `MAX_FACIES` facies."""
+    if n_facies < 2:
+        only = f" (only {names[0]!r})" if names else ""
+        raise FaciesError(
+            f"The observations hold {n_facies} facies{only}; at least 2 are needed, for there is nothing to simulate "
+            "otherwise. Check the facies field and the selection of observations."
+        )
+    if n_facies > MAX_FACIES:
+        raise FaciesError(
+            f"The observations hold {n_facies} facies; at most {MAX_FACIES} are possible. "
+            "Is this the right field? Otherwise group rare facies together."
+        )
+
+
+def build_facies_table(
+    values: Sequence[Any],
+    styles: Optional[Mapping[Any, Tuple[Optional[str], Optional[str]]]] = None,
+) -> FaciesTable:
+    """
+    Make the facies table of observed values.
+
+    Integers keep their value as code. Texts are sorted by name and numbered from 1, so the same set of names gets
+    the same codes everywhere.
+
+    Parameters
+    ----------
+    values : sequence of int or str
+        The observed values, repeated or not, all integers or all texts.
+    styles : mapping, optional
+        Value to (name, colour); either may be None. What is missing comes from the value and from `PALETTE`.
+
+    Raises
+    ------
+    FaciesError
+        When the values have fewer than 2 or more than `MAX_FACIES` different facies.
+    """
+    unique = sorted(set(values))
+    check_facies_count(len(unique), [str(v) for v in unique])
+    taken = {(styles or {}).get(v, (None, None))[1] for v in unique}
+    free = [color for color in PALETTE if color not in taken]
+    facies: List[Facies] = []
+    names = set()
+    for position, value in enumerate(unique):
+        name, color = (styles or {}).get(value, (None, None))
+        name = (name or str(value)).strip() or str(value)
+        while name in names:
+            name = f"{name} ({value})"
+        names.add(name)
+        code = value if isinstance(value, (int, np.integer)) else position + 1
+        facies.append(Facies(int(code), name, color or _fallback_color(position, free)))
+    return FaciesTable(tuple(facies))
+
+
+def _fallback_color(position: int, palette: Sequence[str]) -> str:
+    """Return a palette colour; past its end, the same hues again, each round darker."""
+    colors = palette or PALETTE
+    red, green, blue = (int(colors[position % len(colors)][i : i + 2], 16) for i in (1, 3, 5))
+    shade = 0.72 ** (position // len(colors))
+    return f"#{int(red * shade):02x}{int(green * shade):02x}{int(blue * shade):02x}"

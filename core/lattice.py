@@ -1,0 +1,112 @@
+"""Nested lattices of a grid: which cells are the nodes of a level, and where data lie beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .network import OffLatticeData
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """
+    The nodes of one level for a batch of maps: every `spacing`-th cell, from an offset of each map's own.
+
+    A margin of one node around the grid (none at spacing 1) takes the data that lie between the outermost nodes and
+    the border; further nodes outside pad the shape to a multiple of what the network needs.
+
+    Parameters
+    ----------
+    grid_shape : (int, int)
+        Rows and columns of the grid.
+    spacing : int
+        Cells from node to node, a power of two.
+    offset : int64 Tensor, shape (batch, 2)
+        Row and column of the first node of each map, 0 … spacing - 1.
+    multiple : int
+        Rows and columns of the lattice are multiples of this.
+    """
+
+    grid_shape: tuple[int, int]
+    spacing: int
+    offset: Tensor
+    multiple: int
+
+    @property
+    def margin(self) -> int:
+        """Nodes before the first one on the grid."""
+        return 0 if self.spacing == 1 else 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the lattice, margin and padding included."""
+        n_rows, n_cols = (-(-n // self.spacing) + 2 * self.margin for n in self.grid_shape)
+        return -(-n_rows // self.multiple) * self.multiple, -(-n_cols // self.multiple) * self.multiple
+
+    def cells(self) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Return the grid cell of every node.
+
+        Returns
+        -------
+        row : int64 Tensor, shape (batch, n_rows, 1)
+        col : int64 Tensor, shape (batch, 1, n_cols)
+            Indices, clipped to the grid.
+        inside : bool Tensor, shape (batch, n_rows, n_cols)
+            Whether the node lies on the grid.
+        """
+        row, col = (
+            self.offset[:, axis, None] + (torch.arange(n, device=self.offset.device) - self.margin) * self.spacing
+            for axis, n in enumerate(self.shape)
+        )
+        inside_row = (row >= 0) & (row < self.grid_shape[0])
+        inside_col = (col >= 0) & (col < self.grid_shape[1])
+        row, col = row.clamp(0, self.grid_shape[0] - 1), col.clamp(0, self.grid_shape[1] - 1)
+        return row[:, :, None], col[:, None, :], inside_row[:, :, None] & inside_col[:, None, :]
+
+    def gather(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Read maps at the nodes.
+
+        Parameters
+        ----------
+        maps : int64 Tensor, shape (batch, n_grid_rows, n_grid_cols)
+            Class index, negative where unknown.
+
+        Returns
+        -------
+        class_index : int64 Tensor, shape (batch, n_rows, n_cols)
+            -1 where unknown or outside.
+        inside : bool Tensor, shape (batch, n_rows, n_cols)
+            Whether the node lies on the grid.
+        """
+        row, col, inside = self.cells()
+        batch = torch.arange(len(maps), device=maps.device)[:, None, None]
+        return torch.where(inside, maps[batch, row, col], -1), inside
+
+    def node_of(self, batch: Tensor, row: Tensor, col: Tensor) -> tuple[Tensor, Tensor]:
+        """Return row and column, on the lattice, of grid cells that are nodes; all of shape (n_cells,)."""
+        offset = self.offset[batch]
+        node_row = torch.div(row - offset[:, 0], self.spacing, rounding_mode="floor") + self.margin
+        node_col = torch.div(col - offset[:, 1], self.spacing, rounding_mode="floor") + self.margin
+        return node_row, node_col
+
+    def attach(self, batch: Tensor, row: Tensor, col: Tensor, class_index: Tensor) -> OffLatticeData:
+        """
+        Attach data to their nearest nodes; data that are nodes themselves are left out, for they are known there.
+
+        Parameters
+        ----------
+        batch, row, col, class_index : int64 Tensor, shape (n_data,)
+            Map, grid cell and facies of each datum.
+        """
+        place = torch.stack([row, col], dim=1) - self.offset[batch]  # (n_data, 2), in cells
+        nearest = torch.div(place + self.spacing // 2, self.spacing, rounding_mode="floor")
+        beside = place - nearest * self.spacing
+        off = (beside != 0).any(dim=1)
+        node = (nearest + self.margin)[off]
+        distance = beside[off].float() / self.spacing
+        return OffLatticeData(batch[off], class_index[off], node[:, 0], node[:, 1], distance[:, 0], distance[:, 1])

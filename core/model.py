@@ -1,0 +1,165 @@
+"""The model file: one safetensors file that holds weights and everything needed to use and to judge them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .errors import ModelError
+from .facies import MAX_FACIES, FaciesTable
+from .network import FaciesNetwork, NetworkConfig
+
+FORMAT = "oadg-model-1"
+_KEY = "oadg"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """
+    How many passes the sampler spends on each level.
+
+    Parameters
+    ----------
+    passes : tuple of int
+        Passes of the finest level first; further levels use the last number.
+    coarsest_passes : int
+        Passes of the coarsest level, which starts from the data alone.
+    """
+
+    passes: tuple[int, ...]
+    coarsest_passes: int
+
+
+SCHEDULES = {"standard": Schedule((6, 8, 10), 24), "preview": Schedule((3, 3, 4), 8)}
+"""Used where a model has no measured schedule of its own."""
+
+
+@dataclass(frozen=True)
+class FaciesModel:
+    """
+    A trained model.
+
+    Parameters
+    ----------
+    name : str
+        What users call it.
+    network : FaciesNetwork
+        The network, in evaluation mode.
+    facies : FaciesTable or None
+        The facies that it was trained on; None for a universal model, which takes any up to `max_facies`.
+    max_facies : int
+        Most facies that it takes.
+    schedules : dict
+        Quality name to `Schedule`.
+    provenance : dict
+        How it was made: recipe, seed, steps, data and their origin, scores, versions.
+    licence : str
+        SPDX identifier.
+    """
+
+    name: str
+    network: FaciesNetwork
+    facies: FaciesTable | None = None
+    max_facies: int = MAX_FACIES
+    schedules: dict[str, Schedule] = field(default_factory=lambda: dict(SCHEDULES))
+    provenance: dict[str, Any] = field(default_factory=dict)
+    licence: str = "GPL-3.0-or-later"
+
+    @property
+    def model_id(self) -> str:
+        """Name and a fingerprint of the weights: tells two models of one name apart."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self.network.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return f"{self.name}-{digest.hexdigest()[:12]}"
+
+    def save(self, path: Path) -> None:
+        """Write the model file; an existing one is replaced in one step, never half."""
+        header = {
+            "format": FORMAT,
+            "name": self.name,
+            "network": self.network.config.to_dict(),
+            "facies": self.facies.to_list() if self.facies else None,
+            "max_facies": self.max_facies,
+            "schedules": {q: {"passes": s.passes, "coarsest_passes": s.coarsest_passes} for q, s in self.schedules.items()},
+            "provenance": self.provenance,
+            "licence": self.licence,
+        }
+        weights = {key: tensor.detach().cpu().contiguous() for key, tensor in self.network.state_dict().items()}
+        temporary = path.with_name(path.name + ".part")
+        try:
+            save_file(weights, temporary, metadata={_KEY: json.dumps(header)})
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str = "cpu") -> FaciesModel:
+        """
+        Read a model file.
+
+        Parameters
+        ----------
+        path : Path
+            A file written by `save`.
+        device : torch.device or str
+            Where the weights go.
+
+        Raises
+        ------
+        ModelError
+            When the file is missing, truncated, no safetensors file, or not one of ours.
+        """
+        header, weights = _read(path)
+        try:
+            config = NetworkConfig.from_dict(header["network"])
+            network = FaciesNetwork(config)
+            network.load_state_dict(weights)
+            model = cls(
+                name=str(header["name"]),
+                network=network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False),
+                facies=FaciesTable.from_list(header["facies"]) if header["facies"] else None,
+                max_facies=int(header["max_facies"]),
+                schedules={
+                    quality: Schedule(tuple(map(int, s["passes"])), int(s["coarsest_passes"]))
+                    for quality, s in header["schedules"].items()
+                },
+                provenance=dict(header["provenance"]),
+                licence=str(header["licence"]),
+            )
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"The model file {path} does not hold together: {str(error)[:300]}. "
+                "It was damaged, or written by another version: install the model again."
+            ) from error
+        return model
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Read header and weights, each problem a sentence."""
+    if not path.is_file():
+        raise ModelError(f"There is no model file {path}. Choose an installed model, or another file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            weights = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(
+            f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
+            "safetensors files; this one is truncated, damaged or of another kind. Install the model again."
+        ) from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ModelError(
+            f"The file {path} is a safetensors file, but not an OADG model of format {FORMAT!r}: its header does not "
+            "say so. Choose a model that was trained or installed with this plugin."
+        )
+    return header, weights

@@ -1,0 +1,224 @@
+"""
+The network: facies logits at every node of a lattice from whatever is known.
+
+It is local (no attention over space, no normalisation over space, no position), knows no time step, and treats
+facies as a set: thin streams, one per facies with shared weights, around a trunk that sees facies only through a
+symmetric pooling. So any grid, any number of facies and any renumbering of them go through the same weights.
+Source of the objective: Hoogeboom et al. 2021, arXiv 2110.02037; of sets as inputs: Zaheer et al. 2017, arXiv 1703.06114.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Mapping, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FOLD = 2
+"""Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """
+    Shape of a network.
+
+    Parameters
+    ----------
+    trunk : tuple of int
+        Channels of the shared trunk at each scale, fine to coarse; each scale halves the one before.
+    stream : tuple of int
+        Channels of each facies' own stream at each scale.
+    n_pooled : int
+        Channels that the trunk sees of all streams together.
+    n_evidence : int
+        Channels that describe a datum beside the lattice.
+    n_bottom : int
+        Blocks at the coarsest scale.
+    """
+
+    trunk: tuple[int, ...] = (64, 96, 128)
+    stream: tuple[int, ...] = (32, 32, 32)
+    n_pooled: int = 32
+    n_evidence: int = 8
+    n_bottom: int = 2
+
+    @property
+    def total_stride(self) -> int:
+        """Lattices are padded to a multiple of this, and tiles are aligned to it, in nodes."""
+        return int(FOLD * 2 ** (len(self.trunk) - 1))
+
+    @property
+    def receptive_radius(self) -> int:
+        """Worst-case distance, in nodes along an axis, at which an input can change an output."""
+        strides = [FOLD * 2**scale for scale in range(len(self.trunk))]
+        blocks = [*(2 for _ in strides[:-1]), self.n_bottom]
+        # A block reaches three nodes of its scale (two convolutions of the trunk, one of the streams), the head one
+        # more of the finest; folding and halving add what a coarse node covers beyond the fine node it serves.
+        return sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> NetworkConfig:
+        """Rebuild the configuration from `to_dict`."""
+        plain = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items()}
+        return cls(**plain)
+
+
+class OffLatticeData(NamedTuple):
+    """
+    Data that lie beside the nodes of a lattice, each attached to its nearest node.
+
+    Fields are tensors of shape (n_data,): map in the batch, class index, row and column of the nearest node, and
+    the distance from that node southwards and eastwards, in node spacings (-0.5 … 0.5).
+    """
+
+    batch: Tensor
+    class_index: Tensor
+    row: Tensor
+    col: Tensor
+    south: Tensor
+    east: Tensor
+
+
+class FaciesNetwork(nn.Module):
+    """The whole network; see the module's docstring. `forward` gives the shapes."""
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        trunk, stream, folded = config.trunk, config.stream, FOLD * FOLD
+        self.describe_datum = nn.Sequential(nn.Linear(5, 32), nn.GELU(), nn.Linear(32, config.n_evidence))
+        self.trunk_stem = nn.Conv2d((2 + config.n_evidence) * folded, trunk[0], 1)
+        self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence) * folded, stream[0], 1)
+        pairs = list(zip(trunk, stream))
+        self.down_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
+        self.trunk_down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(trunk, trunk[1:]))
+        self.stream_down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(stream, stream[1:]))
+        self.bottom = nn.ModuleList(Block(trunk[-1], stream[-1], config.n_pooled) for _ in range(config.n_bottom))
+        self.trunk_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(trunk, trunk[1:]))
+        self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
+        self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
+        self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def encode(self, data: OffLatticeData, shape: tuple[int, int, int, int]) -> Tensor:
+        """
+        Describe the data beside the lattice: every level sees each datum where it is, not at the nearest node.
+
+        Parameters
+        ----------
+        data : OffLatticeData
+            The data.
+        shape : (int, int, int, int)
+            Batch, facies, rows and columns of the lattice.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_facies, n_evidence, n_rows, n_cols)
+            Sum over the data attached to each node.
+        """
+        n_maps, n_facies, n_rows, n_cols = shape
+        place = torch.stack([data.south, data.east, data.south**2, data.east**2, data.south * data.east], dim=1)
+        described = self.describe_datum(place)  # (n_data, n_evidence)
+        flat = ((data.batch * n_facies + data.class_index) * n_rows + data.row) * n_cols + data.col
+        evidence = described.new_zeros(n_maps * n_facies * n_rows * n_cols, self.config.n_evidence)
+        evidence = evidence.index_add(0, flat, described)
+        return evidence.view(n_maps, n_facies, n_rows, n_cols, -1).permute(0, 1, 4, 2, 3)
+
+    def forward(
+        self, class_index: Tensor, inside: Tensor, data: OffLatticeData, n_facies: int, present: Tensor | None = None
+    ) -> Tensor:
+        """
+        Return the facies logits at every node.
+
+        Parameters
+        ----------
+        class_index : int64 Tensor, shape (batch, n_rows, n_cols)
+            Facies of the known nodes, -1 where unknown. Rows and columns are multiples of `total_stride`.
+        inside : bool Tensor, shape (batch, n_rows, n_cols)
+            Whether a node lies on the grid, or beyond its border.
+        data : OffLatticeData
+            Data that lie beside the nodes.
+        n_facies : int
+            Number of facies.
+        present : bool Tensor, shape (batch, n_facies), optional
+            False for facies that a map does not have (only when maps of different facies share a batch).
+
+        Returns
+        -------
+        Tensor, shape (batch, n_facies, n_rows, n_cols)
+            Unnormalised log-probabilities; minus infinity for facies that are not present.
+        """
+        n_maps, n_rows, n_cols = class_index.shape
+        known = F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
+        known_any = known.sum(dim=1, keepdim=True)
+        evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))
+        evidence_all = evidence.sum(dim=1)
+        trunk = torch.cat([known_any, inside[:, None].float(), evidence_all], dim=1)
+        of_all = torch.cat([known_any, evidence_all], dim=1)[:, None].expand(-1, n_facies, -1, -1, -1)
+        stream = torch.cat([known[:, :, None], evidence, of_all], dim=2).flatten(0, 1)
+        trunk = self.trunk_stem(_fold(trunk))  # (batch, trunk, n_rows / 2, n_cols / 2)
+        stream = self.stream_stem(_fold(stream))  # (batch * n_facies, stream, n_rows / 2, n_cols / 2)
+
+        skips = []
+        for block, trunk_down, stream_down in zip(self.down_blocks, self.trunk_down, self.stream_down):
+            trunk, stream = block(trunk, stream, n_facies, present)
+            skips.append((trunk, stream))
+            trunk, stream = trunk_down(trunk), stream_down(stream)
+        for block in self.bottom:
+            trunk, stream = block(trunk, stream, n_facies, present)
+        ups = list(zip(self.up_blocks, self.trunk_up, self.stream_up, skips))
+        for block, trunk_up, stream_up, (trunk_skip, stream_skip) in reversed(ups):
+            trunk = trunk_skip + F.interpolate(trunk_up(trunk), scale_factor=2.0)
+            stream = stream_skip + F.interpolate(stream_up(stream), scale_factor=2.0)
+            trunk, stream = block(trunk, stream, n_facies, present)
+        logits = F.pixel_shuffle(self.head(F.gelu(stream)), FOLD).view(n_maps, n_facies, n_rows, n_cols)
+        if present is not None:
+            logits = logits.masked_fill(~present[:, :, None, None], -torch.inf)
+        return logits
+
+
+class Block(nn.Module):
+    """One exchange: the trunk pools the streams and looks around; each stream looks around under the trunk's gate."""
+
+    def __init__(self, n_trunk: int, n_stream: int, n_pooled: int):
+        super().__init__()
+        self.pool = nn.Conv2d(n_stream, 2 * n_pooled, 1)
+        self.join = nn.Conv2d(n_pooled, n_trunk, 1)
+        self.look = nn.Conv2d(n_trunk, n_trunk, 3, padding=1)
+        self.look_again = nn.Conv2d(n_trunk, n_trunk, 3, padding=1)
+        self.gate = nn.Conv2d(n_trunk, 2 * n_stream, 1)
+        self.stream_look = nn.Conv2d(n_stream, n_stream, 3, padding=1)
+        self.stream_out = nn.Conv2d(n_stream, n_stream, 1)
+
+    def forward(self, trunk: Tensor, stream: Tensor, n_facies: int, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return trunk (batch, channels, rows, cols) and streams (batch * n_facies, channels, rows, cols)."""
+        normed = _normalise(stream)
+        weight, value = self.pool(normed).unflatten(0, (-1, n_facies)).chunk(2, dim=2)
+        if present is not None:
+            weight = weight.masked_fill(~present[:, :, None, None, None], -torch.inf)
+        pooled = (weight.softmax(dim=1) * value).sum(dim=1)  # (batch, n_pooled, rows, cols)
+        trunk = trunk + self.join(pooled)
+        trunk = trunk + self.look_again(F.gelu(self.look(_normalise(trunk))))
+        scale, shift = self.gate(_normalise(trunk))[:, None].chunk(2, dim=2)
+        looked = self.stream_look(normed).unflatten(0, (-1, n_facies))
+        stream = stream + self.stream_out(F.gelu(looked * (1 + scale) + shift).flatten(0, 1))
+        return trunk, stream
+
+
+def _normalise(x: Tensor) -> Tensor:
+    """Normalise each node over its channels: local, unlike a normalisation over space."""
+    channels_last = x.permute(0, 2, 3, 1)
+    return F.layer_norm(channels_last, channels_last.shape[-1:]).permute(0, 3, 1, 2)
+
+
+def _fold(x: Tensor) -> Tensor:
+    """Fold FOLD x FOLD nodes into channels, in the memory layout that convolutions are fastest in."""
+    return F.pixel_unshuffle(x, FOLD).contiguous(memory_format=torch.channels_last)

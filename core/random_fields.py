@@ -1,0 +1,309 @@
+"""
+The prior of the universal model: categorical random fields as geologists map them, and surveys of them.
+
+Everything is drawn in torch, in batches, so that a graphics card can feed its own training. A field lives on a square
+torus; the windows that are learnt from are cut from it.
+Sources: truncated and plurigaussian fields, Armstrong et al. 2011, *Plurigaussian Simulations in Geosciences*;
+spectral simulation, Dietrich and Newsam 1993.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_FAMILY_SHARES = (0.35, 0.15, 0.25, 0.15, 0.10)
+"""Of argmax, truncated, tree, plurigaussian and mosaic fields."""
+
+
+@dataclass(frozen=True)
+class Texture:
+    """
+    Parameters of Gaussian fields, tensors of shape (n_fields,).
+
+    Parameters
+    ----------
+    range_cells : Tensor
+        Distance, in cells, at which correlation has mostly faded along the long axis.
+    ratio : Tensor
+        Long over short range, at least 1.
+    azimuth : Tensor
+        Direction of the long axis, radians.
+    roughness : Tensor
+        Exponent of the spectrum's fall: 1.5 is an exponential covariance, 6 nearly Gaussian.
+    """
+
+    range_cells: Tensor
+    ratio: Tensor
+    azimuth: Tensor
+    roughness: Tensor
+
+
+def draw_textures(n_fields: int, shortest: float, longest: float, generator: torch.Generator) -> Texture:
+    """
+    Draw textures with ranges log-uniform between `shortest` and `longest` cells.
+
+    Parameters
+    ----------
+    n_fields : int
+        How many.
+    shortest, longest : float
+        Bounds of the range, in cells.
+    generator : torch.Generator
+        Source of randomness; its device is where the tensors live.
+    """
+
+    def uniform() -> Tensor:
+        return torch.rand(n_fields, generator=generator, device=generator.device)
+
+    isotropic = uniform() < 0.4
+    return Texture(
+        range_cells=shortest * (longest / shortest) ** uniform(),
+        ratio=torch.where(isotropic, torch.ones(()).to(isotropic.device), 8 ** uniform()),
+        azimuth=math.pi * uniform(),
+        roughness=1.5 * 4 ** uniform(),
+    )
+
+
+def gaussian_fields(texture: Texture, n_each: int, size: int, generator: torch.Generator) -> Tensor:
+    """
+    Draw standard Gaussian fields on the torus.
+
+    Parameters
+    ----------
+    texture : Texture
+        Parameters of `n_fields` fields.
+    n_each : int
+        Independent fields drawn of each texture.
+    size : int
+        Side of the torus, in cells.
+    generator : torch.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    Tensor, shape (n_fields, n_each, size, size)
+        Mean 0 and variance 1 over each field.
+    """
+    device = generator.device
+    frequency = torch.fft.fftfreq(size, device=device)  # cycles per cell
+    across = torch.fft.rfftfreq(size, device=device)[None, None, :]
+    down = frequency[None, :, None]
+    cos, sin = (f(texture.azimuth)[:, None, None] for f in (torch.cos, torch.sin))
+    long = texture.range_cells[:, None, None]
+    short = long / texture.ratio[:, None, None]
+    squared = (long * (across * cos + down * sin)) ** 2 + (short * (down * cos - across * sin)) ** 2
+    # The spectrum of a Matern covariance. Dividing by the exponent keeps the practical range while smoothness varies.
+    exponent = texture.roughness[:, None, None]
+    amplitude = (1 + (2 * math.pi) ** 2 * squared / (6 * exponent)) ** (-exponent / 2)
+    shape = (texture.azimuth.numel(), n_each, size, size // 2 + 1)
+    noise = torch.randn(shape, dtype=torch.complex64, generator=generator, device=device)
+    fields = torch.fft.irfft2(noise * amplitude[:, None], s=(size, size))
+    mean, deviation = fields.mean(dim=(2, 3), keepdim=True), fields.std(dim=(2, 3), keepdim=True)
+    return (fields - mean) / (deviation + 1e-6)
+
+
+def categorical_fields(
+    n_fields: int, n_facies: int, size: int, shortest: float, longest: float, generator: torch.Generator
+) -> Tensor:
+    """
+    Draw categorical fields from all families of the prior.
+
+    Parameters
+    ----------
+    n_fields, n_facies : int
+        How many fields; of how many facies each (a field may lack some of them).
+    size : int
+        Side of the torus, in cells.
+    shortest, longest : float
+        Bounds of the ranges, in cells.
+    generator : torch.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    int64 Tensor, shape (n_fields, size, size)
+        Class index, 0 … n_facies - 1.
+    """
+    shares = torch.tensor(_FAMILY_SHARES, device=generator.device)
+    family = torch.multinomial(shares, n_fields, replacement=True, generator=generator)
+    fields = torch.empty(n_fields, size, size, dtype=torch.int64, device=generator.device)
+    draw = (_argmax_fields, _truncated_fields, _tree_fields, _plurigaussian_fields, _mosaic_fields)
+    for index, draw_family in enumerate(draw):
+        chosen = family == index
+        n_chosen = int(chosen.sum())
+        if n_chosen:
+            texture = draw_textures(n_chosen, shortest, longest, generator)
+            fields[chosen] = draw_family(texture, n_facies, size, generator)
+    return _add_noise(_shuffle_classes(fields, n_facies, generator), generator)
+
+
+def _argmax_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+    """Let the largest of K Gaussian fields win: compact bodies, any facies beside any other."""
+    scores = gaussian_fields(texture, n_facies, size, generator)
+    spread = 1.2 * torch.rand(len(scores), 1, generator=generator, device=generator.device)
+    bias = spread * torch.randn(scores.shape[:2], generator=generator, device=generator.device)
+    return (scores + bias[:, :, None, None]).argmax(dim=1)
+
+
+def _truncated_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+    """Cut one Gaussian field at thresholds: facies follow each other in order, as in graded or layered maps."""
+    field = gaussian_fields(texture, 1, size, generator)[:, 0] + _trend(len(texture.azimuth), 1.5, size, generator)
+    share = torch.rand(len(field), n_facies, generator=generator, device=generator.device) + 0.1
+    cuts = (share.cumsum(dim=1) / share.sum(dim=1, keepdim=True))[:, :-1]
+    return torch.stack([_cut(f, c) for f, c in zip(field, cuts)])
+
+
+def _cut(field: Tensor, fractions: Tensor) -> Tensor:
+    """Cut a field at its quantiles."""
+    ordered = field.flatten()[::16].sort().values  # a sixteenth of the cells tells the quantiles well enough
+    thresholds = ordered[(fractions * (ordered.numel() - 1)).long()]
+    return torch.bucketize(field, thresholds)
+
+
+def _tree_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+    """Split one region after another by a threshold or a sinuous band of a new field: units, intrusions, channels."""
+    device, n_fields = generator.device, len(texture.azimuth)
+    label = torch.zeros(n_fields, size, size, dtype=torch.int64, device=device)
+    for new in range(1, n_facies):
+        # Each split has its own scale, not far from the field's.
+        factor = 3 ** (2 * torch.rand(n_fields, generator=generator, device=device) - 1)
+        split = Texture(texture.range_cells * factor, texture.ratio, texture.azimuth, texture.roughness.clamp_min(2.5))
+        field = gaussian_fields(split, 1, size, generator)[:, 0]
+        band = torch.rand(n_fields, generator=generator, device=device) < 0.3
+        field = torch.where(band[:, None, None], field.abs(), field)
+        level = torch.rand(n_fields, generator=generator, device=device)
+        threshold = torch.where(band, 0.15 + 0.6 * level, 2.4 * (level - 0.5))
+        parent = (new * torch.rand(n_fields, generator=generator, device=device)).long()
+        taken = (field < threshold[:, None, None]) & (label == parent[:, None, None])
+        label = torch.where(taken, new, label)
+    return label
+
+
+def _plurigaussian_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+    """Map two Gaussian fields through a random partition of their plane: some contacts never occur."""
+    pair = gaussian_fields(texture, 2, size, generator) + _trend(len(texture.azimuth), 1.0, size, generator)[:, None]
+    centre = torch.randn(len(pair), n_facies, 2, generator=generator, device=generator.device)
+    distance = ((pair[:, None] - centre[:, :, :, None, None]) ** 2).sum(dim=2)
+    return distance.argmin(dim=1)
+
+
+def _mosaic_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+    """Give the tiles of a warped Voronoi mosaic independent facies: parcels, blocks, soil units."""
+    device = generator.device
+    warp = gaussian_fields(texture, 2, size, generator)
+    axis = torch.arange(size, device=device, dtype=torch.float32)
+    place = torch.stack(torch.meshgrid(axis, axis, indexing="ij"))
+    mosaics = []
+    for index in range(len(warp)):
+        range_cells = float(texture.range_cells[index])
+        n_tiles = int(min(max((size / range_cells) ** 2, 3 * n_facies), 200))
+        strength = 0.25 * min(range_cells, 60.0) * torch.rand((), generator=generator, device=device)
+        centres = size * torch.rand(n_tiles, 2, generator=generator, device=device)
+        warped = (place + strength * warp[index]).flatten(1).T
+        share = torch.rand(n_facies, generator=generator, device=device) + 0.1
+        facies = torch.multinomial(share, n_tiles, replacement=True, generator=generator)
+        mosaics.append(facies[torch.cdist(warped, centres).argmin(dim=1)].view(size, size))
+    return torch.stack(mosaics)
+
+
+def _trend(n_fields: int, strength: float, size: int, generator: torch.Generator) -> Tensor:
+    """Return linear trends (n_fields, size, size), half of them flat."""
+    device = generator.device
+    axis = torch.linspace(-1, 1, size, device=device)
+    slope = strength * torch.randn(n_fields, 2, 1, 1, generator=generator, device=device)
+    slope = slope * (torch.rand(n_fields, 1, 1, 1, generator=generator, device=device) < 0.5)
+    return slope[:, 0] * axis[:, None] + slope[:, 1] * axis[None, :]
+
+
+def _shuffle_classes(fields: Tensor, n_facies: int, generator: torch.Generator) -> Tensor:
+    """Renumber each field's facies at random."""
+    order = torch.rand(len(fields), n_facies, generator=generator, device=generator.device).argsort(dim=1)
+    return order.gather(1, fields.flatten(1)).view_as(fields)
+
+
+def _add_noise(fields: Tensor, generator: torch.Generator) -> Tensor:
+    """Replace a share of the cells of some fields (0 to 30 %) by cells from anywhere in the field: a nugget."""
+    device = generator.device
+    share = 0.3 * torch.rand(len(fields), 1, generator=generator, device=device)
+    share = share * (torch.rand(len(fields), 1, generator=generator, device=device) < 0.35)
+    flat = fields.flatten(1)
+    elsewhere = torch.randint(flat.shape[1], flat.shape, generator=generator, device=device)
+    noisy = torch.rand(flat.shape, generator=generator, device=device) < share
+    return torch.where(noisy, flat.gather(1, elsewhere), flat).view_as(fields)
+
+
+def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch.Generator) -> Tensor:
+    """
+    Choose which cells a survey visits: at random, in clusters, along lines, on a jittered grid, by facies, on a block.
+
+    Parameters
+    ----------
+    fields : int64 Tensor, shape (n_fields, n_rows, n_cols)
+        The windows to survey.
+    n_data : int64 Tensor, shape (n_fields,)
+        Number of visited cells.
+    n_facies : int
+        For preferential surveys, which are denser on some facies.
+    generator : torch.Generator
+        Source of randomness.
+
+    Returns
+    -------
+    bool Tensor, shape (n_fields, n_rows, n_cols)
+        True at visited cells.
+    """
+    device, (n_fields, n_rows, n_cols) = generator.device, fields.shape
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(n_fields, *shape, generator=generator, device=device)
+
+    row = torch.arange(n_rows, device=device)[None, :, None] / max(n_rows, n_cols)
+    col = torch.arange(n_cols, device=device)[None, None, :] / max(n_rows, n_cols)
+    log_intensity = torch.zeros(fields.shape, device=device)
+
+    # Clusters: the sum of a few bumps.
+    bumps = torch.zeros(fields.shape, device=device)
+    for _ in range(5):
+        centre, width = uniform(2, 1, 1), 0.03 * 6 ** uniform(1, 1)
+        bumps = bumps + torch.exp(-((row - centre[:, 0]) ** 2 + (col - centre[:, 1]) ** 2) / (2 * width**2))
+    clustered = uniform(1, 1) < 0.25
+    log_intensity += torch.where(clustered, torch.log(bumps + 0.01), 0.0)
+
+    # Lines: parallel traverses, sampled more densely along than across.
+    angle, spacing = math.pi * uniform(1, 1), 0.08 * 4 ** uniform(1, 1)
+    across = (row * torch.cos(angle) + col * torch.sin(angle)) / spacing + uniform(1, 1)
+    on_line = (across - across.round()).abs() * spacing * max(n_rows, n_cols) < 1.0
+    lines = uniform(1, 1) < 0.15
+    log_intensity += torch.where(lines & ~on_line, -6.0, 0.0)
+
+    # Preferential: some facies are visited more often. A block: nothing outside a rectangle.
+    preference = torch.randn(n_fields, n_facies, generator=generator, device=device)
+    preferential = uniform(1, 1) < 0.15
+    by_facies = preference.gather(1, fields.flatten(1)).view(fields.shape)
+    log_intensity += torch.where(preferential, by_facies, 0.0)
+    low, size = 0.5 * uniform(2, 1, 1), 0.3 + 0.5 * uniform(2, 1, 1)
+    in_block = (row > low[:, 0]) & (row < low[:, 0] + size[:, 0]) & (col > low[:, 1]) & (col < low[:, 1] + size[:, 1])
+    block = uniform(1, 1) < 0.1
+    log_intensity += torch.where(block & ~in_block, -8.0, 0.0)
+
+    # Adding Gumbel noise and taking the largest draws without replacement, in proportion to the intensity.
+    gumbel = -torch.log(-torch.log(uniform(n_rows, n_cols).clamp(1e-12, 1 - 1e-7)))
+    score = (log_intensity + gumbel).flatten(1)
+
+    # A jittered grid: the best cell of each square of a grid whose squares number about n_data.
+    side = torch.sqrt(n_rows * n_cols / n_data.clamp_min(1).float())
+    square = (torch.arange(n_rows, device=device)[None, :, None] / side[:, None, None]).long() * n_cols + (
+        torch.arange(n_cols, device=device)[None, None, :] / side[:, None, None]
+    ).long()
+    regular = uniform(1, 1) < 0.2
+    best = torch.full((n_fields, n_rows * n_cols), -torch.inf, device=device)
+    best.scatter_reduce_(1, square.flatten(1), score, "amax")
+    is_best = score == best.gather(1, square.flatten(1))
+    score = torch.where(regular[:, 0] & ~is_best, score - 1e3, score)
+
+    position = score.argsort(dim=1, descending=True).argsort(dim=1)
+    return (position < n_data[:, None]).view(fields.shape)

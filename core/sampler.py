@@ -1,0 +1,303 @@
+"""
+The sampler: positions first, then values at temperature 1.
+
+A realization is simulated coarse to fine on nested lattices. Which cells are visited together is decided by the path
+alone, before anything is predicted; their facies are then drawn from the predicted probabilities as they are. Choosing
+cells by the network's confidence would sharpen the distribution (arXiv 2510.04525).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .lattice import Lattice
+from .model import Schedule
+from .network import NetworkConfig, OffLatticeData
+from .path import dispersed_rank, split_passes
+
+_FEWEST_NODES = 576
+"""Nodes that the coarsest lattice has at least, where the grid has as many."""
+_NODES_PER_DATUM = 2
+_TILE_NODES_TIMES_STREAMS = 4_000_000
+"""Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 3 GiB of activations."""
+
+
+class Predictor(Protocol):
+    """What the sampler needs of a network; `FaciesNetwork` is one, and tests bring their own."""
+
+    @property
+    def config(self) -> NetworkConfig:
+        """Padding and reach."""
+
+    def __call__(self, class_index: Tensor, inside: Tensor, data: OffLatticeData, n_facies: int) -> Tensor:
+        """Return logits (batch, n_facies, n_rows, n_cols)."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """
+    All randomness of one realization, fixed before anything is simulated.
+
+    Parameters
+    ----------
+    offset : (int, int)
+        Places the coarsest lattice.
+    rank : int64 array, shape (n_rows, n_cols)
+        The simulation path, coarse to fine.
+    uniform : float32 array, shape (n_rows, n_cols)
+        One number in [0, 1) per cell, which decides its facies.
+    """
+
+    offset: tuple[int, int]
+    rank: np.ndarray
+    uniform: np.ndarray
+
+
+def draw_stream(seed: int, realization: int, shape: tuple[int, int]) -> Stream:
+    """Return the stream of a realization: a function of seed, index and shape only, not of how many there are."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(realization,)))
+    offset = (int(rng.integers(2**16)), int(rng.integers(2**16)))
+    return Stream(offset, dispersed_rank(shape, rng, offset=offset), rng.random(shape, dtype=np.float32))
+
+
+def coarsest_level(shape: tuple[int, int], n_data: int) -> int:
+    """
+    Return the level to start from: spacing 2^level.
+
+    As coarse as possible, so that the network sees far, but with nodes enough to tell the data apart.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the grid.
+    n_data : int
+        Number of hard data.
+    """
+    n_nodes = max(_FEWEST_NODES, _NODES_PER_DATUM * n_data)
+    level = 0
+    while shape[0] * shape[1] >= n_nodes * 4 ** (level + 1) and min(shape) >= 2 ** (level + 2):
+        level += 1
+    return level
+
+
+@torch.inference_mode()
+def sample(
+    predictor: Predictor,
+    known: Tensor,
+    inside: Tensor,
+    streams: list[Stream],
+    *,
+    n_facies: int,
+    schedule: Schedule,
+    level: int,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Simulate a batch of realizations.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Network that gives facies logits from known cells.
+    known : int64 Tensor, shape (n_rows, n_cols)
+        Hard data: class index, -1 elsewhere. They are never resampled.
+    inside : bool Tensor, shape (n_rows, n_cols)
+        Cells to simulate; the others stay -1.
+    streams : list of Stream
+        One per realization.
+    n_facies : int
+        Number of facies.
+    schedule : Schedule
+        Passes per level.
+    level : int
+        Level of the coarsest lattice, from `coarsest_level`.
+    on_pass : callable
+        Called before each pass; what it raises ends the simulation.
+
+    Returns
+    -------
+    int64 Tensor, shape (batch, n_rows, n_cols)
+        Class index, -1 outside.
+    """
+    maps = known.expand(len(streams), -1, -1).clone()
+    uniform = torch.as_tensor(np.stack([s.uniform for s in streams]), device=known.device)
+    for current in range(level, -1, -1):
+        lattice = lattice_of(predictor, known.shape, 2**current, [s.offset for s in streams], known.device)
+        data = lattice.attach(*hard_data(known, len(streams)))
+        class_index, on_grid = lattice.gather(maps)
+        boundaries = pass_boundaries(schedule, current, is_coarsest=current == level)
+        for batch, row, col in passes(maps, inside, lattice, streams, boundaries):
+            on_pass()
+            logits = predict(predictor, class_index, on_grid, data, n_facies)
+            node_row, node_col = lattice.node_of(batch, row, col)
+            probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
+            drawn = draw_facies(probability, uniform[batch, row, col])
+            maps[batch, row, col] = drawn
+            class_index[batch, node_row, node_col] = drawn
+    return maps
+
+
+def draw_facies(probability: Tensor, uniform: Tensor) -> Tensor:
+    """
+    Draw by inverting the cumulative distribution.
+
+    Parameters
+    ----------
+    probability : float32 Tensor, shape (n_cells, n_facies)
+        Probabilities of each cell's facies.
+    uniform : float32 Tensor, shape (n_cells,)
+        Numbers in [0, 1).
+
+    Returns
+    -------
+    int64 Tensor, shape (n_cells,)
+        Class index, never one of probability 0.
+    """
+    cumulative = probability.cumsum(dim=1)
+    return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(dim=1)
+
+
+def pass_boundaries(schedule: Schedule, level: int, *, is_coarsest: bool) -> np.ndarray:
+    """
+    Return the fractions of a level's cells that are known after each of its passes.
+
+    On the coarsest level, which starts from the data alone, the first passes are small and the last ones large.
+    """
+    if is_coarsest:
+        return (np.arange(1, schedule.coarsest_passes + 1) / schedule.coarsest_passes) ** 2
+    n_passes = schedule.passes[min(level, len(schedule.passes) - 1)]
+    return np.arange(1, n_passes + 1) / n_passes
+
+
+def passes(
+    maps: Tensor, inside: Tensor, lattice: Lattice, streams: list[Stream], boundaries: np.ndarray
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return, for each pass, the map, row and column of the cells that are simulated together on a lattice."""
+    row, col, on_grid = lattice.cells()
+    batch = torch.arange(len(maps), device=maps.device)[:, None, None]
+    todo = on_grid & inside[row, col] & (maps[batch, row, col] < 0)
+    split = []
+    for index, stream in enumerate(streams):
+        node_row, node_col = (axis.cpu().numpy() for axis in todo[index].nonzero(as_tuple=True))
+        rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
+        split.append([(index, rows[p], cols[p]) for p in split_passes(stream.rank[rows, cols], boundaries)])
+    together = []
+    for number in range(max(map(len, split))):
+        parts = [of_map[number] for of_map in split if number < len(of_map)]
+        index = np.concatenate([np.full(len(rows), i) for i, rows, _ in parts])
+        cells = (index, *(np.concatenate([part[axis] for part in parts]) for axis in (1, 2)))
+        together.append(tuple(torch.as_tensor(c, device=maps.device) for c in cells))
+    return together  # type: ignore[return-value]
+
+
+@torch.inference_mode()
+def marginal(
+    predictor: Predictor,
+    known: Tensor,
+    *,
+    n_facies: int,
+    level: int,
+    maps_at_once: int,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Return the facies probabilities given the hard data: the sampler's first pass, for every place of its lattice.
+
+    The coarsest lattice is laid in all its 4^level positions, so each cell is a node once. Together they cost as much
+    as one pass over the whole grid.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Network that gives facies logits from known cells.
+    known : int64 Tensor, shape (n_rows, n_cols)
+        Hard data: class index, -1 elsewhere.
+    n_facies, level : int
+        As in `sample`.
+    maps_at_once : int
+        Positions that go through the network together.
+    on_pass : callable
+        Called before each batch.
+
+    Returns
+    -------
+    float32 Tensor, shape (n_facies, n_rows, n_cols)
+        Certain at hard data.
+    """
+    spacing = 2**level
+    offsets = [(row, col) for row in range(spacing) for col in range(spacing)]
+    probability = known.new_zeros((n_facies, *known.shape), dtype=torch.float32)
+    for start in range(0, len(offsets), maps_at_once):
+        on_pass()
+        chosen = offsets[start : start + maps_at_once]
+        lattice = lattice_of(predictor, known.shape, spacing, chosen, known.device)
+        class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
+        data = lattice.attach(*hard_data(known, len(chosen)))
+        predicted = predict(predictor, class_index, on_grid, data, n_facies).float().softmax(dim=1)
+        batch, node_row, node_col = on_grid.nonzero(as_tuple=True)
+        row, col, _ = lattice.cells()
+        probability[:, row[batch, node_row, 0], col[batch, 0, node_col]] = predicted[batch, :, node_row, node_col].T
+    is_datum = known >= 0
+    certain = torch.nn.functional.one_hot(known.clamp_min(0), n_facies).permute(2, 0, 1).float()
+    return torch.where(is_datum, certain, probability)
+
+
+def lattice_of(
+    predictor: Predictor,
+    shape: tuple[int, ...],
+    spacing: int,
+    offsets: list[tuple[int, int]],
+    device: torch.device,
+) -> Lattice:
+    """Return the lattice of a spacing whose nodes divide row + offset and col + offset."""
+    first = (-torch.tensor(offsets, device=device)) % spacing
+    return Lattice((shape[0], shape[1]), spacing, first, predictor.config.total_stride)
+
+
+def hard_data(known: Tensor, n_maps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return map, row, column and class index of the hard data, repeated for each map."""
+    row, col = (known >= 0).nonzero(as_tuple=True)
+    batch = torch.arange(n_maps, device=known.device).repeat_interleave(len(row))
+    return batch, row.repeat(n_maps), col.repeat(n_maps), known[row, col].repeat(n_maps)
+
+
+def predict(predictor: Predictor, class_index: Tensor, inside: Tensor, data: OffLatticeData, n_facies: int) -> Tensor:
+    """
+    Return the logits on a lattice; a large one is cut into tiles, each with a halo as wide as the network sees.
+
+    Parameters
+    ----------
+    predictor, class_index, inside, data, n_facies
+        As `FaciesNetwork.forward` takes them.
+
+    Returns
+    -------
+    Tensor, shape (batch, n_facies, n_rows, n_cols)
+        The same as untiled, up to the rounding of floats.
+    """
+    n_maps, n_rows, n_cols = class_index.shape
+    if n_rows * n_cols * (n_facies + 2) <= _TILE_NODES_TIMES_STREAMS:
+        return predictor(class_index, inside, data, n_facies)
+    stride = predictor.config.total_stride
+    halo = -(-predictor.config.receptive_radius // stride) * stride
+    side = int((_TILE_NODES_TIMES_STREAMS / (n_facies + 2)) ** 0.5) - 2 * halo
+    side = max(stride, side // stride * stride)
+    logits = class_index.new_empty((n_maps, n_facies, n_rows, n_cols), dtype=torch.float32)
+    for top in range(0, n_rows, side):
+        for left in range(0, n_cols, side):
+            north, west = max(0, top - halo), max(0, left - halo)
+            south, east = min(n_rows, top + side + halo), min(n_cols, left + side + halo)
+            held = (data.row >= north) & (data.row < south) & (data.col >= west) & (data.col < east)
+            within = OffLatticeData(*(values[held] for values in data))
+            within = within._replace(row=within.row - north, col=within.col - west)
+            window = (slice(None), slice(north, south), slice(west, east))
+            tile = predictor(class_index[window], inside[window], within, n_facies)
+            bottom, right = min(top + side, n_rows), min(left + side, n_cols)
+            inner = tile[:, :, top - north : bottom - north, left - west : right - west]
+            logits[:, :, top:bottom, left:right] = inner
+    return logits

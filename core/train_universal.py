@@ -1,0 +1,170 @@
+"""
+The universal model: what it learns from, and the recipe of the one that ships.
+
+`python -m core.train_universal` trains it; run again, it resumes. Examples are windows of random categorical fields
+on lattices of several spacings, known at surveyed cells, and at a prefix of a dispersed order as in the sampler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .facies import MAX_FACIES
+from .lattice import Lattice
+from .model import FaciesModel
+from .network import NetworkConfig
+from .objective import uniform_rank_known
+from .path import dispersed_rank
+from .random_fields import categorical_fields, draw_surveys
+from .training import Examples, TrainingConfig, describe, train, validation_nats
+
+RECIPE = TrainingConfig(steps=20_000, seed=20_261_123)
+NETWORK = NetworkConfig()
+VALIDATION_STEPS = range(10**9, 10**9 + 60)
+"""Batches that training never reaches."""
+
+_FACIES = np.arange(2, 21)
+_FACIES_SHARES = _FACIES**-1.3 / (_FACIES**-1.3).sum()
+_SPACINGS, _SPACING_SHARES = (1, 2, 4, 8), (0.3, 0.3, 0.25, 0.15)
+_BATCH_CELLS = 16_000 * 9
+"""Nodes of a batch times (4 + number of facies), about what a step costs."""
+_WINDOWS_PER_FIELD = 4
+
+
+def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", data_only: bool = False) -> Examples:
+    """
+    Draw the batch of one step; the same step and seed give the same batch.
+
+    Parameters
+    ----------
+    step, seed : int
+        Which batch.
+    device : torch.device or str
+        Where to draw it.
+    data_only : bool
+        Nothing is known but the data: the task of the first pass.
+    """
+    rng = np.random.default_rng([seed, step])
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    n_facies = int(rng.choice(_FACIES, p=_FACIES_SHARES))
+    spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
+    field_size = 128 if spacing <= 2 else 256
+    shape = tuple(int(n) for n in rng.integers(12, min(40, field_size // spacing) + 1, size=2))
+    n_maps = int(np.clip(_BATCH_CELLS / (shape[0] * shape[1] * (4 + n_facies)), 4, 64))
+    n_fields = -(-n_maps // _WINDOWS_PER_FIELD)
+    fields = categorical_fields(n_fields, n_facies, field_size, 0.7 * spacing, 3.0 * max(shape) * spacing, generator)
+    windows = torch.stack([_cut_window(fields[i % n_fields], shape, spacing, rng) for i in range(n_maps)])
+
+    # Surveys, from five data to nearly one per node; some maps have none.
+    most = min(1000, int(0.8 * shape[0] * shape[1]))
+    n_data = (5 * (most / 5) ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) > 0.04)
+    surveyed = draw_surveys(windows, torch.as_tensor(n_data, device=device), n_facies, generator)
+    lattice = Lattice((shape[0] * spacing, shape[1] * spacing), spacing, _offsets(rng, n_maps, spacing, device), 8)
+    truth, inside = lattice.gather(windows)
+    class_index, _ = lattice.gather(torch.where(surveyed, windows, -1))
+
+    # Most maps have exactly the facies that were observed; in some, others may exist.
+    present = torch.zeros(n_maps, n_facies, dtype=torch.bool, device=device)
+    batch, row, col = surveyed.nonzero(as_tuple=True)
+    present[batch, windows[batch, row, col]] = True
+    present[torch.as_tensor((rng.random(n_maps) < 0.3) | (n_data == 0), device=device)] = True
+    possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
+
+    known = torch.zeros_like(inside) if data_only else _known_prefix(lattice.shape, possible, rng, generator)
+    class_index = torch.where(known & possible, truth, class_index)
+    return Examples(
+        class_index=class_index,
+        inside=inside,
+        data=lattice.attach(batch, row, col, windows[batch, row, col]),
+        n_facies=n_facies,
+        present=present,
+        truth=truth,
+        unknown=possible & (class_index < 0),
+    )
+
+
+def _cut_window(field: Tensor, shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> Tensor:
+    """Cut a window of shape * spacing cells from a field, in one of its eight orientations."""
+    transposed = bool(rng.integers(2))
+    height, width = (n * spacing for n in (reversed(shape) if transposed else shape))
+    top, left = int(rng.integers(len(field) - height + 1)), int(rng.integers(len(field) - width + 1))
+    window = field[top : top + height, left : left + width]
+    window = window.T if transposed else window
+    return window.flip([axis for axis in (0, 1) if rng.integers(2)])
+
+
+def _offsets(rng: np.random.Generator, n_maps: int, spacing: int, device: torch.device | str) -> Tensor:
+    """Place each map's lattice at random."""
+    return torch.as_tensor(rng.integers(spacing, size=(n_maps, 2)), device=device)
+
+
+def _known_prefix(
+    shape: tuple[int, int], possible: Tensor, rng: np.random.Generator, generator: torch.Generator
+) -> Tensor:
+    """Choose the nodes simulated so far: none, a prefix of a dispersed order (often short), or random ones."""
+    n_maps = len(possible)
+    share = np.where(rng.random(n_maps) < 0.3, 0.002 * 100 ** rng.random(n_maps), rng.random(n_maps))
+    share = np.where(rng.random(n_maps) < 0.35, 0.0, share)
+    rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)])
+    prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
+    random = torch.as_tensor(rng.random(n_maps) < 0.1, device=possible.device)
+    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix)
+
+
+def main() -> None:
+    """Train, or go on training, and write the model file when the recipe's last step is done."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("resources/models/universal.safetensors"))
+    parser.add_argument("--folder", type=Path, default=Path("build/train-universal"), help="checkpoint and log")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
+    parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+
+    network, state = train(
+        NETWORK,
+        RECIPE,
+        lambda step: draw_examples(step, seed=RECIPE.seed, device=arguments.device),
+        arguments.folder,
+        device=arguments.device,
+        stop_after_seconds=60 * arguments.minutes,
+        on_log=lambda line: logging.info(json.dumps(line)),
+    )
+    if state["step"] < RECIPE.steps and not arguments.snapshot:
+        logging.info("Stopped at step %d of %d; run again to go on.", state["step"], RECIPE.steps)
+        return
+    network = network.float().cpu()
+    scores = {
+        "validation_nats": validation_nats(network, lambda s: draw_examples(s, seed=RECIPE.seed), VALIDATION_STEPS),
+        "validation_nats_data_only": validation_nats(
+            network, lambda s: draw_examples(s, seed=RECIPE.seed, data_only=True), VALIDATION_STEPS
+        ),
+    }
+    provenance = {
+        "recipe": describe(RECIPE),
+        "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
+        "steps_done": state["step"],
+        "seconds": round(state["seconds"]),
+        "scores": scores,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    FaciesModel("universal", network, max_facies=MAX_FACIES, provenance=provenance).save(arguments.output)
+    logging.info("Wrote %s: %s", arguments.output, json.dumps(scores))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Training: resumable, seeded, logged. What is learnt from comes from a function of the step."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Callable, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .network import FaciesNetwork, NetworkConfig, OffLatticeData
+from .objective import nll_nats
+
+
+class Examples(NamedTuple):
+    """
+    A batch to learn from: what is known, and the truth where it is not.
+
+    `class_index` (batch, n_rows, n_cols) is -1 where unknown; `truth` has the same shape and counts where `unknown`;
+    `present` (batch, n_facies) tells which facies each map has.
+    """
+
+    class_index: Tensor
+    inside: Tensor
+    data: OffLatticeData
+    n_facies: int
+    present: Tensor
+    truth: Tensor
+    unknown: Tensor
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """
+    How to train.
+
+    Parameters
+    ----------
+    steps : int
+        Length of the whole run.
+    seed : int
+        Of the initial weights and of every batch.
+    learning_rate : float
+        Highest learning rate; it warms up linearly and falls along a cosine to zero.
+    warmup_steps : int
+        Length of the warm-up.
+    weight_decay : float
+        AdamW's.
+    ema_decay : float
+        Of the running mean of the weights, which is what is saved.
+    clip_norm : float
+        Gradients are scaled down to this norm.
+    precision : {'float32', 'bfloat16'}
+        Of the network's arithmetic while training.
+    checkpoint_steps : int
+        A checkpoint and a line in the log every so many steps.
+    """
+
+    steps: int
+    seed: int = 0
+    learning_rate: float = 2e-3
+    warmup_steps: int = 500
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    clip_norm: float = 1.0
+    precision: str = "bfloat16"
+    checkpoint_steps: int = 250
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, 0 … steps - 1."""
+        warmup = min(1.0, (step + 1) / self.warmup_steps)
+        return self.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+
+def train(
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    draw_examples: Callable[[int], Examples],
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+    stop_after_seconds: float = math.inf,
+    on_log: Callable[[dict[str, Any]], None] = lambda line: None,
+) -> tuple[FaciesNetwork, dict[str, Any]]:
+    """
+    Train a network, from the last checkpoint in the folder if there is one.
+
+    A run that is interrupted and resumed gives the same weights as one that was not: every batch is a function of its
+    step, and the checkpoint holds everything else.
+
+    Parameters
+    ----------
+    network_config, config : NetworkConfig, TrainingConfig
+        What to train, and how.
+    draw_examples : callable
+        Step to `Examples` on `device`.
+    folder : Path
+        Where `checkpoint.pt` and `log.jsonl` live.
+    device : torch.device or str
+        Where to train.
+    stop_after_seconds : float
+        Write a checkpoint and return after this time, to be resumed by the next call.
+    on_log : callable
+        Told each line of the log.
+
+    Returns
+    -------
+    network : FaciesNetwork
+        With the running mean of the weights.
+    state : dict
+        'step', 'seconds' of training altogether, 'train_nats' over the last logged steps.
+    """
+    torch.manual_seed(config.seed)
+    network = FaciesNetwork(network_config).to(device=device, memory_format=torch.channels_last)
+    average = {key: value.detach().clone() for key, value in network.state_dict().items()}
+    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan}
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average, state = saved["average"], saved["state"]
+    began, before, losses = time.monotonic(), state["seconds"], []
+    while state["step"] < config.steps and time.monotonic() - began < stop_after_seconds:
+        losses.append(_train_step(network, optimizer, config, state["step"], draw_examples(state["step"])))
+        decay = min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10))
+        for key, value in network.state_dict().items():
+            average[key].lerp_(value, 1 - decay)
+        state["step"] += 1
+        if state["step"] % config.checkpoint_steps == 0 or state["step"] == config.steps:
+            state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
+            losses = []
+            _save_checkpoint(checkpoint, network, optimizer, average, state)
+            with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(state) + "\n")
+            on_log(state)
+    if losses:  # stopped between two checkpoints
+        state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
+        _save_checkpoint(checkpoint, network, optimizer, average, state)
+    network.load_state_dict(average)
+    return network.eval(), state
+
+
+def _train_step(
+    network: FaciesNetwork, optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int, examples: Examples
+) -> float:
+    """Take one step and return its loss, nats per unknown cell."""
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate_at(step)
+    loss = examples_nats(network, examples, config.precision).mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "float32") -> Tensor:
+    """Return the loss of each map of a batch, nats per unknown cell, shape (batch,)."""
+    device_type = examples.class_index.device.type
+    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+        logits = network(examples.class_index, examples.inside, examples.data, examples.n_facies, examples.present)
+    return nll_nats(logits, examples.truth, examples.unknown)
+
+
+def validation_nats(network: FaciesNetwork, draw_examples: Callable[[int], Examples], steps: range) -> float:
+    """Return the mean loss over batches, nats per unknown cell; maps without unknown cells do not count."""
+    losses = []
+    with torch.inference_mode():
+        for step in steps:
+            examples = draw_examples(step)
+            losses.append(examples_nats(network, examples)[examples.unknown.any(dim=(1, 2))])
+    return float(torch.cat(losses).mean())
+
+
+def _save_checkpoint(
+    path: Path,
+    network: FaciesNetwork,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    state: dict[str, Any],
+) -> None:
+    """Write a checkpoint in one step, so that an interruption leaves the one before."""
+    temporary = path.with_name(path.name + ".part")
+    content = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "state": state}
+    torch.save(content, temporary)
+    os.replace(temporary, path)
+
+
+def describe(config: TrainingConfig) -> dict[str, Any]:
+    """Return the configuration for a model's provenance."""
+    return asdict(config)
