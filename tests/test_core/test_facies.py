@@ -1,0 +1,108 @@
+"""Laws of the facies table: stable codes, one colour each, and clear refusals."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oadg.core.errors import FaciesError
+from oadg.core.facies import MAX_FACIES, PALETTE, Facies, FaciesTable, build_facies_table, check_facies_count
+
+texts = st.lists(st.text(min_size=1, max_size=8).filter(lambda s: s.strip() == s), min_size=2, max_size=32, unique=True)
+codes = st.lists(st.integers(-(2**31), 2**31 - 1), min_size=2, max_size=32, unique=True)
+
+
+@given(texts, st.randoms(use_true_random=False))
+def test_text_codes_depend_on_the_set_of_names_only(names, random):
+    repeated = names + random.choices(names, k=10)
+    random.shuffle(repeated)
+    table = build_facies_table(repeated)
+    assert table == build_facies_table(names)
+    assert table.names == sorted(names)
+    assert table.codes.tolist() == list(range(1, len(names) + 1))
+
+
+@given(codes)
+def test_integer_codes_are_kept(values):
+    table = build_facies_table(values)
+    assert table.codes.tolist() == sorted(values)
+    assert table.names == [str(v) for v in sorted(values)]
+
+
+@given(codes, st.data())
+def test_class_index_inverts_codes(values, data):
+    table = FaciesTable(tuple(Facies(v, str(v), "#000000") for v in values))  # in any order
+    asked = data.draw(st.lists(st.sampled_from(values), max_size=20))
+    index = table.class_index(np.array(asked, dtype=np.int64))
+    np.testing.assert_array_equal(table.codes[index], asked)
+
+
+@given(texts | codes)
+def test_a_table_survives_json(values):
+    table = build_facies_table(values)
+    assert FaciesTable.from_list(json.loads(json.dumps(table.to_list()))) == table
+
+
+@pytest.mark.parametrize("n_facies", [2, 16, MAX_FACIES])
+def test_every_facies_has_a_colour_of_its_own(n_facies):
+    colors = build_facies_table(range(n_facies)).colors
+    assert all(re.fullmatch(r"#[0-9a-f]{6}", color) for color in colors)
+    assert len(set(colors)) == len(colors)
+
+
+def test_names_and_colours_come_from_the_style_and_the_rest_from_the_palette():
+    table = build_facies_table([1, 2, 3], {1: ("sand", "#123456"), 2: (None, PALETTE[0]), 3: ("clay", None)})
+    assert table.names == ["sand", "2", "clay"]
+    assert table.colors[:2] == ["#123456", PALETTE[0]]
+    assert table.colors[2] not in table.colors[:2]
+
+
+def test_facies_that_share_a_name_in_the_style_stay_apart():
+    table = build_facies_table([1, 2, 3], {1: ("sand", None), 2: ("sand", None), 3: (" ", None)})
+    assert table.names == ["sand", "sand (2)", "3"]
+
+
+def test_a_made_up_name_does_not_collide_with_a_real_one():
+    table = build_facies_table([1, 2, 3], {1: ("sand (3)", None), 2: ("sand", None), 3: ("sand", None)})
+    assert len(set(table.names)) == 3
+
+
+def test_numpy_integers_are_codes_too():
+    assert build_facies_table(np.array([311, -1, 311])).codes.tolist() == [-1, 311]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], r"hold 0 facies; at least 2 are needed"),
+        (["sand", "sand"], r"hold 1 facies \(only 'sand'\); at least 2 are needed"),
+        (range(33), r"hold 33 facies; at most 32 are possible\. Is this the right field\?"),
+    ],
+)
+def test_too_few_and_too_many_facies_are_refused(values, message):
+    with pytest.raises(FaciesError, match=message):
+        build_facies_table(list(values))
+
+
+def test_as_many_facies_as_the_limit_are_accepted():
+    check_facies_count(MAX_FACIES, [str(i) for i in range(MAX_FACIES)])
+    assert len(build_facies_table(list(range(MAX_FACIES)))) == MAX_FACIES
+
+
+def test_a_code_or_name_that_occurs_twice_is_refused():
+    with pytest.raises(FaciesError, match="The facies code 7 occurs twice"):
+        FaciesTable((Facies(7, "sand", "#000000"), Facies(7, "clay", "#ffffff")))
+    with pytest.raises(FaciesError, match="The facies name sand occurs twice"):
+        FaciesTable((Facies(1, "sand", "#000000"), Facies(2, "sand", "#ffffff")))
+
+
+@pytest.mark.parametrize("code", [0, 4, -(2**40), 2**40])
+def test_an_unknown_code_is_named_with_the_known_ones(code):
+    table = build_facies_table([1, 3])
+    with pytest.raises(FaciesError, match=rf"code {code} is not in the facies table \(1 1, 3 3\)"):
+        table.class_index(np.array([1, code, 3]))
