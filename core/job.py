@@ -63,7 +63,7 @@ class SimulationJob:
     Raises
     ------
     JobError
-        For a number of realizations, quality or seed that cannot be.
+        For a number of realizations, quality or seed that cannot be, and for hard data that do not fit the grid.
     """
 
     grid: Grid
@@ -88,6 +88,26 @@ class SimulationJob:
             raise JobError(f"The quality {self.quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
         if not 0 <= self.seed < 2**63:
             raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        self._check_hard_data()
+
+    def _check_hard_data(self) -> None:
+        """Raise `JobError` unless every datum has a cell of its own on the grid and a class index of the table."""
+        n_data = len(self.row), len(self.col), len(self.class_index)
+        if len(set(n_data)) > 1:
+            raise JobError(
+                "The hard data have {} rows, {} columns and {} facies; there must be as many of each.".format(*n_data)
+            )
+        seen = set()
+        for row, col, class_index in zip(self.row, self.col, self.class_index):
+            where = f"The hard datum at row {row}, col {col}"
+            if not (0 <= row < self.grid.n_rows and 0 <= col < self.grid.n_cols):
+                raise JobError(f"{where} is not on the grid of {self.grid.n_rows} x {self.grid.n_cols} cells.")
+            if not 0 <= class_index < len(self.facies):
+                last = len(self.facies) - 1
+                raise JobError(f"{where} has the class index {class_index}; it must be between 0 and {last}.")
+            if (row, col) in seen:
+                raise JobError(f"{where} is given more than once; a cell can hold one facies.")
+            seen.add((row, col))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -98,7 +118,7 @@ class SimulationJob:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> SimulationJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing or unknown."""
+        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(description) - known)
         if unknown:
@@ -110,8 +130,8 @@ class SimulationJob:
             for name in ("row", "col", "class_index"):
                 plain[name] = tuple(int(v) for v in plain[name])
             return cls(**plain)
-        except (KeyError, TypeError) as error:
-            raise JobError(f"The job is incomplete: {error}.") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise JobError(f"The job is incomplete or wrong: {error}.") from error
 
 
 @dataclass(frozen=True)
