@@ -80,4 +80,4 @@ train-universal: env ## Train the universal model (seeded, resumable; hours)
 	$(PYTHON) -m oadg.core.train_universal
 
 clean: ## Remove what was built (not .venv)
-	rm -rf build dist .links .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf build dist .links .qgis-settings .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
