@@ -52,9 +52,9 @@ class Engine:
         self._work_folder = ""
         self._writing = threading.Lock()
 
-    def send(self, kind: str, job_id: str | None = None, **content: Any) -> None:
+    def send(self, message_type: str, job_id: str | None = None, **content: Any) -> None:
         """Send one message; end the process when nobody listens any more."""
-        line = json.dumps({"type": kind, "job_id": job_id, **content}).encode("ascii") + b"\n"
+        line = json.dumps({"type": message_type, "job_id": job_id, **content}).encode("ascii") + b"\n"
         try:
             with self._writing:
                 self._outgoing.write(line)

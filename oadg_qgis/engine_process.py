@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Callable, Dict, Optional, Sequence, Union
 from ..core import errors
 from ..core.errors import Cancelled, EngineError, OadgError
 from ..core.job import PROTOCOL_VERSION
-from .environment import PLUGIN_FOLDER, engine_environment
+from .environment import PLUGIN_FOLDER, REMEDY, SETTING, engine_environment
 
 POLL_S = 0.05
 """How often a waiting caller looks whether it is cancelled."""
@@ -64,6 +64,8 @@ class Engine:
         self.has_answered = False  # whether anything came back since the last request
         self.is_free = False  # whether it waits for the next request
         self._is_ready = False
+        self._ending = threading.Lock()
+        self._last_words = ""
         self._inbox: queue.SimpleQueue[Union[Message, str, None]] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[Optional[Message]] = queue.SimpleQueue()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
@@ -81,7 +83,7 @@ class Engine:
             self._errors.close()
             raise EngineError(
                 f"The engine could not be started with the interpreter {self.command[0]}: {error.strerror or error}. "
-                "Choose another one in OADG's settings, or run 'Set up engine' in the Processing toolbox."
+                f"{REMEDY}, or name another interpreter in the setting {SETTING}."
             ) from error
         for work, pipe in ((self._write, self._process.stdin), (self._read, self._process.stdout)):
             threading.Thread(target=work, args=(pipe,), name=f"oadg-engine-{work.__name__}", daemon=True).start()
@@ -101,11 +103,16 @@ class Engine:
         self._outbox.put(message)
 
     def kill(self) -> None:
-        """End the process now, and wait until it is gone."""
-        self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
-        self._outbox.put(None)
+        """End the process now, wait until it is gone, and keep its last words."""
+        with self._ending:
+            if self._errors.closed:
+                return
+            self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=5)
+            self._outbox.put(None)
+            self._last_words = last_lines(self._errors)
+            self._errors.close()
 
     def ask(self, request: Message, on_progress: Progress, is_cancelled: Callable[[], bool]) -> Message:
         """
@@ -202,15 +209,8 @@ class Engine:
                 self._process.wait(timeout=1)
             what = describe_exit(self._process.poll())
             self.kill()
-        words = self._last_words()
+        words = self._last_words
         return EngineGone(f"The engine {what}." + (f" Its last words: {words}" if words else ""))
-
-    def _last_words(self) -> str:
-        """Return the end of what a dead engine wrote to its standard error."""
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - 4000))
-        lines = self._errors.read().decode("utf-8", "replace").split("\n")
-        return " / ".join([line.strip() for line in lines if line.strip()][-LAST_WORDS:])
 
     def _write(self, pipe: BinaryIO) -> None:
         """Carry messages to the engine until there are no more or the engine is gone."""
@@ -233,13 +233,21 @@ class Engine:
         self._inbox.put(None)
 
 
+def last_lines(file: BinaryIO) -> str:
+    """Return the last lines of a file of text, in one line."""
+    file.seek(0, os.SEEK_END)
+    file.seek(max(0, file.tell() - 4000))
+    lines = file.read().decode("utf-8", "replace").split("\n")
+    return " / ".join([line.strip() for line in lines if line.strip()][-LAST_WORDS:])
+
+
 def describe_exit(code: Optional[int]) -> str:
     """Say how a process ended, as the rest of a sentence that begins 'The engine'."""
     if code is None:
         return "closed its output, so it was ended"
     if code == -getattr(signal, "SIGKILL", 9):
         return (
-            "was killed by the system (signal 9), most likely because the computer ran out of memory; "
+            "was killed (signal 9), most likely by the system because the computer ran out of memory; "
             "use fewer realizations, larger cells or a smaller extent"
         )
     if code < 0:

@@ -240,7 +240,9 @@ def _install(python: str, arguments: Sequence[str], feedback: Feedback, building
     def measure(line: str) -> None:
         feedback.on_progress(min(0.05 + 0.85 * _size_gb(building) / expected_gb, 0.9), line)
 
-    run_program(command, "pip", feedback, environment=variables, every_second=measure)
+    remedy = "Check the network and QGIS's proxy settings, choose another build, or install from a folder of WHEELS."
+    what = f"Installing {', '.join(a for a in arguments if '=' in a)} with pip"
+    run_program(command, what, feedback, remedy=remedy, environment=variables, every_second=measure)
 
 
 def pip_environment(python: str) -> Dict[str, str]:

@@ -40,20 +40,23 @@ def run_program(
     command: Sequence[str],
     what: str,
     feedback: Feedback,
+    *,
+    remedy: str = "",
     environment: Optional[Dict[str, str]] = None,
     every_second: Optional[Callable[[str], None]] = None,
 ) -> None:
-    """Run a program to its end; raise `EngineError` with its own error text when it fails."""
+    """Run a program to its end; raise `EngineError` with its own error text, and the remedy, when it fails."""
     code, lines = watch_program(command, feedback, environment=environment, every_second=every_second)
     if code != 0:
-        raise EngineError(f"{what} failed (exit code {code}); the engine is as it was before. {_essence(lines)}")
+        words = "\n".join(essence(lines))
+        raise EngineError(f"{what} failed (exit code {code}); nothing was changed. {remedy}\n{words}".strip())
 
 
-def _essence(lines: Sequence[str]) -> str:
-    """Return what a failed program's output says about the reason: its errors, and the last warning before them."""
+def essence(lines: Sequence[str]) -> List[str]:
+    """Return what a failed program's output says about the reason: why the network failed, and its errors."""
     errors = [line for line in lines if line.startswith("ERROR")]
-    warnings = [line for line in lines if line.startswith("WARNING")]
-    return "\n".join((warnings[-1:] + errors) if errors else lines[-5:])
+    network = [line for line in lines if line.startswith("WARNING") and "connection" in line]
+    return network[-1:] + errors if errors else list(lines[-5:])
 
 
 def watch_program(
@@ -79,8 +82,9 @@ def watch_program(
     output: queue.SimpleQueue[Optional[str]] = queue.SimpleQueue()
 
     def read() -> None:
-        for line in process.stdout or ():
-            output.put(line.rstrip())
+        with process.stdout as pipe:
+            for line in pipe:
+                output.put(line.rstrip())
         output.put(None)
 
     threading.Thread(target=read, name="oadg-setup-output", daemon=True).start()
