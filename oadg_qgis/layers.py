@@ -382,7 +382,9 @@ def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
         layer.CreateFeature(feature)
     raster = gdal.GetDriverByName("MEM").Create("", grid.n_cols, grid.n_rows, 1, gdal.GDT_Byte)
     raster.SetGeoTransform((grid.west, grid.cell_size, 0, grid.north, 0, -grid.cell_size))
+    gdal.PushErrorHandler("CPLQuietErrorHandler")  # it warns that neither has a spatial reference
     gdal.RasterizeLayer(raster, [1], layer, burn_values=[1])
+    gdal.PopErrorHandler()
     inside = raster.ReadAsArray().astype(bool)
     if not inside.any():
         raise GridError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,9 @@ class RasterWriter:
     def __enter__(self) -> RasterWriter:
         return self
 
-    def __exit__(self, *failure: Any) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        # The failure's frames hold datasets open, which would write their sidecars after we have cleaned up.
+        traceback.clear_frames(trace)
         for staged, _ in self._staged:
             for file in _files_of(staged):
                 file.unlink()
@@ -124,17 +127,15 @@ class RasterWriter:
         bands = [np.roll(tile, shift) for shift in range(len(plan.band_names))]
         grid = Grid(self._grid.west, self._grid.north, self._grid.cell_size, _PROBE_CELLS, _PROBE_CELLS)
         staged = self._stage(plan)
-        try:
-            self._create(plan, staged, grid, bands, {})
-            kept = gdal.OpenEx(str(staged), gdal.OF_RASTER)
-            back = kept.ReadAsArray().reshape(-1, *tile.shape) if kept else np.empty((0, *tile.shape))
-            if back.shape[0] != len(bands) or not np.allclose(back, np.stack(bands), rtol=1e-5, atol=1e-6):
-                raise _cannot_hold(plan)
-            kept = None  # closes it, without which Windows cannot remove the file
-        finally:
-            for file in _files_of(staged):
-                file.unlink()
-            self._staged.pop()
+        self._create(plan, staged, grid, bands, {})
+        kept = gdal.OpenEx(str(staged), gdal.OF_RASTER)
+        back = kept.ReadAsArray().reshape(-1, *tile.shape) if kept else np.empty((0, *tile.shape))
+        if back.shape[0] != len(bands) or not np.allclose(back, np.stack(bands), rtol=1e-5, atol=1e-6):
+            raise _cannot_hold(plan)
+        kept = None  # closes it, without which Windows cannot remove the file
+        for file in _files_of(staged):
+            file.unlink()
+        self._staged.pop()
 
     def write(self, plan: RasterPlan, bands: Iterable[np.ndarray], metadata: Mapping[str, str]) -> None:
         """
@@ -285,8 +286,9 @@ def _category_list(names: Mapping[int, str]) -> List[str]:
 
 
 def _cannot_write(plan: RasterPlan, reason: str) -> JobError:
+    reason = " ".join(reason.split()).rstrip(".") or "no reason is known"
     return JobError(
-        f"The raster {plan.path} cannot be written: {reason or 'no reason is known'}. Choose a folder in which you may "
+        f"The raster {plan.path} cannot be written: {reason}. Choose a folder in which you may "
         "write, with space left, and a format such as GeoTIFF (.tif)."
     )
 

@@ -6,9 +6,9 @@ import configparser
 import contextlib
 import functools
 from pathlib import Path
-from typing import Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
-from qgis.core import QgsProcessingAlgorithm, QgsProcessingException
+from qgis.core import NULL, QgsProcessingAlgorithm, QgsProcessingException
 from qgis.PyQt.QtCore import QCoreApplication, QUrl
 from qgis.PyQt.QtGui import QIcon
 
@@ -21,6 +21,12 @@ ICON_PATH = PLUGIN_FOLDER / "resources" / "icon.svg"
 def tr(text: str) -> str:
     """Return the text in the user's language."""
     return QCoreApplication.translate("OADG", text)
+
+
+def is_given(parameters: Mapping[str, Any], name: str) -> bool:
+    """Return whether an optional parameter has a value; models hand over NULL for one that has not."""
+    value = parameters.get(name)
+    return not (value is None or value == NULL or value == "")
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from ..layers import check_projected, make_grid, rasterise, read_observations, r
 from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import APPLY_SAVED_STYLE, entropy_style, facies_style, probability_style
-from .base import OadgAlgorithm, errors_for_qgis, plugin_version, tr
+from .base import OadgAlgorithm, errors_for_qgis, is_given, plugin_version, tr
 from .simulate_parameters import parameters as declared_parameters
 
 FEW_OBSERVATIONS = 10
@@ -97,9 +97,9 @@ class SimulateFacies(OadgAlgorithm):
         if source is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
         transforms = context.transformContext()
-        crs = self.parameterAsCrs(parameters, "CRS", context)
-        if not crs.isValid():
-            crs = source.sourceCrs()
+        crs = source.sourceCrs()
+        if is_given(parameters, "CRS"):
+            crs = self.parameterAsCrs(parameters, "CRS", context)
         check_projected(crs, source.sourceExtent(), source.sourceCrs(), transforms)
         if not source.sourceCrs().isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
@@ -109,8 +109,9 @@ class SimulateFacies(OadgAlgorithm):
         self._observations = read_observations(source, layer, field, crs, transforms)
         mask = self.parameterAsSource(parameters, "MASK", context)
         self._polygons = None if mask is None else read_polygons(mask, crs, transforms)
-        given = parameters.get("EXTENT") not in (None, "")
-        self._extent = self.parameterAsExtent(parameters, "EXTENT", context, crs) if given else None
+        self._extent = None
+        if is_given(parameters, "EXTENT"):
+            self._extent = self.parameterAsExtent(parameters, "EXTENT", context, crs)
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the rasters; every declared key is returned, None for a raster that is not made."""
@@ -154,8 +155,9 @@ class SimulateFacies(OadgAlgorithm):
         )
         observations = self._observations
         facies, class_index = observations.facies_table()
-        given = parameters.get("CELL_SIZE") not in (None, "")
-        cell_size = self.parameterAsDouble(parameters, "CELL_SIZE", context) if given else None
+        cell_size = None
+        if is_given(parameters, "CELL_SIZE"):
+            cell_size = self.parameterAsDouble(parameters, "CELL_SIZE", context)
         grid = make_grid(observations, self._extent, cell_size)
         inside = None if self._polygons is None else rasterise(self._polygons, grid)
         data = place_on_grid(

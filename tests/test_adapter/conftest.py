@@ -1,0 +1,220 @@
+"""A small synthetic survey, Processing with OADG in it, and an engine that answers at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+os.environ.setdefault("OADG_ENGINE_PYTHON", sys.executable)
+
+import numpy as np
+import pytest
+from oadg.core.errors import Cancelled
+from oadg.core.job import SimulationResult
+
+CELL = 10.0
+N_ROWS, N_COLS = 30, 40
+WEST, NORTH = 500_000.0, 4_600_300.0
+EXTENT = f"{WEST},{WEST + N_COLS * CELL},{NORTH - N_ROWS * CELL},{NORTH} [EPSG:32632]"
+CODES = (3, 311, -1)
+
+
+def truth() -> np.ndarray:
+    """Return the class index of every cell of the survey: two bent bands and the rest."""
+    row, col = np.mgrid[:N_ROWS, :N_COLS]
+    height = row + 5 * np.sin(col / 6)
+    return np.where(height < 10, 0, np.where(height < 20, 1, 2))
+
+
+def survey_cells(n_points: int = 60, seed: int = 1):
+    """Return rows, columns and class indices of observed cells, each once."""
+    cells = np.random.default_rng(seed).choice(N_ROWS * N_COLS, n_points, replace=False)
+    row, col = np.divmod(cells, N_COLS)
+    return row, col, truth()[row, col]
+
+
+def make_layer(places, values, *, kind: str = "integer", crs: str = "EPSG:32632", geometry: str = "Point"):
+    """
+    Return a memory layer of observations.
+
+    A place is (easting, northing), a list of those for a multipoint, or None for a feature without geometry.
+    """
+    from qgis.core import QgsFeature, QgsGeometry, QgsPointXY, QgsVectorLayer
+
+    layer = QgsVectorLayer(f"{geometry}?crs={crs}&field=number:double&field=facies:{kind}", "survey", "memory")
+    features = []
+    for place, value in zip(places, values):
+        feature = QgsFeature(layer.fields())
+        feature.setAttributes([0.5, value])
+        if isinstance(place, list):
+            feature.setGeometry(QgsGeometry.fromMultiPointXY([QgsPointXY(*p) for p in place]))
+        elif place is not None:
+            feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(*place)))
+        features.append(feature)
+    layer.dataProvider().addFeatures(features)
+    layer.updateExtents()
+    return layer
+
+
+def make_polygon(wkt: str, crs: str = "EPSG:32632"):
+    """Return a memory layer with one polygon."""
+    from qgis.core import QgsFeature, QgsGeometry, QgsVectorLayer
+
+    layer = QgsVectorLayer(f"MultiPolygon?crs={crs}", "outline", "memory")
+    feature = QgsFeature()
+    feature.setGeometry(QgsGeometry.fromWkt(wkt))
+    layer.dataProvider().addFeatures([feature])
+    layer.updateExtents()
+    return layer
+
+
+def centres(row, col):
+    """Return (easting, northing) of cells."""
+    return [(WEST + (c + 0.5) * CELL, NORTH - (r + 0.5) * CELL) for r, c in zip(row.tolist(), col.tolist())]
+
+
+@pytest.fixture(scope="session")
+def world():
+    """The functions and numbers above, which tests cannot import from here."""
+    names = "CELL N_ROWS N_COLS WEST NORTH EXTENT CODES truth survey_cells make_layer make_polygon centres"
+    return SimpleNamespace(**{name: globals()[name] for name in names.split()})
+
+
+@pytest.fixture(scope="session")
+def processing(qgis_processing):
+    """The `processing` module of a QGIS in which OADG is registered, once per session."""
+    import processing
+    from oadg.oadg_qgis.plugin import OadgPlugin
+
+    plugin = OadgPlugin()
+    plugin.initProcessing()
+    yield processing
+    plugin.unload()
+
+
+@pytest.fixture
+def survey(processing):
+    """Sixty observations of three facies with the codes 3, 311 and -1."""
+    row, col, index = survey_cells()
+    return make_layer(centres(row, col), [CODES[k] for k in index])
+
+
+class Log:
+    """What an algorithm told, for tests to look at."""
+
+    def __init__(self) -> None:
+        from qgis.core import QgsProcessingFeedback
+
+        log = self
+
+        class Feedback(QgsProcessingFeedback):
+            def pushInfo(self, text):
+                log.infos.append(text)
+
+            def pushWarning(self, text):
+                log.warnings.append(text)
+
+            def reportError(self, text, fatalError=False):  # noqa: N803 - QGIS's name
+                log.errors.append(text)
+
+            def setProgressText(self, text):
+                log.texts.append(text)
+
+        self.infos, self.warnings, self.errors, self.texts = [], [], [], []
+        self.feedback = Feedback()
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join(self.infos + self.warnings + self.errors)
+
+
+@pytest.fixture
+def log(processing):
+    """A feedback that remembers."""
+    return Log()
+
+
+@pytest.fixture
+def simulate_facies(processing, log, tmp_path):
+    """Run `oadg:simulatefacies` on the survey's grid with the fixture `log`; rasters go to the test's folder."""
+
+    def run(layer, **parameters):
+        names = {"REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE"}
+        outputs = {name: str(tmp_path / f"{name.lower()}.tif") for name in names}
+        return processing.run(
+            "oadg:simulatefacies",
+            {
+                "OBSERVATIONS": layer,
+                "FACIES_FIELD": "facies",
+                "EXTENT": EXTENT,
+                "CELL_SIZE": CELL,
+                "N_REALIZATIONS": 2,
+                "QUALITY": "preview",
+                **outputs,
+                **parameters,
+            },
+            feedback=log.feedback,
+        )
+
+    return run
+
+
+@pytest.fixture
+def fake_engine(monkeypatch, tmp_path_factory):
+    """
+    An engine that answers at once with maps of the nearest observation, and keeps the jobs that it was given.
+
+    For what does not depend on the science: parameters, formats, messages, clean-up.
+    """
+    from oadg.oadg_qgis import models
+    from oadg.oadg_qgis.algorithms import simulate_facies as module
+
+    folder = tmp_path_factory.mktemp("engine")
+    (folder / "universal.safetensors").write_bytes(b"not read by the fake")
+    monkeypatch.setattr(models, "SHIPPED_FOLDER", folder)
+    jobs = []
+
+    @contextlib.contextmanager
+    def simulate(job, *, mask=None, on_progress=None, is_cancelled=lambda: False):
+        jobs.append((job, mask))
+        on_progress(0.5, "Pass 1 of 2")
+        if is_cancelled():
+            raise Cancelled("The run was cancelled.")
+        yield _fake_result(job, mask, folder)
+
+    monkeypatch.setattr(module, "simulate", simulate)
+    return jobs
+
+
+def _fake_result(job, mask, folder: Path) -> SimulationResult:
+    started = time.monotonic()
+    row, col = np.mgrid[: job.grid.n_rows, : job.grid.n_cols]
+    squared = (row[..., None] - np.array(job.row)) ** 2 + (col[..., None] - np.array(job.col)) ** 2
+    index = np.array(job.class_index, dtype=np.uint8)[squared.argmin(axis=-1)]
+    n_facies = len(job.facies)
+    probability = np.where(index == np.arange(n_facies)[:, None, None], 0.75, 0.25 / (n_facies - 1)).astype(np.float32)
+    entropy = -(probability * np.log2(probability)).sum(axis=0)
+    outside = np.zeros(job.grid.shape, bool) if mask is None else ~mask
+    index[outside], entropy[outside], probability[:, outside] = 255, np.nan, np.nan
+    arrays = {"probability": probability, "entropy": entropy, "most_probable": index}
+    if job.n_realizations:
+        arrays["realizations"] = np.repeat(index[None], job.n_realizations, axis=0)
+    paths = {}
+    for name, array in arrays.items():
+        paths[f"{name}_path"] = str(folder / f"{name}.npy")
+        np.save(paths[f"{name}_path"], array)
+    return SimulationResult(
+        **{"realizations_path": None, **paths},
+        mean_entropy_bits=float(np.nanmean(entropy)),
+        device="cpu",
+        model_id="fake",
+        seed=job.seed,
+        batch_size=1,
+        seconds=time.monotonic() - started,
+    )

@@ -1,0 +1,270 @@
+"""Layers to arrays: what is read, what is skipped, where it lands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oadg.core.errors import ConditioningError, FaciesError, GridError
+from oadg.core.grid import Grid
+from oadg.oadg_qgis.layers import (
+    Observations,
+    check_projected,
+    layer_styles,
+    make_grid,
+    rasterise,
+    read_observations,
+    read_polygons,
+)
+from qgis.core import (
+    NULL,
+    QgsCategorizedSymbolRenderer,
+    QgsCoordinateReferenceSystem,
+    QgsProcessingContext,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProcessingUtils,
+    QgsProject,
+    QgsRectangle,
+    QgsRendererCategory,
+    QgsSymbol,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
+from qgis.PyQt.QtGui import QColor
+
+UTM32 = QgsCoordinateReferenceSystem("EPSG:32632")
+
+
+def source_of(layer):
+    context = QgsProcessingContext()
+    QgsProject.instance().addMapLayer(layer)
+    context.setProject(QgsProject.instance())
+    source = QgsProcessingUtils.variantToSource(layer.id(), context)
+    return source, context
+
+
+def read(layer, field="facies", crs=UTM32):
+    source, context = source_of(layer)
+    return read_observations(source, layer, field, crs, context.transformContext())
+
+
+@pytest.fixture(autouse=True)
+def _clean_project(processing):
+    yield
+    QgsProject.instance().clear()
+
+
+def test_reads_places_and_codes(world):
+    observations = read(world.make_layer([(1.5, 2.5), (3.0, 4.0)], [311, -1]))
+    assert observations.easting.tolist() == [1.5, 3.0]
+    assert observations.northing.tolist() == [2.5, 4.0]
+    assert observations.values == [311, -1]
+
+
+def test_codes_of_text_are_numbered_by_name(world):
+    observations = read(world.make_layer([(0, 0), (1, 1), (2, 2)], ["silt", "clay", "silt"], kind="string"))
+    facies, class_index = observations.facies_table()
+    assert [(f.code, f.name) for f in facies.facies] == [(1, "clay"), (2, "silt")]
+    assert class_index.tolist() == [1, 0, 1]
+
+
+def test_empty_facies_are_skipped_and_counted(world):
+    places = [(0, 0), (1, 1), (2, 2), (3, 3), None]
+    observations = read(world.make_layer(places, ["sand", NULL, "", "  ", "clay"], kind="string"))
+    assert observations.values == ["sand"]
+    assert (observations.n_empty, observations.n_nowhere, observations.n_points) == (3, 1, 5)
+
+
+def test_blanks_around_a_name_make_no_other_facies(world):
+    observations = read(world.make_layer([(0, 0), (1, 1), (2, 2)], ["sand", " sand ", "clay"], kind="string"))
+    assert observations.facies_table()[0].names == ["clay", "sand"]
+
+
+def test_null_is_no_integer_facies(world):
+    observations = read(world.make_layer([(0, 0), (1, 1)], [NULL, 0]))
+    assert observations.values == [0]
+    assert observations.n_empty == 1
+
+
+def test_each_part_of_a_multipoint_is_an_observation(world):
+    layer = world.make_layer([[(0, 0), (5, 5)], [(9, 9)], [(1, 2), (3, 4)]], [1, 2, NULL], geometry="MultiPoint")
+    observations = read(layer)
+    assert observations.values == [1, 1, 2]
+    assert observations.easting.tolist() == [0, 5, 9]
+    assert observations.n_empty == 2
+
+
+def test_selected_features_only(world):
+    layer = world.make_layer([(0, 0), (1, 1), (2, 2)], [1, 2, 3])
+    layer.selectByExpression('"facies" > 1')
+    QgsProject.instance().addMapLayer(layer)
+    context = QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    definition = QgsProcessingFeatureSourceDefinition(layer.id(), True)
+    source = QgsProcessingUtils.variantToSource(definition, context)
+    observations = read_observations(source, layer, "facies", UTM32, context.transformContext())
+    assert sorted(observations.values) == [2, 3]
+
+
+def test_points_are_reprojected(world):
+    observations = read(world.make_layer([(9.0, 45.0)], [1], crs="EPSG:4326"))
+    assert observations.easting[0] == pytest.approx(500_000, abs=0.01)
+    assert observations.northing[0] == pytest.approx(4_982_950.4, abs=0.1)
+
+
+def test_points_that_cannot_be_reprojected_are_counted(world):
+    observations = read(world.make_layer([(9.0, 45.0), (9.0, 1e6)], [1, 2], crs="EPSG:4326"))
+    assert observations.values == [1]
+    assert observations.n_nowhere == 1
+
+
+def test_missing_field_is_named_with_those_that_are_there(world):
+    with pytest.raises(FaciesError, match=r"no field 'rock'; it has number, facies"):
+        read(world.make_layer([(0, 0)], [1]), field="rock")
+
+
+def test_decimal_field_is_refused_with_a_remedy(world):
+    with pytest.raises(FaciesError, match=r"'number' is of type .*to_int\(\"number\"\)"):
+        read(world.make_layer([(0, 0)], [1]), field="number")
+
+
+def test_code_beyond_32_bits_is_refused(world):
+    with pytest.raises(FaciesError, match="code 3000000000; codes from -2147483648"):
+        read(world.make_layer([(0, 0)], [3_000_000_000], kind="int8"))
+
+
+def test_polygons_are_no_observations(world):
+    layer = world.make_polygon("MultiPolygon(((0 0, 1 0, 1 1, 0 0)))")
+    with pytest.raises(ConditioningError, match="geometries of type Polygon; observations are points"):
+        read(layer)
+
+
+def test_no_observations_is_said_with_the_counts(world):
+    observations = read(world.make_layer([(0, 0), None], [NULL, 1]))
+    with pytest.raises(ConditioningError, match="of 2 points .* 1 have an empty facies field and 1 no position"):
+        observations.facies_table()
+
+
+def categorise(layer, categories):
+    renderer = QgsCategorizedSymbolRenderer("facies")
+    for value, color, label in categories:
+        symbol = QgsSymbol.defaultSymbol(layer.geometryType())
+        symbol.setColor(QColor(color))
+        renderer.addCategory(QgsRendererCategory(value, symbol, label))
+    layer.setRenderer(renderer)
+
+
+def test_names_and_colours_come_from_the_categorised_style(world):
+    layer = world.make_layer([(0, 0), (1, 1), (2, 2)], [1, 2, 3])
+    categorise(layer, [(1, "#112233", "Sand"), (2, "#445566", "Clay"), ("", "#000000", "all others")])
+    facies, _ = read(layer).facies_table()
+    assert [(f.code, f.name, f.color) for f in facies.facies[:2]] == [(1, "Sand", "#112233"), (2, "Clay", "#445566")]
+    assert facies.facies[2].name == "3"
+
+
+def test_one_category_of_several_values_colours_each(world):
+    layer = world.make_layer([(0, 0), (1, 1)], ["a", "b"], kind="string")
+    categorise(layer, [(["a", "b"], "#112233", "both")])
+    assert layer_styles(layer, "facies") == {"a": ("both", "#112233"), "b": ("both", "#112233")}
+
+
+def test_style_by_another_field_tells_nothing(world):
+    layer = world.make_layer([(0, 0)], [1])
+    categorise(layer, [(1, "#112233", "Sand")])
+    assert layer_styles(layer, "number") == {}
+
+
+def test_style_saved_with_a_file_is_found_though_processing_skips_it(world, tmp_path):
+    layer = world.make_layer([(0, 0), (1, 1)], [1, 2])
+    path = str(tmp_path / "survey.gpkg")
+    QgsVectorFileWriter.writeAsVectorFormatV3(
+        layer, path, QgsProject.instance().transformContext(), QgsVectorFileWriter.SaveVectorOptions()
+    )
+    styled = QgsVectorLayer(path, "styled", "ogr")
+    categorise(styled, [(1, "#112233", "Sand")])
+    styled.saveNamedStyle(str(tmp_path / "survey.qml"))
+    options = QgsVectorLayer.LayerOptions()
+    options.loadDefaultStyle = False
+    bare = QgsVectorLayer(path, "bare", "ogr", options)
+    assert layer_styles(bare, "facies") == {1: ("Sand", "#112233")}
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude", "expected"),
+    [(7.1, 46.9, "EPSG:32632 .WGS 84 / UTM zone 32N."), (-70.5, -33.4, "EPSG:32719 .WGS 84 / UTM zone 19S.")],
+)
+def test_geographic_crs_is_refused_with_the_fitting_zone(processing, longitude, latitude, expected):
+    wgs84 = QgsCoordinateReferenceSystem("EPSG:4326")
+    extent = QgsRectangle(longitude - 0.1, latitude - 0.1, longitude + 0.1, latitude + 0.1)
+    with pytest.raises(GridError, match=f"EPSG:4326.*counts in degrees.*parameter CRS, for example {expected}"):
+        check_projected(wgs84, extent, wgs84, QgsProject.instance().transformContext())
+
+
+def points(places):
+    easting, northing = np.array(places, dtype=float).T
+    return Observations(easting, northing, [0, 1] * (len(places) // 2))
+
+
+def test_default_extent_is_padded_by_5_percent_of_the_longer_side():
+    grid = make_grid(points([(0, 0), (1000, 500)]), None, 10)
+    assert (grid.west, grid.north) == (-50, 550)
+    assert (grid.n_cols, grid.n_rows) == (110, 60)
+
+
+def test_default_extent_is_padded_by_a_cell_at_least():
+    grid = make_grid(points([(0, 0), (100, 50)]), None, 20)
+    assert (grid.west, grid.north, grid.n_cols) == (-20, 70, 7)
+
+
+def test_points_in_a_line_have_an_area_too():
+    grid = make_grid(points([(0, 7), (100, 7)]), None, None)
+    assert grid.n_rows > 1
+    assert grid.n_cols > 10
+
+
+def test_one_place_needs_an_extent():
+    with pytest.raises(GridError, match=r"at one place \(easting 5, northing 6\).*EXTENT"):
+        make_grid(points([(5, 6), (5, 6)]), None, None)
+
+
+@pytest.mark.parametrize("cell_size", [0.0, -5.0, float("nan"), float("inf")])
+def test_cell_size_must_be_positive(cell_size):
+    with pytest.raises(GridError, match="cell size is .*; it must be a positive number"):
+        make_grid(points([(0, 0), (100, 100)]), None, cell_size)
+
+
+def test_cell_larger_than_the_area_is_refused():
+    with pytest.raises(GridError, match="cell size 5000 exceeds the area of 100 x 100.*smaller cells"):
+        make_grid(points([(0, 0), (90, 90)]), QgsRectangle(0, 0, 100, 100), 5000)
+
+
+def test_fifty_million_cells_are_refused_with_the_numbers():
+    with pytest.raises(GridError, match="50,000,000 cells; at most 16,000,000 .* at least 1.79"):
+        make_grid(points([(0, 0), (90, 90)]), QgsRectangle(0, 0, 10_000, 5_000), 1.0)
+
+
+@pytest.mark.parametrize("extent", [QgsRectangle(), QgsRectangle(0, 0, 0, 100)])
+def test_empty_extent_is_refused(extent):
+    with pytest.raises(GridError, match="The extent .* is empty"):
+        make_grid(points([(0, 0), (90, 90)]), extent, None)
+
+
+def polygons_of(layer, crs=UTM32):
+    source, context = source_of(layer)
+    return read_polygons(source, crs, context.transformContext())
+
+
+def test_mask_holds_the_cells_whose_centre_is_inside(world):
+    outline = world.make_polygon("MultiPolygon(((0 0, 26 0, 26 30, 0 30, 0 0), (4 4, 16 4, 16 16, 4 16, 4 4)))")
+    inside = rasterise(polygons_of(outline), Grid(west=0, north=40, cell_size=10, n_rows=4, n_cols=4))
+    assert inside.astype(int).tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
+
+
+def test_mask_that_covers_nothing_is_refused(world):
+    outline = world.make_polygon("MultiPolygon(((1000 0, 1001 0, 1001 1, 1000 0)))")
+    with pytest.raises(GridError, match="mask covers no cell of the grid .easting 0 to 40, northing 0 to 40"):
+        rasterise(polygons_of(outline), Grid(west=0, north=40, cell_size=10, n_rows=4, n_cols=4))
+
+
+def test_mask_without_polygon_is_refused(world):
+    with pytest.raises(GridError, match="mask 'outline' holds no polygon"):
+        polygons_of(world.make_polygon("MultiPolygon EMPTY"))

@@ -1,0 +1,212 @@
+"""Rasters and their styles: what is written can be read, looks the same later, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from oadg.core.errors import Cancelled, JobError
+from oadg.core.facies import Facies, FaciesTable
+from oadg.core.grid import Grid
+from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
+from oadg.oadg_qgis.styles import ApplySavedStyle, entropy_style, facies_style, probability_style
+from osgeo import gdal
+from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer
+
+GRID = Grid(west=100.0, north=50.0, cell_size=5.0, n_rows=3, n_cols=4)
+FACIES = FaciesTable((Facies(1, "Ton", "#e69f00"), Facies(4, "Sand, grün", "#56b4e9")))
+CLASSES = np.array([[1, 1, 4, 4], [1, 4, 4, 255], [1, 1, 1, 255]], dtype=np.uint8)
+
+
+def class_plan(path, n_bands=1, data_type=np.uint8, nodata=255, values=(1, 4)):
+    names = [f"Realization {n}" for n in range(1, n_bands + 1)]
+    return RasterPlan(path, data_type, nodata, names, values, facies_style(FACIES), {1: "Ton", 4: "Sand, grün"})
+
+
+def float_plan(path, styler=None):
+    return RasterPlan(path, np.float32, FLOAT_NODATA, ["Entropy (bits)"], [0, 1 / 3, 1], styler or entropy_style(2))
+
+
+def writer(is_canceled=lambda: False):
+    return RasterWriter(GRID, QgsCoordinateReferenceSystem("EPSG:32632"), is_canceled)
+
+
+def write(plan, bands, metadata=None):
+    with writer() as raster_writer:
+        raster_writer.check(plan)
+        raster_writer.write(plan, bands, metadata or {})
+        raster_writer.commit()
+    return plan.path
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([1, 2, 3], (np.uint8, 255)),
+        ([0, 255], (np.uint8, 254)),
+        ([3, 311, -1], (np.int16, -32768)),
+        ([-32768, 5], (np.int16, -32767)),
+        ([1, 40_000], (np.uint16, 65535)),
+        ([-1, 40_000], (np.int32, -(2**31))),
+        ([2**31 - 1, -(2**31)], (np.int32, -(2**31) + 1)),
+    ],
+)
+def test_smallest_type_that_holds_codes_and_nodata(codes, expected):
+    assert storage_of(codes) == expected
+
+
+def test_codes_beyond_32_bits_have_no_type():
+    with pytest.raises(JobError, match="codes 1 to 2147483648 do not fit"):
+        storage_of([1, 2**31])
+
+
+def test_geotiff_keeps_values_place_names_and_metadata(qgis_app, tmp_path):
+    plan = class_plan(tmp_path / "Fazies Ä 1.tif", n_bands=5)
+    write(plan, [np.roll(CLASSES, k) for k in range(5)], describe(seed=7, facies=FACIES.to_list(), model="universal"))
+    dataset = gdal.Open(str(plan.path))
+    assert np.array_equal(dataset.ReadAsArray(), np.stack([np.roll(CLASSES, k) for k in range(5)]))
+    assert dataset.GetGeoTransform() == (100.0, 5.0, 0.0, 50.0, 0.0, -5.0)
+    assert dataset.GetSpatialRef().GetAuthorityCode(None) == "32632"
+    assert dataset.GetRasterBand(5).GetDescription() == "Realization 5"
+    assert dataset.GetRasterBand(5).GetNoDataValue() == 255
+    assert dataset.GetRasterBand(1).GetCategoryNames() == ["", "Ton", "", "", "Sand, grün"]
+    assert dataset.GetRasterBand(4).GetColorInterpretation() != gdal.GCI_AlphaBand
+    assert dataset.GetMetadataItem("OADG_SEED") == "7"
+    assert dataset.GetMetadataItem("OADG_MODEL") == "universal"
+    assert '"name": "Sand, grün"' in dataset.GetMetadataItem("OADG_FACIES")
+    assert dataset.GetMetadataItem("INTERLEAVE", "IMAGE_STRUCTURE") == "BAND"
+    assert dataset.GetMetadataItem("COMPRESSION", "IMAGE_STRUCTURE") == "DEFLATE"
+
+
+def test_facies_style_is_found_when_the_file_is_opened_later(qgis_app, tmp_path):
+    path = write(class_plan(tmp_path / "realizations.tif", n_bands=4), [CLASSES] * 4)
+    layer = QgsRasterLayer(str(path), "later")
+    renderer = layer.renderer()
+    assert renderer.type() == "paletted"
+    assert [(c.value, c.label, c.color.name()) for c in renderer.classes()] == [
+        (1, "Ton", "#e69f00"),
+        (4, "Sand, grün", "#56b4e9"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("styler", "top", "suffix"),
+    [(entropy_style(5), math.log2(5), " bits"), (entropy_style(2), 1.0, " bits"), (probability_style(), 1.0, "")],
+)
+def test_ramps_do_not_depend_on_the_values(qgis_app, tmp_path, styler, top, suffix):
+    path = write(float_plan(tmp_path / "entropy.tif", styler), [np.full(GRID.shape, 0.2, dtype=np.float32)])
+    layer = QgsRasterLayer(str(path), "later")
+    renderer = layer.renderer()
+    assert renderer.type() == "singlebandpseudocolor"
+    assert (renderer.classificationMin(), renderer.classificationMax()) == (0.0, pytest.approx(top))
+    shader = renderer.shader().rasterShaderFunction()
+    values = [item.value for item in shader.colorRampItemList()]
+    assert (min(values), max(values)) == (0.0, pytest.approx(top))
+    assert shader.legendSettings().suffix() == suffix
+
+
+def test_entropy_ramp_has_a_colour_for_every_value(qgis_app, tmp_path):
+    path = write(float_plan(tmp_path / "entropy.tif"), [np.zeros(GRID.shape, dtype=np.float32)])
+    layer = QgsRasterLayer(str(path), "later")
+    shader = layer.renderer().shader()
+    lightness = []
+    for value in np.linspace(0, 1, 21):
+        shown, red, green, blue, alpha = shader.shade(float(value))
+        assert shown
+        assert alpha == 255
+        lightness.append(0.3 * red + 0.59 * green + 0.11 * blue)
+    assert np.all(np.diff(lightness) > 0)
+
+
+def test_post_processor_gives_a_loaded_layer_its_style(qgis_app, tmp_path):
+    path = write(class_plan(tmp_path / "most_probable.tif"), [CLASSES])
+    options = QgsRasterLayer.LayerOptions()
+    options.loadDefaultStyle = False  # as Processing opens results
+    layer = QgsRasterLayer(str(path), "loaded", "gdal", options)
+    assert layer.renderer().type() != "paletted"
+    ApplySavedStyle().postProcessLayer(layer, None, None)
+    assert layer.renderer().type() == "paletted"
+
+
+def test_nothing_stays_when_a_run_fails_after_writing(qgis_app, tmp_path):
+    with pytest.raises(ZeroDivisionError), writer() as raster_writer:
+        raster_writer.write(class_plan(tmp_path / "a.tif"), [CLASSES], {})
+        assert len(list(tmp_path.iterdir())) >= 2
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_stays_when_a_run_is_cancelled_between_bands(qgis_app, tmp_path):
+    asked = iter([False, True])
+    with pytest.raises(Cancelled, match="no file was kept"), writer(lambda: next(asked)) as raster_writer:
+        raster_writer.write(class_plan(tmp_path / "a.tif", n_bands=3), [CLASSES] * 3, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_run_leaves_the_older_result_as_it_was(qgis_app, tmp_path):
+    path = write(class_plan(tmp_path / "a.tif"), [CLASSES])
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    with pytest.raises(ZeroDivisionError), writer() as raster_writer:
+        raster_writer.check(class_plan(path))
+        raster_writer.write(class_plan(path), [CLASSES], {})
+        raise ZeroDivisionError
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_new_result_takes_the_place_of_an_older_one_with_its_sidecars(qgis_app, tmp_path):
+    path = write(class_plan(tmp_path / "a.tif"), [CLASSES])
+    write(float_plan(path), [np.zeros(GRID.shape, dtype=np.float32)])
+    layer = QgsRasterLayer(str(path), "later")
+    assert layer.renderer().type() == "singlebandpseudocolor"
+    assert gdal.Open(str(path)).GetRasterBand(1).GetCategoryNames() is None
+    assert not [file for file in tmp_path.iterdir() if ".oadg-" in file.name]
+
+
+def test_other_formats_are_written_when_they_hold_it(qgis_app, tmp_path):
+    path = write(class_plan(tmp_path / "map.png"), [CLASSES])
+    assert np.array_equal(gdal.Open(str(path)).ReadAsArray(), CLASSES)
+    layer = QgsRasterLayer(str(path), "later")
+    assert layer.renderer().type() == "paletted"
+    path = write(float_plan(tmp_path / "entropy.asc"), [np.full(GRID.shape, 0.25, dtype=np.float32)])
+    assert gdal.Open(str(path)).ReadAsArray() == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_bands", "data_type", "values"),
+    [
+        ("map.png", 20, np.uint8, (1, 4)),
+        ("map.png", 1, np.int16, (-1, 311)),
+        ("map.jpg", 1, np.uint8, (1, 4)),
+        ("map.asc", 2, np.uint8, (1, 4)),
+        ("map.nonsense", 1, np.uint8, (1, 4)),
+        ("map", 1, np.uint8, (1, 4)),
+    ],
+)
+def test_a_format_that_cannot_hold_it_is_refused_before_the_work(qgis_app, tmp_path, name, n_bands, data_type, values):
+    nodata = -32768 if data_type is np.int16 else 255
+    with pytest.raises(JobError, match=r"cannot (hold|be written).*GeoTIFF \(\.tif\)"), writer() as raster_writer:
+        raster_writer.check(class_plan(tmp_path / name, n_bands, data_type, nodata, values))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(qgis_app, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with (
+        pytest.raises(JobError, match=r"file.map\.tif cannot be written: .*Choose a folder"),
+        writer() as raster_writer,
+    ):
+        raster_writer.check(class_plan(tmp_path / "file" / "map.tif"))
+
+
+def test_check_leaves_no_trace(qgis_app, tmp_path):
+    with writer() as raster_writer:
+        raster_writer.check(class_plan(tmp_path / "a.tif"))
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 5), (4, 5)])
+def test_bands_of_reads_what_numpy_wrote(tmp_path, shape):
+    array = np.random.default_rng(0).random(shape, dtype=np.float32)
+    np.save(tmp_path / "a.npy", array)
+    assert np.array_equal(np.stack(list(bands_of(tmp_path / "a.npy"))), array.reshape(-1, 4, 5))
