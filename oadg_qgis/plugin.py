@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 from qgis.core import QgsApplication
 
+from .engine_client import close_idle_engines
 from .provider import OadgProvider
 
 
@@ -37,3 +38,4 @@ class OadgPlugin:
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None
+        close_idle_engines()

@@ -14,6 +14,7 @@ os.environ.setdefault("OADG_ENGINE_PYTHON", sys.executable)
 
 import numpy as np
 import pytest
+
 from oadg.core.errors import Cancelled
 from oadg.core.job import SimulationResult
 
@@ -89,6 +90,7 @@ def world():
 def processing(qgis_processing):
     """The `processing` module of a QGIS in which OADG is registered, once per session."""
     import processing
+
     from oadg.oadg_qgis.plugin import OadgPlugin
 
     plugin = OadgPlugin()
@@ -119,7 +121,7 @@ class Log:
             def pushWarning(self, text):
                 log.warnings.append(text)
 
-            def reportError(self, text, fatalError=False):  # noqa: N803 - QGIS's name
+            def reportError(self, text, fatalError=False):
                 log.errors.append(text)
 
             def setProgressText(self, text):

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from oadg.core.errors import ConditioningError, FaciesError, GridError
-from oadg.core.grid import Grid
-from oadg.oadg_qgis.layers import (
-    Observations,
-    check_projected,
-    layer_styles,
-    make_grid,
-    rasterise,
-    read_observations,
-    read_polygons,
-)
 from qgis.core import (
     NULL,
     QgsCategorizedSymbolRenderer,
@@ -30,6 +19,18 @@ from qgis.core import (
     QgsVectorLayer,
 )
 from qgis.PyQt.QtGui import QColor
+
+from oadg.core.errors import ConditioningError, FaciesError, GridError
+from oadg.core.grid import Grid
+from oadg.oadg_qgis.layers import (
+    Observations,
+    check_projected,
+    layer_styles,
+    make_grid,
+    rasterise,
+    read_observations,
+    read_polygons,
+)
 
 UTM32 = QgsCoordinateReferenceSystem("EPSG:32632")
 
@@ -128,19 +129,19 @@ def test_decimal_field_is_refused_with_a_remedy(world):
 
 
 def test_code_beyond_32_bits_is_refused(world):
-    with pytest.raises(FaciesError, match="code 3000000000; codes from -2147483648"):
+    with pytest.raises(FaciesError, match=r"code 3000000000; codes from -2147483648"):
         read(world.make_layer([(0, 0)], [3_000_000_000], kind="int8"))
 
 
 def test_polygons_are_no_observations(world):
     layer = world.make_polygon("MultiPolygon(((0 0, 1 0, 1 1, 0 0)))")
-    with pytest.raises(ConditioningError, match="geometries of type Polygon; observations are points"):
+    with pytest.raises(ConditioningError, match=r"geometries of type Polygon; observations are points"):
         read(layer)
 
 
 def test_no_observations_is_said_with_the_counts(world):
     observations = read(world.make_layer([(0, 0), None], [NULL, 1]))
-    with pytest.raises(ConditioningError, match="of 2 points .* 1 have an empty facies field and 1 no position"):
+    with pytest.raises(ConditioningError, match=r"of 2 points .* 1 have an empty facies field and 1 no position"):
         observations.facies_table()
 
 
@@ -228,23 +229,23 @@ def test_one_place_needs_an_extent():
 
 @pytest.mark.parametrize("cell_size", [0.0, -5.0, float("nan"), float("inf")])
 def test_cell_size_must_be_positive(cell_size):
-    with pytest.raises(GridError, match="cell size is .*; it must be a positive number"):
+    with pytest.raises(GridError, match=r"cell size is .*; it must be a positive number"):
         make_grid(points([(0, 0), (100, 100)]), None, cell_size)
 
 
 def test_cell_larger_than_the_area_is_refused():
-    with pytest.raises(GridError, match="cell size 5000 exceeds the area of 100 x 100.*smaller cells"):
+    with pytest.raises(GridError, match=r"cell size 5000 exceeds the area of 100 x 100.*smaller cells"):
         make_grid(points([(0, 0), (90, 90)]), QgsRectangle(0, 0, 100, 100), 5000)
 
 
 def test_fifty_million_cells_are_refused_with_the_numbers():
-    with pytest.raises(GridError, match="50,000,000 cells; at most 16,000,000 .* at least 1.79"):
+    with pytest.raises(GridError, match=r"50,000,000 cells; at most 16,000,000 .* at least 1.79"):
         make_grid(points([(0, 0), (90, 90)]), QgsRectangle(0, 0, 10_000, 5_000), 1.0)
 
 
 @pytest.mark.parametrize("extent", [QgsRectangle(), QgsRectangle(0, 0, 0, 100)])
 def test_empty_extent_is_refused(extent):
-    with pytest.raises(GridError, match="The extent .* is empty"):
+    with pytest.raises(GridError, match=r"The extent .* is empty"):
         make_grid(points([(0, 0), (90, 90)]), extent, None)
 
 
@@ -261,10 +262,10 @@ def test_mask_holds_the_cells_whose_centre_is_inside(world):
 
 def test_mask_that_covers_nothing_is_refused(world):
     outline = world.make_polygon("MultiPolygon(((1000 0, 1001 0, 1001 1, 1000 0)))")
-    with pytest.raises(GridError, match="mask covers no cell of the grid .easting 0 to 40, northing 0 to 40"):
+    with pytest.raises(GridError, match=r"mask covers no cell of the grid .easting 0 to 40, northing 0 to 40"):
         rasterise(polygons_of(outline), Grid(west=0, north=40, cell_size=10, n_rows=4, n_cols=4))
 
 
 def test_mask_without_polygon_is_refused(world):
-    with pytest.raises(GridError, match="mask 'outline' holds no polygon"):
+    with pytest.raises(GridError, match=r"mask 'outline' holds no polygon"):
         polygons_of(world.make_polygon("MultiPolygon EMPTY"))

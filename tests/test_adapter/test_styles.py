@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from osgeo import gdal
+from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer
+
 from oadg.core.errors import Cancelled, JobError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.grid import Grid
 from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from oadg.oadg_qgis.styles import ApplySavedStyle, entropy_style, facies_style, probability_style
-from osgeo import gdal
-from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer
 
 GRID = Grid(west=100.0, north=50.0, cell_size=5.0, n_rows=3, n_cols=4)
 FACIES = FaciesTable((Facies(1, "Ton", "#e69f00"), Facies(4, "Sand, grün", "#56b4e9")))
@@ -38,6 +39,15 @@ def write(plan, bands, metadata=None):
         raster_writer.write(plan, bands, metadata or {})
         raster_writer.commit()
     return plan.path
+
+
+def write_and_fail(plan):
+    with writer() as raster_writer:
+        raster_writer.check(plan)
+        n_before = len(list(plan.path.parent.iterdir()))
+        raster_writer.write(plan, [CLASSES], {})
+        assert len(list(plan.path.parent.iterdir())) >= n_before + 2
+        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize(
@@ -130,10 +140,8 @@ def test_post_processor_gives_a_loaded_layer_its_style(qgis_app, tmp_path):
 
 
 def test_nothing_stays_when_a_run_fails_after_writing(qgis_app, tmp_path):
-    with pytest.raises(ZeroDivisionError), writer() as raster_writer:
-        raster_writer.write(class_plan(tmp_path / "a.tif"), [CLASSES], {})
-        assert len(list(tmp_path.iterdir())) >= 2
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail(class_plan(tmp_path / "a.tif"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -147,10 +155,8 @@ def test_nothing_stays_when_a_run_is_cancelled_between_bands(qgis_app, tmp_path)
 def test_a_failed_run_leaves_the_older_result_as_it_was(qgis_app, tmp_path):
     path = write(class_plan(tmp_path / "a.tif"), [CLASSES])
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    with pytest.raises(ZeroDivisionError), writer() as raster_writer:
-        raster_writer.check(class_plan(path))
-        raster_writer.write(class_plan(path), [CLASSES], {})
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail(class_plan(path))
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
