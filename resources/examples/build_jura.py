@@ -104,7 +104,7 @@ def _point_layer(name: str, rows: List[Row]) -> QgsVectorLayer:
         feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(easting, northing)))
         layer.dataProvider().addFeature(feature)
     marker = {"outline_color": "#1a1a1a", "outline_width": "0.2"}
-    marker.update({"name": "circle", "size": "2.6"} if name == "observations" else {"name": "triangle", "size": "2.2"})
+    marker.update({"name": "circle", "size": "2.2"} if name == "observations" else {"name": "triangle", "size": "2.0"})
     categories = [
         QgsRendererCategory(rock, QgsMarkerSymbol.createSimple({**marker, "color": color}), rock)
         for rock, color in ROCKS.items()

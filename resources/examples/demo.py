@@ -157,8 +157,8 @@ def check_observations(codes: np.ndarray, west: float, north: float, cell_size: 
     """
     Compare every observation with its cell in every realization.
 
-    Text facies get the codes 1, 2 … in the order of their names. Where a cell holds several observations of different
-    facies, the realizations can honour one of the most frequent only; the others count as lost to a conflict.
+    Text facies get the codes 1, 2 … in the order of their names. Where a cell holds observations of different facies,
+    the realizations can honour one of the most frequent only; the others count as lost to a conflict.
     """
     layer = QgsVectorLayer(f"{PACKAGE}|layername=observations", "observations", "ogr")
     observed = [(f["rock"], f.geometry().asPoint()) for f in layer.getFeatures()]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import List
 
 from qgis.core import (
+    QgsColorRampLegendNodeSettings,
     QgsCoordinateReferenceSystem,
     QgsFillSymbol,
     QgsLayoutExporter,
@@ -17,6 +18,7 @@ from qgis.core import (
     QgsLayoutSize,
     QgsLegendStyle,
     QgsMapLayer,
+    QgsMapLayerLegendUtils,
     QgsMarkerSymbol,
     QgsPalettedRasterRenderer,
     QgsPrintLayout,
@@ -28,6 +30,7 @@ from qgis.core import (
     QgsUnitTypes,
     QgsVectorLayer,
 )
+from qgis.PyQt.QtCore import QSizeF, Qt
 from qgis.PyQt.QtGui import QColor, QFont
 
 PANEL_WIDTH, PANEL_HEIGHT, TITLE_HEIGHT, GAP = 80.0, 97.0, 8.0, 6.0
@@ -147,6 +150,16 @@ def _panel(
     return panel
 
 
+def _ramp_settings(entropy: QgsRasterLayer) -> QgsColorRampLegendNodeSettings:
+    """Return a lying colour bar whose ends say what they mean."""
+    settings = QgsColorRampLegendNodeSettings()
+    settings.setOrientation(Qt.Orientation.Horizontal)
+    settings.setUseContinuousLegend(True)
+    settings.setMinimumLabel("0: certain")
+    settings.setMaximumLabel(f"{entropy.renderer().classificationMax():.2f}: any rock")
+    return settings
+
+
 def _legend_panel(
     layout: QgsPrintLayout,
     position: int,
@@ -160,7 +173,12 @@ def _legend_panel(
     legend.setAutoUpdateModel(False)
     tree = legend.model().rootGroup()
     tree.addLayer(observations).setName("Rock type, youngest first")
-    tree.addLayer(entropy).setName("Entropy (bits)")
+    ramp = tree.addLayer(entropy)
+    ramp.setName("Entropy (bits)")
+    QgsMapLayerLegendUtils.setLegendNodeOrder(ramp, [1])  # without the band's name
+    QgsMapLayerLegendUtils.setLegendNodeSymbolSize(ramp, 1, QSizeF(50, 5))
+    QgsMapLayerLegendUtils.setLegendNodeColorRampSettings(ramp, 1, _ramp_settings(entropy))
+    legend.model().refreshLayerLegend(ramp)
     legend.setStyleFont(QgsLegendStyle.Style.Subgroup, _font(11, bold=True))
     legend.setStyleFont(QgsLegendStyle.Style.SymbolLabel, _font(10))
     legend.setSymbolWidth(8)
@@ -177,6 +195,6 @@ def _legend_panel(
     scale.setUnitsPerSegment(1)
     scale.setTextFormat(QgsTextFormat.fromQFont(_font(9)))
     layout.addLayoutItem(scale)
-    _place(scale, x, y + 80, PANEL_WIDTH, 12)
+    _place(scale, x, y + 78, PANEL_WIDTH, 12)
     source = "Swiss Jura, cells of 50 m, LV95, north up.\nData: Goovaerts (1997), gstat.\nSimulated with OADG."
-    _label(layout, source, _font(8), x, y + 93, PANEL_WIDTH, 14)
+    _label(layout, source, _font(8), x + 2, y + 93, PANEL_WIDTH, 14)
