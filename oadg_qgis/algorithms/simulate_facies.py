@@ -19,7 +19,7 @@ from qgis.core import (
 
 from ...core.conditioning import ConditioningData, place_on_grid
 from ...core.errors import EngineError, JobError
-from ...core.facies import FaciesTable
+from ...core.facies import Facies, FaciesTable
 from ...core.grid import Grid
 from ...core.job import SimulationJob, SimulationResult
 from ..engine_client import simulate
@@ -206,7 +206,7 @@ class SimulateFacies(OadgAlgorithm):
         observations = self._observations
         feedback.pushInfo(
             tr("{:,} of {:,} observations are used, with {} facies: {}.").format(
-                len(data), observations.n_points, len(facies), ", ".join(f"{f.code} {f.name}" for f in facies.facies)
+                len(data), observations.n_points, len(facies), ", ".join(_label(f) for f in facies.facies)
             )
         )
         for number, reason in (
@@ -243,7 +243,10 @@ class SimulateFacies(OadgAlgorithm):
             if context.willLoadLayerOnCompletion(path):
                 context.layerToLoadOnCompletionDetails(path).setPostProcessor(APPLY_SAVED_STYLE)
         if not plans:
-            raise JobError("No result is asked for. Choose at least one of the four rasters.")
+            raise JobError(
+                f"No result is asked for. Name a file (or TEMPORARY_OUTPUT) for at least one of {', '.join(RASTERS)}; "
+                "without realizations the first of them is not made."
+            )
         return plans
 
 
@@ -303,12 +306,21 @@ def _to_codes(facies: FaciesTable, plan: RasterPlan) -> Callable[[np.ndarray], n
 
 def _report_progress(feedback: QgsProcessingFeedback) -> Callable[[float, str], None]:
     """Return what tells the engine's progress to QGIS; the last percents are for writing."""
+    told = ""
 
     def report(fraction: float, text: str) -> None:
+        nonlocal told
         feedback.setProgress(95 * fraction)
-        feedback.setProgressText(text)
+        if text != told:
+            feedback.setProgressText(text)
+        told = text
 
     return report
+
+
+def _label(facies: Facies) -> str:
+    """Return name and code of a facies, once when they are the same."""
+    return facies.name if facies.name == str(facies.code) else f"{facies.name} ({facies.code})"
 
 
 def _unit(crs: QgsCoordinateReferenceSystem) -> str:
