@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Callable, Sequence
+from typing import Callable, ClassVar, List, Sequence
 
 from qgis.core import (
     QgsColorRampLegendNodeSettings,
@@ -12,11 +12,13 @@ from qgis.core import (
     QgsGradientColorRamp,
     QgsGradientStop,
     QgsPalettedRasterRenderer,
+    QgsProcessingContext,
     QgsProcessingLayerPostProcessorInterface,
     QgsRasterLayer,
     QgsRasterShader,
     QgsSingleBandPseudoColorRenderer,
 )
+from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QColor
 
 from ..core.errors import JobError
@@ -100,11 +102,17 @@ def save_style(path: Path, styler: Styler) -> None:
 class ApplySavedStyle(QgsProcessingLayerPostProcessorInterface):
     """Gives a result the style saved beside it when Processing loads it (which skips saved styles)."""
 
+    _waiting: ClassVar[List[ApplySavedStyle]] = []
+
+    @classmethod
+    def attach(cls, details: QgsProcessingContext.LayerDetails) -> None:
+        """Let a layer that will be loaded have its style; each needs its own, for QGIS deletes it with the context."""
+        processor = cls()
+        details.setPostProcessor(processor)
+        sip.transferto(processor, None)  # Python is not to delete it, but must not forget it before it has run
+        cls._waiting = [p for p in cls._waiting if not sip.isdeleted(p)] + [processor]
+
     def postProcessLayer(self, layer, context, feedback) -> None:
         """Load the style (called by Processing, on the main thread)."""
         if layer is not None:
             layer.loadNamedStyle(layer.styleURI())
-
-
-APPLY_SAVED_STYLE = ApplySavedStyle()
-"""The one instance: Processing holds no reference to it, so somebody must."""

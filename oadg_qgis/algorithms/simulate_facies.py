@@ -27,7 +27,7 @@ from ..environment import find_interpreter
 from ..layers import check_projected, make_grid, rasterise, read_observations, read_polygons
 from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
-from ..styles import APPLY_SAVED_STYLE, entropy_style, facies_style, probability_style
+from ..styles import ApplySavedStyle, entropy_style, facies_style, probability_style
 from .base import OadgAlgorithm, errors_for_qgis, is_given, plugin_version, tr
 from .simulate_parameters import parameters as declared_parameters
 
@@ -241,7 +241,7 @@ class SimulateFacies(OadgAlgorithm):
                 continue
             plans[name] = _plan(name, Path(path), job)
             if context.willLoadLayerOnCompletion(path):
-                context.layerToLoadOnCompletionDetails(path).setPostProcessor(APPLY_SAVED_STYLE)
+                ApplySavedStyle.attach(context.layerToLoadOnCompletionDetails(path))
         if not plans:
             raise JobError(
                 f"No result is asked for. Name a file (or TEMPORARY_OUTPUT) for at least one of {', '.join(RASTERS)}; "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -110,6 +111,10 @@ class Log:
     """What an algorithm told, for tests to look at."""
 
     def __init__(self) -> None:
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Forget, and take a feedback that nobody has cancelled."""
         from qgis.core import QgsProcessingFeedback
 
         log = self
@@ -140,6 +145,31 @@ class Log:
 def log(processing):
     """A feedback that remembers."""
     return Log()
+
+
+_MAKE_TINY_MODEL = """
+import sys, torch
+from pathlib import Path
+from core.model import FaciesModel
+from core.network import FaciesNetwork, NetworkConfig
+torch.manual_seed(0)
+network = FaciesNetwork(NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1))
+FaciesModel("tiny", network.eval()).save(Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """
+    A model file of a tiny untrained network, for the real engine: the laws of simulation hold for any weights.
+
+    It is made in a process of its own, for torch has no place in QGIS's.
+    """
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    plugin_folder = Path(__file__).resolve().parents[2]
+    command = [os.environ["OADG_ENGINE_PYTHON"], "-c", _MAKE_TINY_MODEL, str(path)]
+    subprocess.run(command, cwd=plugin_folder, check=True)
+    return str(path)
 
 
 @pytest.fixture

@@ -1,0 +1,294 @@
+"""`oadg:simulatefacies` from layers to rasters, with the real engine where the numbers matter."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
+    QgsPointXY,
+    QgsProcessingAlgRunnerTask,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProject,
+    QgsRasterLayer,
+)
+from qgis.PyQt.QtCore import QCoreApplication
+
+from oadg.core.errors import EngineError
+
+RASTERS = ("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE")
+NUMBERS = ("N_USED", "N_SKIPPED", "N_FACIES", "MEAN_ENTROPY", "SEED", "SECONDS", "DEVICE")
+
+
+def read(path):
+    return gdal.Open(path).ReadAsArray()
+
+
+@pytest.fixture
+def run_engine(simulate_facies, tiny_model):
+    """Run the algorithm on the real engine with the tiny model."""
+
+    def run(layer, **parameters):
+        return simulate_facies(layer, MODEL_FILE=tiny_model, DEVICE="cpu", **parameters)
+
+    return run
+
+
+def test_every_declared_key_is_returned(run_engine, survey, tmp_path):
+    result = run_engine(survey, N_REALIZATIONS=3, SEED=5)
+    assert set(result) == {*RASTERS, *NUMBERS}
+    assert all(Path(result[name]).is_file() for name in RASTERS)
+    assert {name: result[name] for name in NUMBERS[:3]} == {"N_USED": 60, "N_SKIPPED": 0, "N_FACIES": 3}
+    assert 0 < result["MEAN_ENTROPY"] <= math.log2(3)
+    assert (result["SEED"], result["DEVICE"]) == (5, "cpu")
+    assert result["SECONDS"] > 0
+    names = {file.name.split(".")[0] for file in tmp_path.iterdir()}
+    assert names == {"realizations", "entropy", "probabilities", "most_probable"}
+
+
+def test_every_observation_is_honoured_in_every_realization(run_engine, survey, world):
+    result = run_engine(survey, N_REALIZATIONS=4)
+    row, col, index = world.survey_cells()
+    realizations = read(result["REALIZATIONS"])
+    assert realizations.shape == (4, world.N_ROWS, world.N_COLS)
+    assert np.array_equal(realizations[:, row, col], np.tile(np.array(world.CODES)[index], (4, 1)))
+    assert set(np.unique(realizations)) <= set(world.CODES)
+    codes = np.sort(world.CODES)
+    probability = read(result["PROBABILITIES"])
+    assert np.array_equal(codes[probability[:, row, col].argmax(axis=0)], np.array(world.CODES)[index])
+    assert read(result["ENTROPY"])[row, col] == pytest.approx(0, abs=1e-5)
+
+
+def test_same_seed_same_pixels_and_more_realizations_change_nothing(run_engine, survey):
+    few = read(run_engine(survey, N_REALIZATIONS=2, SEED=1)["REALIZATIONS"])
+    again = read(run_engine(survey, N_REALIZATIONS=2, SEED=1)["REALIZATIONS"])
+    more = read(run_engine(survey, N_REALIZATIONS=11, SEED=1)["REALIZATIONS"])
+    other = read(run_engine(survey, N_REALIZATIONS=2, SEED=2)["REALIZATIONS"])
+    assert np.array_equal(few, again)
+    assert np.array_equal(few, more[:2])
+    assert not np.array_equal(few, other)
+    assert not np.array_equal(more[0], more[1])
+
+
+def test_entropy_and_most_probable_facies_belong_to_the_probabilities(run_engine, survey, world):
+    result = run_engine(survey, N_REALIZATIONS=0)
+    probability = read(result["PROBABILITIES"]).astype(float)
+    assert probability.sum(axis=0) == pytest.approx(1, abs=1e-5)
+    entropy = -(probability * np.log2(np.maximum(probability, 1e-30))).sum(axis=0)
+    assert read(result["ENTROPY"]) == pytest.approx(entropy, abs=1e-4)
+    assert result["MEAN_ENTROPY"] == pytest.approx(entropy.mean(), abs=1e-4)
+    assert np.array_equal(read(result["MOST_PROBABLE"]), np.sort(world.CODES)[probability.argmax(axis=0)])
+
+
+def test_cells_outside_the_mask_hold_nothing(run_engine, survey, world, log):
+    west, north = world.WEST, world.NORTH
+    wkt = f"MultiPolygon((({west} {north}, {west + 200} {north}, {west + 200} {north - 300}, {west} {north - 300})))"
+    result = run_engine(survey, MASK=world.make_polygon(wkt), N_REALIZATIONS=1)
+    for name in RASTERS:
+        dataset = gdal.Open(result[name])
+        band = dataset.GetRasterBand(1)
+        empty = band.ReadAsArray() == band.GetNoDataValue()
+        assert empty[:, 20:].all()
+        assert not empty[:, :20].any()
+    _, col, _ = world.survey_cells()
+    assert result["N_USED"] == (col < 20).sum()
+    assert result["N_SKIPPED"] == (col >= 20).sum()
+    assert f"{result['N_SKIPPED']} lie outside the extent or the mask." in log.warnings
+    assert "The mask leaves 600 of 1,200 cells." in log.infos
+
+
+def test_without_realizations_their_raster_is_none(simulate_facies, survey, fake_engine, tmp_path):
+    result = simulate_facies(survey, N_REALIZATIONS=0)
+    assert result["REALIZATIONS"] is None
+    assert Path(result["ENTROPY"]).is_file()
+    assert not (tmp_path / "realizations.tif").exists()
+    assert fake_engine[0][0].n_realizations == 0
+
+
+def test_results_that_are_not_asked_for_are_not_made(simulate_facies, survey, fake_engine, tmp_path):
+    result = simulate_facies(survey, REALIZATIONS=None, PROBABILITIES=None, MOST_PROBABLE=None)
+    assert [result[name] for name in RASTERS if name != "ENTROPY"] == [None] * 3
+    assert {file.suffix for file in tmp_path.iterdir()} <= {".tif", ".qml", ".xml"}
+    assert {file.name.split(".")[0] for file in tmp_path.iterdir()} == {"entropy"}
+
+
+def test_temporary_results(simulate_facies, survey, fake_engine):
+    result = simulate_facies(survey, **dict.fromkeys(RASTERS, "TEMPORARY_OUTPUT"))
+    assert all(Path(result[name]).is_file() for name in RASTERS)
+
+
+def test_the_job_says_what_the_user_asked_for(simulate_facies, survey, fake_engine, world):
+    simulate_facies(survey, N_REALIZATIONS=7, QUALITY="standard", SEED=42, DEVICE="cuda:1")
+    job, mask = fake_engine[0]
+    assert (job.n_realizations, job.quality, job.seed, job.device) == (7, "standard", 42, "cuda:1")
+    assert (job.grid.west, job.grid.north, job.grid.cell_size) == (world.WEST, world.NORTH, world.CELL)
+    assert job.grid.shape == (world.N_ROWS, world.N_COLS)
+    assert job.facies.codes.tolist() == [-1, 3, 311]
+    assert mask is None
+
+
+def test_extent_and_cell_size_by_default_are_told(simulate_facies, survey, fake_engine, log):
+    simulate_facies(survey, EXTENT=None, CELL_SIZE=None)
+    job, _ = fake_engine[0]
+    assert 5 <= job.grid.cell_size <= 20
+    assert f"columns of {job.grid.cell_size:g} x {job.grid.cell_size:g} meters (chosen from the distance" in log.text
+    assert job.grid.n_cols * job.grid.cell_size >= 1.09 * 380
+
+
+def test_everything_is_brought_to_the_chosen_crs(simulate_facies, survey, fake_engine, world):
+    """Points in degrees on a grid in metres fall into the cells that the same points in metres fall into."""
+    to_degrees = QgsCoordinateTransform(
+        survey.crs(), QgsCoordinateReferenceSystem("EPSG:4326"), QgsProject.instance().transformContext()
+    )
+    row, col, index = world.survey_cells()
+    degrees = [to_degrees.transform(QgsPointXY(*place)) for place in world.centres(row, col)]
+    layer = world.make_layer([(p.x(), p.y()) for p in degrees], [world.CODES[k] for k in index], crs="EPSG:4326")
+    result = simulate_facies(layer, CRS=QgsCoordinateReferenceSystem("EPSG:32632"))
+    simulate_facies(survey)
+    assert fake_engine[0][0] == fake_engine[1][0]
+    assert gdal.Open(result["ENTROPY"]).GetSpatialRef().GetAuthorityCode(None) == "32632"
+
+
+def test_mask_in_another_crs(simulate_facies, survey, fake_engine, world):
+    mask = world.make_polygon("MultiPolygon(((8.9 41, 9.0024 41, 9.0024 42, 8.9 42, 8.9 41)))", crs="EPSG:4326")
+    simulate_facies(survey, MASK=mask)
+    _, inside = fake_engine[0]
+    assert inside[:, :19].all()
+    assert not inside[:, 21:].any()
+
+
+def test_selected_features_only(simulate_facies, survey, fake_engine):
+    QgsProject.instance().addMapLayer(survey)
+    survey.selectByExpression('"facies" in (3, 311)')
+    result = simulate_facies(QgsProcessingFeatureSourceDefinition(survey.id(), selectedFeaturesOnly=True))
+    assert result["N_FACIES"] == 2
+    assert result["N_USED"] == survey.selectedFeatureCount()
+    QgsProject.instance().removeMapLayer(survey.id())
+
+
+def test_text_facies_have_names_in_every_raster(simulate_facies, fake_engine, world):
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), [("sand", "clay", "Kies, grob")[k] for k in index], kind="string")
+    result = simulate_facies(layer, N_REALIZATIONS=5)
+    probabilities = gdal.Open(result["PROBABILITIES"])
+    assert [probabilities.GetRasterBand(n).GetDescription() for n in (1, 2, 3)] == ["Kies, grob", "clay", "sand"]
+    realizations = gdal.Open(result["REALIZATIONS"])
+    assert realizations.GetRasterBand(5).GetDescription() == "Realization 5"
+    assert realizations.GetRasterBand(1).DataType == gdal.GDT_Byte
+    assert realizations.GetRasterBand(1).GetCategoryNames() == ["", "Kies, grob", "clay", "sand"]
+    facies = json.loads(realizations.GetMetadataItem("OADG_FACIES"))
+    assert [(f["code"], f["name"]) for f in facies] == [(1, "Kies, grob"), (2, "clay"), (3, "sand")]
+    legends = []
+    for name in ("REALIZATIONS", "MOST_PROBABLE"):
+        layer = QgsRasterLayer(result[name], name)
+        legends.append([(c.value, c.label, c.color.name()) for c in layer.renderer().classes()])
+    assert legends[0] == legends[1] == [(f["code"], f["name"], f["color"]) for f in facies]
+
+
+def test_what_is_needed_to_make_it_again_is_in_the_raster(run_engine, survey):
+    result = run_engine(survey, SEED=9, N_REALIZATIONS=1)
+    metadata = gdal.Open(result["REALIZATIONS"]).GetMetadata()
+    assert metadata["OADG_SEED"] == "9"
+    assert metadata["OADG_QUALITY"] == "preview"
+    assert metadata["OADG_MODEL"].startswith("tiny")
+    assert metadata["OADG_VERSION"]
+    assert [f["code"] for f in json.loads(metadata["OADG_FACIES"])] == [-1, 3, 311]
+
+
+def test_progress_goes_up_to_the_end(run_engine, survey, log):
+    seen = []
+    log.feedback.progressChanged.connect(seen.append)
+    run_engine(survey)
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 4
+    assert seen[-1] == 100
+
+
+def test_cancel_in_mid_run_leaves_no_file_and_the_next_run_works(run_engine, survey, log, tmp_path):
+    def cancel(progress):
+        if progress > 20:
+            log.feedback.cancel()
+
+    log.feedback.progressChanged.connect(cancel)
+    with pytest.raises(QgsProcessingException, match="cancelled"):
+        run_engine(survey, N_REALIZATIONS=50)
+    assert list(tmp_path.iterdir()) == []
+    log.start_again()
+    assert run_engine(survey)["N_USED"] == 60
+
+
+def test_a_failing_engine_is_one_sentence_and_leaves_no_file(
+    simulate_facies, survey, fake_engine, monkeypatch, tmp_path
+):
+    from oadg.oadg_qgis.algorithms import simulate_facies as module
+
+    def killed(*_, **__):
+        raise EngineError("The engine was killed.")
+
+    monkeypatch.setattr(module, "simulate", killed)
+    with pytest.raises(QgsProcessingException, match="The engine was killed"):
+        simulate_facies(survey)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_load_with_their_style(processing, survey, fake_engine, tmp_path, log, world):
+    """`runAndLoadResults` is what the dialog does."""
+    result = processing.runAndLoadResults(
+        "oadg:simulatefacies",
+        {
+            "OBSERVATIONS": survey,
+            "FACIES_FIELD": "facies",
+            "EXTENT": world.EXTENT,
+            "CELL_SIZE": world.CELL,
+            **dict.fromkeys(RASTERS, "TEMPORARY_OUTPUT"),
+        },
+        feedback=log.feedback,
+    )
+    layers = {layer.name(): layer for layer in QgsProject.instance().mapLayers().values()}
+    kinds = {name: layer.renderer().type() for name, layer in layers.items() if isinstance(layer, QgsRasterLayer)}
+    assert kinds == {
+        "Realizations": "paletted",
+        "Most probable facies": "paletted",
+        "Entropy": "singlebandpseudocolor",
+        "Probabilities": "singlebandpseudocolor",
+    }
+    assert result["N_FACIES"] == 3
+    QgsProject.instance().clear()
+
+
+def test_three_runs_at_once_do_not_wait_for_each_other_for_ever(processing, survey, fake_engine, world, tmp_path):
+    QgsProject.instance().addMapLayer(survey)
+    algorithm = QgsApplication.processingRegistry().algorithmById("oadg:simulatefacies")
+    contexts, results = [], []
+    for number in range(3):
+        context = QgsProcessingContext()
+        context.setProject(QgsProject.instance())
+        parameters = {
+            "OBSERVATIONS": survey.id(),
+            "FACIES_FIELD": "facies",
+            "EXTENT": world.EXTENT,
+            "CELL_SIZE": world.CELL,
+            "N_REALIZATIONS": 1,
+            "ENTROPY": str(tmp_path / f"{number}.tif"),
+        }
+        task = QgsProcessingAlgRunnerTask(algorithm, parameters, context)
+        task.executed.connect(lambda successful, result: results.append((successful, result)))
+        contexts.append((context, task))
+        QgsApplication.taskManager().addTask(task)
+    deadline = time.monotonic() + 30
+    while len(results) < 3 and time.monotonic() < deadline:
+        QCoreApplication.processEvents()
+        time.sleep(0.01)
+    assert [successful for successful, _ in results] == [True] * 3
+    assert sorted(path.name for path in tmp_path.glob("*.tif")) == ["0.tif", "1.tif", "2.tif"]
+    QgsProject.instance().clear()
