@@ -6,13 +6,13 @@ import configparser
 import contextlib
 import functools
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from qgis.core import NULL, QgsProcessingAlgorithm, QgsProcessingException
 from qgis.PyQt.QtCore import QCoreApplication, QUrl
 from qgis.PyQt.QtGui import QIcon
 
-from ...core.errors import OadgError
+from ...core.errors import EngineError, OadgError
 
 PLUGIN_FOLDER = Path(__file__).resolve().parents[2]
 ICON_PATH = PLUGIN_FOLDER / "resources" / "icon.svg"
@@ -67,6 +67,7 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
     GROUP_ID = "simulation"
     GROUP = "Simulation"
     TAGS: Sequence[str] = ()
+    _problem: Optional[OadgError] = None
 
     def why_not(self) -> str:
         """Return in a sentence why the algorithm cannot run on this computer now; empty when it can."""
@@ -78,13 +79,24 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         return not reason, reason
 
     def prepareAlgorithm(self, parameters, context, feedback) -> bool:
-        """Check again what `canExecute` checks, for `qgis_process` runs without asking it, then read the layers."""
+        """
+        Check again what `canExecute` checks, for `qgis_process` runs without asking it, then read the layers.
+
+        A problem waits for `raise_problem`: of what is raised here, `processing.run` keeps no word.
+        """
         reason = self.why_not()
-        if reason:
-            raise QgsProcessingException(reason)
-        with errors_for_qgis():
-            self.read(parameters, context, feedback)
+        self._problem = EngineError(reason) if reason else None
+        if not reason:
+            try:
+                self.read(parameters, context, feedback)
+            except OadgError as error:
+                self._problem = error
         return True
+
+    def raise_problem(self) -> None:
+        """Raise what `prepareAlgorithm` objected to, if anything; to be called first in `processAlgorithm`."""
+        if self._problem is not None:
+            raise self._problem
 
     def read(self, parameters, context, feedback) -> None:
         """Read every layer and extent; the only step that may touch them, for it runs on the main thread."""

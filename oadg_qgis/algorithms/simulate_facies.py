@@ -116,6 +116,7 @@ class SimulateFacies(OadgAlgorithm):
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the rasters; every declared key is returned, None for a raster that is not made."""
         with errors_for_qgis():
+            self.raise_problem()
             return self._simulate(parameters, context, feedback)
 
     def _simulate(self, parameters, context, feedback) -> Dict[str, Any]:
@@ -209,15 +210,16 @@ class SimulateFacies(OadgAlgorithm):
                 len(data), observations.n_points, len(facies), ", ".join(_label(f) for f in facies.facies)
             )
         )
+        if data.n_duplicates:
+            feedback.pushInfo(tr("{:,} lie in a cell that already holds the same facies.").format(data.n_duplicates))
         for number, reason in (
-            (data.n_duplicates, tr("lie in a cell that already holds the same facies")),
             (data.n_outside, tr("lie outside the extent or the mask")),
             (data.n_conflicts, tr("lost against another facies in their cell")),
             (observations.n_empty, tr("have no facies (NULL or blank)")),
             (observations.n_nowhere, tr("have no usable position")),
         ):
             if number:
-                (feedback.pushInfo if number == data.n_duplicates else feedback.pushWarning)(f"{number:,} {reason}.")
+                feedback.pushWarning(f"{number:,} {reason}.")
         unseen = [f.name for k, f in enumerate(facies.facies) if not (data.class_index == k).any()]
         if unseen:
             feedback.pushWarning(

@@ -1,0 +1,287 @@
+"""Bad input: each case a sentence that says what, where, value, rule and remedy, or a counted warning."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+import numpy as np
+import pytest
+from qgis.core import NULL, QgsProcessingException
+
+
+@pytest.fixture
+def refused(simulate_facies, tmp_path):
+    """Run the algorithm, expect that it refuses with a message, and that no file is left."""
+
+    def run(layer, message, **parameters):
+        with pytest.raises(QgsProcessingException, match=message):
+            simulate_facies(layer, **parameters)
+        assert not [file.name for file in tmp_path.iterdir() if file.suffix in (".tif", ".qml", ".xml")]
+
+    return run
+
+
+@pytest.fixture
+def layer_of(world):
+    """Return a layer with the survey's places and other values."""
+
+    def make(values=None, **options):
+        row, col, index = world.survey_cells()
+        return world.make_layer(
+            world.centres(row, col), [world.CODES[k] for k in index] if values is None else values, **options
+        )
+
+    return make
+
+
+def test_no_points(refused, world, fake_engine):
+    refused(world.make_layer([], []), r"no observations with a facies: of 0 points")
+    assert not fake_engine
+
+
+def test_all_points_outside_the_extent(refused, survey, fake_engine):
+    refused(survey, r"None of the 60 observations lies on the simulated area.*Check the extent", EXTENT="0,100,0,100")
+    assert not fake_engine
+
+
+def test_all_points_outside_the_mask(refused, survey, fake_engine, world):
+    row, col, _ = world.survey_cells()
+    free = next(k for k in range(world.N_ROWS * world.N_COLS) if k not in set((row * world.N_COLS + col).tolist()))
+    west, north = world.WEST + free % world.N_COLS * 10, world.NORTH - free // world.N_COLS * 10
+    wkt = f"MultiPolygon((({west} {north}, {west + 10} {north}, {west + 10} {north - 10}, {west} {north - 10})))"
+    refused(survey, r"None of the 60 observations lies on the simulated area.*the mask", MASK=world.make_polygon(wkt))
+
+
+def test_mask_elsewhere(refused, survey, fake_engine, world):
+    mask = world.make_polygon("MultiPolygon(((0 0, 1 0, 1 1, 0 0)))")
+    refused(survey, r"The mask covers no cell of the grid", MASK=mask)
+
+
+def test_mask_without_polygons(refused, survey, fake_engine, world):
+    refused(survey, r"The mask 'outline' holds no polygon", MASK=world.make_polygon("MultiPolygon EMPTY"))
+
+
+def test_empty_facies_are_skipped_and_counted(simulate_facies, layer_of, fake_engine, log):
+    values = ["sand", "clay"] * 28 + [NULL, "", "   ", NULL]
+    result = simulate_facies(layer_of(values, kind="string"))
+    assert (result["N_USED"], result["N_SKIPPED"], result["N_FACIES"]) == (56, 4, 2)
+    assert "4 have no facies (NULL or blank)." in log.warnings
+
+
+def test_all_facies_empty(refused, layer_of, fake_engine):
+    refused(layer_of([NULL] * 60), r"no observations with a facies: of 60 points.*60 have an empty facies field")
+
+
+def test_missing_field(refused, survey, fake_engine):
+    refused(survey, r"has no field 'lithology'; it has number, facies\. Choose the field", FACIES_FIELD="lithology")
+
+
+def test_decimal_field(refused, survey, fake_engine):
+    refused(survey, r"The field 'number' is of type double.*texts or whole numbers", FACIES_FIELD="number")
+
+
+def test_only_one_facies(refused, layer_of, fake_engine):
+    refused(layer_of(["sand"] * 60, kind="string"), r"hold 1 facies \(only 'sand'\); at least 2 are needed")
+
+
+def test_more_than_32_facies(refused, layer_of, fake_engine):
+    refused(layer_of(list(range(60))), r"hold 60 facies; at most 32 are possible.*right field")
+
+
+def test_code_beyond_32_bits(refused, layer_of, fake_engine):
+    refused(layer_of([1, 2**40] * 30, kind="int8"), r"the code 1099511627776; codes from -2147483648 to 2147483647 fit")
+
+
+def with_a_conflict(world):
+    """Return the survey with two more points in its first cell, of another facies."""
+    row, col, index = world.survey_cells()
+    places, values = world.centres(row, col), [world.CODES[k] for k in index]
+    (east, north), other = places[0], next(code for code in world.CODES if code != values[0])
+    return world.make_layer([*places, (east + 3, north), (east - 3, north)], [*values, other, other]), other
+
+
+def test_majority_wins_a_cell_and_the_rest_is_counted(simulate_facies, world, fake_engine, log):
+    layer, other = with_a_conflict(world)
+    result = simulate_facies(layer)
+    assert (result["N_USED"], result["N_SKIPPED"]) == (60, 2)
+    assert "1 lost against another facies in their cell." in log.warnings
+    job, _ = fake_engine[0]
+    row, col, _ = world.survey_cells()
+    cell = next(k for k in range(60) if (job.row[k], job.col[k]) == (row[0], col[0]))
+    assert job.facies.codes[job.class_index[cell]] == other
+
+
+def test_conflicts_are_an_error_when_asked_for(refused, world, fake_engine):
+    layer, _ = with_a_conflict(world)
+    refused(
+        layer,
+        r"Cell \(row \d+, col \d+\) holds observations of different facies: .*than 10",
+        ON_CONFLICT="error",
+    )
+
+
+def test_borehole_intervals(refused, world, fake_engine):
+    row, col, _ = world.survey_cells(20)
+    places = [place for place in world.centres(row, col) for _ in range(3)]
+    refused(
+        world.make_layer(places, list(world.CODES) * 20),
+        r"20 of 20 places hold several different facies.*intervals of boreholes.*Choose a depth first.*Extract by",
+    )
+
+
+def test_multipoints_count_each_part(simulate_facies, world, fake_engine):
+    row, col, index = world.survey_cells()
+    places = np.array(world.centres(row, col))
+    parts = [[tuple(p) for p in places[index == k]] for k in range(3)]
+    layer = world.make_layer(parts, world.CODES, geometry="MultiPoint")
+    assert simulate_facies(layer)["N_USED"] == 60
+
+
+def test_geographic_crs(refused, world, fake_engine):
+    layer = world.make_layer([(9.0, 41.5), (9.1, 41.6)], [1, 2], crs="EPSG:4326")
+    refused(
+        layer,
+        r"EPSG:4326.*counts in degrees.*parameter CRS, for example EPSG:32632 \(WGS 84 / UTM zone 32N\)",
+        EXTENT=None,
+    )
+
+
+def test_layer_without_crs_is_warned_about(simulate_facies, layer_of, fake_engine, log):
+    layer = layer_of()
+    layer.setCrs(type(layer.crs())())
+    simulate_facies(layer, EXTENT=None)
+    assert any("observations have no CRS" in warning for warning in log.warnings)
+
+
+@pytest.mark.parametrize(
+    ("cell_size", "message"),
+    [
+        (0, r"The cell size is 0; it must be a positive number"),
+        (-5, r"The cell size is -5; it must be a positive number"),
+        (0.0489, r"cells; at most 16,000,000 are possible\. Use cells of at least 0\.08"),
+        (1e-9, r"cells; at most 16,000,000 are possible"),
+        (5000, r"The cell size 5000 exceeds the area of 400 x 300.*Use smaller cells"),
+    ],
+)
+def test_absurd_cell_sizes(refused, survey, fake_engine, cell_size, message):
+    refused(survey, message, CELL_SIZE=cell_size)
+    assert not fake_engine
+
+
+def test_empty_extent(refused, survey, fake_engine):
+    refused(survey, r"The extent \(west 5, south 0, east 5, north 100\) is empty", EXTENT="5,5,0,100")
+
+
+def test_facies_seen_only_elsewhere_are_told(simulate_facies, world, fake_engine, log):
+    row, col, index = world.survey_cells()
+    places = [*world.centres(row, col), (world.WEST - 500, world.NORTH)]
+    result = simulate_facies(world.make_layer(places, [*(world.CODES[k] for k in index), 77]))
+    assert result["N_FACIES"] == 4
+    assert any("observed only elsewhere, and are possible here all the same: 77" in text for text in log.warnings)
+
+
+def test_few_observations_are_told(simulate_facies, world, fake_engine, log):
+    row, col, _ = world.survey_cells(4)
+    simulate_facies(world.make_layer(world.centres(row, col), [1, 2, 1, 2]))
+    assert any(text.startswith("With 4 observations the result rests on the model") for text in log.warnings)
+
+
+def test_folder_that_is_none(refused, survey, fake_engine, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    refused(
+        survey, r"cannot be written|does not exist|Could not create", ENTROPY=str(tmp_path / "file" / "entropy.tif")
+    )
+    assert not fake_engine
+
+
+def test_folder_that_cannot_be_written_to(refused, survey, fake_engine):
+    """No permissions are needed for this test: nobody may write there, not even root."""
+    refused(
+        survey,
+        r"raster /proc/self/entropy.tif cannot be written: .*Choose",
+        ENTROPY="/proc/self/entropy.tif",
+    )
+    assert not fake_engine
+
+
+def test_format_that_cannot_hold_it(refused, survey, fake_engine, tmp_path):
+    refused(survey, r"cannot (hold|be written).*GeoTIFF", REALIZATIONS=str(tmp_path / "realizations.png"))
+    assert not fake_engine
+
+
+def test_nothing_asked_for(refused, survey, fake_engine):
+    none = dict.fromkeys(("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE"))
+    refused(survey, r"No result is asked for\. Name a file .* REALIZATIONS, ENTROPY", **none)
+
+
+def test_unknown_model(refused, survey, fake_engine):
+    refused(survey, r"The model 'dunes' is not installed; installed are: universal.*MODEL_FILE", MODEL="dunes")
+
+
+def test_model_file_that_does_not_exist(refused, survey, fake_engine):
+    refused(survey, r"The model file /nowhere/a.safetensors does not exist", MODEL_FILE="/nowhere/a.safetensors")
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "foreign"])
+def test_damaged_and_foreign_model_files(refused, survey, tiny_model, tmp_path, damage):
+    """On the real engine: it reads the model."""
+    with open(tiny_model, "rb") as file:
+        whole = file.read()
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    content = {
+        "empty": b"",
+        "text": b"I am not a model",
+        "truncated": whole[: len(whole) // 2],
+        "foreign": struct.pack("<Q", len(header)) + header + b"\0\0\0\0",
+    }[damage]
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(content)
+    refused(survey, r"damaged\.safetensors", MODEL_FILE=str(path))
+
+
+def test_device_that_is_not_there(refused, survey, tiny_model):
+    refused(survey, r"mps", MODEL_FILE=tiny_model, DEVICE="mps")
+
+
+def test_engine_missing(refused, survey, monkeypatch):
+    monkeypatch.setenv("OADG_ENGINE_PYTHON", "/nowhere/python")
+    refused(survey, r"/nowhere/python.*does not exist.*oadg:setupengine")
+
+
+def test_engine_missing_is_told_by_the_toolbox_too(processing, monkeypatch):
+    from qgis.core import QgsApplication
+
+    monkeypatch.setenv("OADG_ENGINE_PYTHON", "/nowhere/python")
+    registry = QgsApplication.processingRegistry()
+    possible, reason = registry.createAlgorithmById("oadg:simulatefacies").canExecute()
+    assert not possible
+    assert "oadg:setupengine" in reason
+    assert registry.createAlgorithmById("oadg:setupengine").canExecute()[0]
+
+
+def test_engine_killed_in_mid_run(refused, survey, tiny_model, log, tmp_path):
+    """The user's message names the end of the process; QGIS goes on, and the next run starts another engine."""
+    import signal
+
+    def kill(progress):
+        if progress > 20:
+            for pid in engine_processes():
+                os.kill(pid, signal.SIGKILL)
+
+    log.feedback.progressChanged.connect(kill)
+    refused(survey, r"engine.*(killed|ended|signal)", MODEL_FILE=tiny_model, N_REALIZATIONS=50)
+
+
+def engine_processes():
+    """Return the engines that this process has started."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as stat, open(f"/proc/{pid}/cmdline") as command:
+                parent = int(stat.read().rsplit(")", 1)[1].split()[1])
+                if parent == os.getpid() and "core.engine" in command.read():
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return found
