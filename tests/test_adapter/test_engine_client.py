@@ -80,7 +80,7 @@ def eventually(condition, complaint):
 
 
 class Watched:
-    """An `EngineClient` whose run can be looked at from outside: it tells when the first progress has come."""
+    """An `EngineClient` whose run can be looked at from outside: it tells when the first pass has come."""
 
     def __init__(self, seed, client=None):
         self.working, self.cancelled = threading.Event(), threading.Event()
@@ -96,7 +96,7 @@ class Watched:
             self.answer.put((error, time.monotonic()))
 
     def _hear(self, fraction, text):
-        if text != "Starting the engine":
+        if text.startswith("Pass"):
             self.working.set()
 
     def cancel(self):
