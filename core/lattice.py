@@ -16,7 +16,8 @@ class Lattice:
     The nodes of one level for a batch of maps: every `spacing`-th cell, from an offset of each map's own.
 
     A margin of one node around the grid (none at spacing 1) takes the data that lie between the outermost nodes and
-    the border; further nodes outside pad the shape to a multiple of what the network needs.
+    the border; further nodes outside pad the shape to a multiple of what the network needs. `shift` moves a map by one
+    more node, so that which nodes the network folds together is a matter of chance, and averages out.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ class Lattice:
         Cells from node to node, a power of two.
     offset : int64 Tensor, shape (batch, 2)
         Row and column of the first node of each map, 0 … spacing - 1.
+    shift : int64 Tensor, shape (batch, 2)
+        0 or 1 further nodes before the first one.
     multiple : int
         Rows and columns of the lattice are multiples of this.
     """
@@ -33,17 +36,34 @@ class Lattice:
     grid_shape: tuple[int, int]
     spacing: int
     offset: Tensor
+    shift: Tensor
     multiple: int
 
+    @classmethod
+    def at(cls, grid_shape: tuple[int, int], spacing: int, position: Tensor, multiple: int) -> Lattice:
+        """
+        Return the lattice of a spacing through given cells.
+
+        Parameters
+        ----------
+        grid_shape, spacing, multiple
+            As the class has them.
+        position : int64 Tensor, shape (batch, 2)
+            Row and column of a cell, on the grid or not, that is a node; odd multiples of the spacing shift the map.
+        """
+        shift = torch.div(position, spacing, rounding_mode="floor") % 2
+        return cls(grid_shape, spacing, position % spacing, shift, multiple)
+
     @property
-    def margin(self) -> int:
-        """Nodes before the first one on the grid."""
-        return 0 if self.spacing == 1 else 1
+    def margin(self) -> Tensor:
+        """Nodes before the first one on the grid, shape (batch, 2)."""
+        return self.shift + (0 if self.spacing == 1 else 1)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the lattice, margin and padding included."""
-        n_rows, n_cols = (-(-n // self.spacing) + 2 * self.margin for n in self.grid_shape)
+        margins = 1 if self.spacing == 1 else 3  # both sides, and the shift
+        n_rows, n_cols = (-(-n // self.spacing) + margins for n in self.grid_shape)
         return -(-n_rows // self.multiple) * self.multiple, -(-n_cols // self.multiple) * self.multiple
 
     def cells(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,7 +79,8 @@ class Lattice:
             Whether the node lies on the grid.
         """
         row, col = (
-            self.offset[:, axis, None] + (torch.arange(n, device=self.offset.device) - self.margin) * self.spacing
+            self.offset[:, axis, None]
+            + (torch.arange(n, device=self.offset.device) - self.margin[:, axis, None]) * self.spacing
             for axis, n in enumerate(self.shape)
         )
         inside_row = (row >= 0) & (row < self.grid_shape[0])
@@ -89,10 +110,9 @@ class Lattice:
 
     def node_of(self, batch: Tensor, row: Tensor, col: Tensor) -> tuple[Tensor, Tensor]:
         """Return row and column, on the lattice, of grid cells that are nodes; all of shape (n_cells,)."""
-        offset = self.offset[batch]
-        node_row = torch.div(row - offset[:, 0], self.spacing, rounding_mode="floor") + self.margin
-        node_col = torch.div(col - offset[:, 1], self.spacing, rounding_mode="floor") + self.margin
-        return node_row, node_col
+        place = torch.stack([row, col], dim=1) - self.offset[batch]
+        node = torch.div(place, self.spacing, rounding_mode="floor") + self.margin[batch]
+        return node[:, 0], node[:, 1]
 
     def attach(self, batch: Tensor, row: Tensor, col: Tensor, class_index: Tensor) -> OffLatticeData:
         """
@@ -107,6 +127,6 @@ class Lattice:
         nearest = torch.div(place + self.spacing // 2, self.spacing, rounding_mode="floor")
         beside = place - nearest * self.spacing
         off = (beside != 0).any(dim=1)
-        node = (nearest + self.margin)[off]
+        node = (nearest + self.margin[batch])[off]
         distance = beside[off].float() / self.spacing
         return OffLatticeData(batch[off], class_index[off], node[:, 0], node[:, 1], distance[:, 0], distance[:, 1])

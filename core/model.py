@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +16,10 @@ from safetensors.torch import save_file
 from .errors import ModelError
 from .facies import MAX_FACIES, FaciesTable
 from .network import FaciesNetwork, NetworkConfig
+from .path import SCHEDULES, Schedule
 
 FORMAT = "oadg-model-1"
 _KEY = "oadg"
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """
-    How many passes the sampler spends on each level.
-
-    Parameters
-    ----------
-    passes : tuple of int
-        Passes of the finest level first; further levels use the last number.
-    coarsest_passes : int
-        Passes of the coarsest level, which starts from the data alone.
-    """
-
-    passes: tuple[int, ...]
-    coarsest_passes: int
-
-
-SCHEDULES = {"standard": Schedule((6, 8, 10), 24), "preview": Schedule((3, 3, 4), 8)}
-"""Used where a model has no measured schedule of its own."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +70,7 @@ class FaciesModel:
             "network": self.network.config.to_dict(),
             "facies": self.facies.to_list() if self.facies else None,
             "max_facies": self.max_facies,
-            "schedules": {q: {"passes": s.passes, "coarsest_passes": s.coarsest_passes} for q, s in self.schedules.items()},
+            "schedules": {quality: asdict(schedule) for quality, schedule in self.schedules.items()},
             "provenance": self.provenance,
             "licence": self.licence,
         }

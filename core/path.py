@@ -1,8 +1,8 @@
-"""Simulation paths: dispersed orders of the cells of a lattice. Knows nothing of networks."""
+"""Simulation paths: dispersed orders of the cells of a lattice, cut into passes. Knows nothing of networks."""
 
 from __future__ import annotations
 
-from typing import List, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,23 +54,51 @@ def trailing_zeros(number: np.ndarray) -> np.ndarray:
     return np.round(np.log2(lowest_bit.astype(float))).astype(np.int64)
 
 
-def split_passes(rank: np.ndarray, boundaries: Sequence[float]) -> List[np.ndarray]:
+@dataclass(frozen=True)
+class Schedule:
     """
-    Split nodes into passes by density.
+    How many passes the sampler spends on each level of lattices.
+
+    Pass sizes are shares of the cells of a level, so the number of passes does not grow with the grid.
 
     Parameters
     ----------
-    rank : int array, shape (n,)
-        Ranks of the nodes to simulate, all different.
-    boundaries : sequence of float
-        Rising fractions, the last one 1: pass p takes the nodes up to fraction boundaries[p] of the order.
-
-    Returns
-    -------
-    list of int array
-        Positions in `rank` for each pass; passes that would be empty are left out.
+    passes : tuple of int
+        Passes of the finest level first; further levels use the last number.
+    coarsest_passes : int
+        Passes of the coarsest level. It starts from the data alone, so the first ones are small, the last ones large.
     """
-    order = np.argsort(rank)
-    ends = np.round(np.asarray(boundaries) * order.size).astype(int)
-    starts = np.r_[0, ends[:-1]]
-    return [order[start:end] for start, end in zip(starts, ends) if end > start]
+
+    passes: tuple[int, ...]
+    coarsest_passes: int
+
+    def n_passes(self, level: int, *, is_coarsest: bool) -> int:
+        """Return the number of passes of a level, 0 the finest."""
+        return self.coarsest_passes if is_coarsest else self.passes[min(level, len(self.passes) - 1)]
+
+    def split(self, rank: np.ndarray, level: int, *, is_coarsest: bool) -> list[np.ndarray]:
+        """
+        Split the cells of a level into passes.
+
+        Parameters
+        ----------
+        rank : int array, shape (n,)
+            Ranks of the cells to simulate, all different.
+        level : int
+            Level of the lattice, 0 the finest.
+        is_coarsest : bool
+            Whether the simulation starts on it.
+
+        Returns
+        -------
+        list of int array
+            Positions in `rank` of each pass, in the order of the ranks; passes that would be empty are left out.
+        """
+        n_passes = self.n_passes(level, is_coarsest=is_coarsest)
+        share = (np.arange(1, n_passes + 1) / n_passes) ** (2 if is_coarsest else 1)
+        ends = np.round(share * rank.size).astype(int)[:-1]
+        return [part for part in np.split(np.argsort(rank), ends) if part.size]
+
+
+SCHEDULES = {"standard": Schedule((6, 8, 10), 24), "preview": Schedule((3, 3, 4), 8)}
+"""Used where a model has no measured schedules of its own."""

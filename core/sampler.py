@@ -9,6 +9,7 @@ cells by the network's confidence would sharpen the distribution (arXiv 2510.045
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Protocol
 
 import numpy as np
@@ -16,9 +17,8 @@ import torch
 from torch import Tensor
 
 from .lattice import Lattice
-from .model import Schedule
 from .network import NetworkConfig, OffLatticeData
-from .path import dispersed_rank, split_passes
+from .path import Schedule, dispersed_rank
 
 _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
@@ -130,8 +130,8 @@ def sample(
         lattice = lattice_of(predictor, known.shape, 2**current, [s.offset for s in streams], known.device)
         data = lattice.attach(*hard_data(known, len(streams)))
         class_index, on_grid = lattice.gather(maps)
-        boundaries = pass_boundaries(schedule, current, is_coarsest=current == level)
-        for batch, row, col in passes(maps, inside, lattice, streams, boundaries):
+        split = partial(schedule.split, level=current, is_coarsest=current == level)
+        for batch, row, col in passes(maps, inside, lattice, streams, split):
             on_pass()
             logits = predict(predictor, class_index, on_grid, data, n_facies)
             node_row, node_col = lattice.node_of(batch, row, col)
@@ -162,33 +162,25 @@ def draw_facies(probability: Tensor, uniform: Tensor) -> Tensor:
     return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(dim=1)
 
 
-def pass_boundaries(schedule: Schedule, level: int, *, is_coarsest: bool) -> np.ndarray:
-    """
-    Return the fractions of a level's cells that are known after each of its passes.
-
-    On the coarsest level, which starts from the data alone, the first passes are small and the last ones large.
-    """
-    if is_coarsest:
-        return (np.arange(1, schedule.coarsest_passes + 1) / schedule.coarsest_passes) ** 2
-    n_passes = schedule.passes[min(level, len(schedule.passes) - 1)]
-    return np.arange(1, n_passes + 1) / n_passes
-
-
 def passes(
-    maps: Tensor, inside: Tensor, lattice: Lattice, streams: list[Stream], boundaries: np.ndarray
+    maps: Tensor,
+    inside: Tensor,
+    lattice: Lattice,
+    streams: list[Stream],
+    split: Callable[[np.ndarray], list[np.ndarray]],
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return, for each pass, the map, row and column of the cells that are simulated together on a lattice."""
     row, col, on_grid = lattice.cells()
     batch = torch.arange(len(maps), device=maps.device)[:, None, None]
     todo = on_grid & inside[row, col] & (maps[batch, row, col] < 0)
-    split = []
+    of_maps = []
     for index, stream in enumerate(streams):
         node_row, node_col = (axis.cpu().numpy() for axis in todo[index].nonzero(as_tuple=True))
         rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
-        split.append([(index, rows[p], cols[p]) for p in split_passes(stream.rank[rows, cols], boundaries)])
+        of_maps.append([(index, rows[p], cols[p]) for p in split(stream.rank[rows, cols])])
     together = []
-    for number in range(max(map(len, split))):
-        parts = [of_map[number] for of_map in split if number < len(of_map)]
+    for number in range(max(map(len, of_maps))):
+        parts = [of_map[number] for of_map in of_maps if number < len(of_map)]
         index = np.concatenate([np.full(len(rows), i) for i, rows, _ in parts])
         cells = (index, *(np.concatenate([part[axis] for part in parts]) for axis in (1, 2)))
         together.append(tuple(torch.as_tensor(c, device=maps.device) for c in cells))
@@ -208,8 +200,8 @@ def marginal(
     """
     Return the facies probabilities given the hard data: the sampler's first pass, for every place of its lattice.
 
-    The coarsest lattice is laid in all its 4^level positions, so each cell is a node once. Together they cost as much
-    as one pass over the whole grid.
+    The coarsest lattice is laid in all its positions, and in each with all four foldings of its nodes, which are
+    averaged as they are over an ensemble. Together they cost as much as four passes over the whole grid.
 
     Parameters
     ----------
@@ -230,8 +222,8 @@ def marginal(
         Certain at hard data.
     """
     spacing = 2**level
-    offsets = [(row, col) for row in range(spacing) for col in range(spacing)]
-    probability = known.new_zeros((n_facies, *known.shape), dtype=torch.float32)
+    offsets = [(row, col) for row in range(2 * spacing) for col in range(2 * spacing)]
+    probability = known.new_zeros((n_facies, known.numel()), dtype=torch.float32)
     for start in range(0, len(offsets), maps_at_once):
         on_pass()
         chosen = offsets[start : start + maps_at_once]
@@ -241,10 +233,12 @@ def marginal(
         predicted = predict(predictor, class_index, on_grid, data, n_facies).float().softmax(dim=1)
         batch, node_row, node_col = on_grid.nonzero(as_tuple=True)
         row, col, _ = lattice.cells()
-        probability[:, row[batch, node_row, 0], col[batch, 0, node_col]] = predicted[batch, :, node_row, node_col].T
+        cell = row[batch, node_row, 0] * known.shape[1] + col[batch, 0, node_col]
+        # Each cell is a node in four of the positions.
+        probability.index_add_(1, cell, predicted[batch, :, node_row, node_col].T / 4)
     is_datum = known >= 0
     certain = torch.nn.functional.one_hot(known.clamp_min(0), n_facies).permute(2, 0, 1).float()
-    return torch.where(is_datum, certain, probability)
+    return torch.where(is_datum, certain, probability.view_as(certain))
 
 
 def lattice_of(
@@ -255,8 +249,8 @@ def lattice_of(
     device: torch.device,
 ) -> Lattice:
     """Return the lattice of a spacing whose nodes divide row + offset and col + offset."""
-    first = (-torch.tensor(offsets, device=device)) % spacing
-    return Lattice((shape[0], shape[1]), spacing, first, predictor.config.total_stride)
+    position = -torch.tensor(offsets, device=device)
+    return Lattice.at((shape[0], shape[1]), spacing, position, predictor.config.total_stride)
 
 
 def hard_data(known: Tensor, n_maps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from .errors import FaciesError, JobError
 from .job import SimulationJob, SimulationResult
 from .lattice import Lattice
 from .model import FaciesModel
-from .sampler import coarsest_level, draw_stream, marginal, pass_boundaries, sample
+from .sampler import coarsest_level, draw_stream, marginal, sample
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:
@@ -54,12 +54,11 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     schedule = model.schedules[job.quality]
     at_once = batch_size(job.grid.n_cells, n_facies)
     n_batches = -(-job.n_realizations // at_once)
-    lattice_nodes = int(np.prod(Lattice(job.grid.shape, 2**level, known.new_zeros(1, 2), 8).shape))
+    coarsest = Lattice.at(job.grid.shape, 2**level, known.new_zeros(1, 2), model.network.config.total_stride)
+    lattice_nodes = coarsest.shape[0] * coarsest.shape[1]
     positions_at_once = batch_size(lattice_nodes, n_facies)
-    passes_of_level = [len(pass_boundaries(schedule, k, is_coarsest=k == level)) for k in range(level + 1)]
-    # Work is counted in cells that go through the network.
-    work = -(-(4**level) // positions_at_once) + sum(passes_of_level) * n_batches
-    report = _PassCounter(progress, work)
+    passes_each = sum(schedule.n_passes(k, is_coarsest=k == level) for k in range(level + 1))
+    report = _PassCounter(progress, -(-(4 ** (level + 1)) // positions_at_once) + passes_each * n_batches)
 
     report.text = "Facies probabilities"
     probability = marginal(

@@ -27,7 +27,7 @@ from .path import dispersed_rank
 from .random_fields import categorical_fields, draw_surveys
 from .training import Examples, TrainingConfig, describe, train, validation_nats
 
-RECIPE = TrainingConfig(steps=20_000, seed=20_261_123)
+RECIPE = TrainingConfig(steps=14_000, seed=20_261_123)
 NETWORK = NetworkConfig()
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
@@ -68,7 +68,9 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
     most = min(1000, int(0.8 * shape[0] * shape[1]))
     n_data = (5 * (most / 5) ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) > 0.04)
     surveyed = draw_surveys(windows, torch.as_tensor(n_data, device=device), n_facies, generator)
-    lattice = Lattice((shape[0] * spacing, shape[1] * spacing), spacing, _offsets(rng, n_maps, spacing, device), 8)
+    position = torch.as_tensor(rng.integers(2 * spacing, size=(n_maps, 2)), device=device)
+    grid_shape = (shape[0] * spacing, shape[1] * spacing)
+    lattice = Lattice.at(grid_shape, spacing, position, NETWORK.total_stride)
     truth, inside = lattice.gather(windows)
     class_index, _ = lattice.gather(torch.where(surveyed, windows, -1))
 
@@ -100,11 +102,6 @@ def _cut_window(field: Tensor, shape: tuple[int, ...], spacing: int, rng: np.ran
     window = field[top : top + height, left : left + width]
     window = window.T if transposed else window
     return window.flip([axis for axis in (0, 1) if rng.integers(2)])
-
-
-def _offsets(rng: np.random.Generator, n_maps: int, spacing: int, device: torch.device | str) -> Tensor:
-    """Place each map's lattice at random."""
-    return torch.as_tensor(rng.integers(spacing, size=(n_maps, 2)), device=device)
 
 
 def _known_prefix(
