@@ -1,0 +1,247 @@
+"""OADG in the toolbox, in models, in batches and on the command line."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from osgeo import gdal
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingModelAlgorithm,
+    QgsProject,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
+
+import oadg
+from oadg.oadg_qgis import models
+from oadg.oadg_qgis.plugin import OadgPlugin
+
+PLUGIN_FOLDER = Path(__file__).resolve().parents[2]
+ZONES = "oadg:Find zones of uncertain facies"
+
+
+@pytest.fixture
+def provider(processing):
+    return QgsApplication.processingRegistry().providerById("oadg")
+
+
+def test_the_toolbox_lists_the_algorithms_and_the_model(provider):
+    names = {algorithm.id() for algorithm in provider.algorithms()}
+    assert names == {"oadg:simulatefacies", "oadg:setupengine", "oadg:enginestatus", ZONES}
+    assert provider.name() == "OADG"
+    assert not provider.icon().isNull()
+    assert Path(provider.svgIconPath()).is_file()
+
+
+def test_every_algorithm_explains_itself(provider):
+    for algorithm in provider.algorithms():
+        assert algorithm.shortHelpString(), algorithm.id()
+        assert algorithm.displayName()[0].isupper()
+        if algorithm.shortDescription():
+            verb = algorithm.shortDescription().split()[0]
+            assert verb.endswith("s"), verb
+            assert algorithm.shortDescription().endswith(".")
+        for parameter in algorithm.parameterDefinitions():
+            # A model keeps the help of its parameters in its own.
+            described = parameter.help() or parameter.description() in algorithm.shortHelpString()
+            assert described, f"{algorithm.id()} {parameter.name()}"
+
+
+def test_parameters_and_outputs_of_simulatefacies(provider):
+    algorithm = provider.algorithm("simulatefacies")
+    types = {parameter.name(): parameter.type() for parameter in algorithm.parameterDefinitions()}
+    assert types == {
+        "OBSERVATIONS": "source",
+        "FACIES_FIELD": "field",
+        "EXTENT": "extent",
+        "MASK": "source",
+        "CELL_SIZE": "distance",
+        "CRS": "crs",
+        "MODEL": "enum",
+        "N_REALIZATIONS": "number",
+        "QUALITY": "enum",
+        "MODEL_FILE": "file",
+        "ON_CONFLICT": "enum",
+        "SEED": "number",
+        "DEVICE": "enum",
+        "REALIZATIONS": "rasterDestination",
+        "ENTROPY": "rasterDestination",
+        "PROBABILITIES": "rasterDestination",
+        "MOST_PROBABLE": "rasterDestination",
+    }
+    outputs = {output.name(): output.type() for output in algorithm.outputDefinitions()}
+    assert outputs == {
+        **dict.fromkeys(("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE"), "outputRaster"),
+        **dict.fromkeys(("N_USED", "N_SKIPPED", "N_FACIES", "MEAN_ENTROPY", "SEED", "SECONDS"), "outputNumber"),
+        "DEVICE": "outputString",
+    }
+    needed = {
+        p.name()
+        for p in algorithm.parameterDefinitions()
+        if p.defaultValue() is None and not p.flags() & p.Flag.FlagOptional
+    }
+    assert needed == {"OBSERVATIONS", "FACIES_FIELD"}
+    flags = algorithm.flags()
+    assert flags & QgsProcessingAlgorithm.Flag.FlagSupportsBatch
+    assert flags & QgsProcessingAlgorithm.Flag.FlagCanCancel
+
+
+def test_installed_models_are_those_shipped_and_the_users(processing, monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "user_folder", lambda: tmp_path)
+    (tmp_path / "Channels.safetensors").touch()
+    (tmp_path / "alluvial.safetensors").touch()
+    names = list(models.installed_models())
+    assert names[0] == "universal"
+    assert names[-2:] == ["alluvial", "Channels"]
+    algorithm = QgsApplication.processingRegistry().createAlgorithmById("oadg:simulatefacies")
+    assert algorithm.parameterDefinition("MODEL").options() == names
+    assert models.model_path("Channels") == tmp_path / "Channels.safetensors"
+
+
+def test_shipped_model_chains_oadg_with_other_algorithms(provider):
+    for path in sorted((PLUGIN_FOLDER / "resources" / "workflows").glob("*.model3")):
+        model = QgsProcessingModelAlgorithm()
+        assert model.fromFile(str(path))
+        assert model.validate() == (True, [])
+        used = {child.algorithmId() for child in model.childAlgorithms().values()}
+        assert "oadg:simulatefacies" in used
+        assert any(name.startswith("native:") for name in used)
+    assert provider.algorithm(ZONES.split(":")[1]).canExecute()[0]
+
+
+def test_shipped_model_outlines_uncertain_zones(processing, provider, survey, tiny_model, log, monkeypatch):
+    monkeypatch.setattr(models, "SHIPPED_FOLDER", shipped_as_universal(tiny_model))
+    result = processing.run(
+        ZONES,
+        {
+            "observations": survey,
+            "facies_field": "facies",
+            "cell_size": 10,
+            "limit": 0.5,
+            "simulate:Entropy": "TEMPORARY_OUTPUT",
+            "simulate:Most probable facies": "TEMPORARY_OUTPUT",
+            "statistics:Uncertain zones": "TEMPORARY_OUTPUT",
+        },
+        feedback=log.feedback,
+    )
+    zones = result["statistics:Uncertain zones"]
+    assert zones.featureCount() > 0
+    entropy = gdal.Open(result["simulate:Entropy"]).ReadAsArray()
+    uncertain = (entropy >= 0.5).sum() * 100.0
+    assert sum(feature["area"] for feature in zones.getFeatures()) == pytest.approx(uncertain)
+    assert all(0.5 <= feature["entropy_mean"] <= 1.6 for feature in zones.getFeatures())
+
+
+def shipped_as_universal(path):
+    """Return a folder in which the model file is the universal model."""
+    folder = Path(path).parent / "shipped"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(path, folder / "universal.safetensors")
+    return folder
+
+
+def test_rows_of_a_batch_do_not_disturb_each_other(processing, survey, fake_engine, log, world, tmp_path):
+    """The batch dialog runs one instance of the algorithm row by row."""
+    algorithm = QgsApplication.processingRegistry().createAlgorithmById("oadg:simulatefacies")
+    for number, cell_size in enumerate((10.0, 20.0), start=1):
+        row = {
+            "OBSERVATIONS": survey,
+            "FACIES_FIELD": "facies",
+            "EXTENT": world.EXTENT,
+            "CELL_SIZE": cell_size,
+            "ENTROPY": str(tmp_path / f"entropy {number}.tif"),
+        }
+        result, successful = algorithm.run(row, QgsProcessingContext(), log.feedback, {}, False)
+        assert successful
+        assert gdal.Open(result["ENTROPY"]).GetGeoTransform()[1] == cell_size
+
+
+def test_unload_takes_the_algorithms_out(processing):
+    registry = QgsApplication.processingRegistry()
+    loaded = registry.providerById("oadg")
+    assert loaded is not None
+    plugin = OadgPlugin()
+    plugin.unload()  # nothing was registered by this one, so nothing is taken out
+    assert registry.providerById("oadg") is loaded
+
+
+def test_class_factory_makes_the_plugin(processing):
+    assert isinstance(oadg.classFactory(None), OadgPlugin)
+
+
+def test_metadata_says_what_qgis_needs():
+    metadata = configparser.ConfigParser(interpolation=None)
+    metadata.read(PLUGIN_FOLDER / "metadata.txt", encoding="utf-8")
+    general = metadata["general"]
+    assert general["hasProcessingProvider"] == "yes"
+    assert (general["qgisMinimumVersion"], general["qgisMaximumVersion"]) == ("3.22", "4.99")
+    assert "plugin" not in general["name"].lower()
+    assert "PyTorch" in general["about"]
+    assert (PLUGIN_FOLDER / general["icon"]).is_file()
+
+
+@pytest.fixture(scope="module")
+def command_line(tmp_path_factory):
+    """Return a function that runs `qgis_process` in a profile of its own in which OADG is enabled."""
+    program = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
+    if program is None:
+        pytest.skip("qgis_process is not installed")
+    folder = tmp_path_factory.mktemp("profile with spaces and ü")
+    (folder / "plugins").mkdir()
+    (folder / "runtime").mkdir(mode=0o700)
+    (folder / "plugins" / "oadg").symlink_to(PLUGIN_FOLDER, target_is_directory=True)
+    environment = {
+        **os.environ,
+        "QGIS_CUSTOM_CONFIG_PATH": str(folder),
+        "QGIS_PLUGINPATH": str(folder / "plugins"),
+        "QT_QPA_PLATFORM": "offscreen",
+        "XDG_RUNTIME_DIR": str(folder / "runtime"),
+    }
+
+    def run(*arguments):
+        done = subprocess.run(
+            [program, *arguments], env=environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("plugins", "enable", "oadg")
+    return run
+
+
+def test_command_line_runs_the_same_in_text_and_json(command_line, processing, survey, tiny_model, world, tmp_path):
+    points = tmp_path / "Bohrungen über Tage.gpkg"
+    QgsVectorFileWriter.writeAsVectorFormatV3(
+        survey, str(points), QgsProject.instance().transformContext(), QgsVectorFileWriter.SaveVectorOptions()
+    )
+    assert QgsVectorLayer(str(points)).featureCount() == 60
+    arguments = [
+        f"OBSERVATIONS={points}",
+        "FACIES_FIELD=facies",
+        f"EXTENT={world.EXTENT}",
+        "CELL_SIZE=10",
+        f"MODEL_FILE={tiny_model}",
+        "QUALITY=preview",
+        "N_REALIZATIONS=1",
+        "DEVICE=cpu",
+    ]
+    text = command_line("run", "oadg:simulatefacies", "--", *arguments, f"REALIZATIONS={tmp_path / 'text.tif'}")
+    assert "60 of 60 observations are used" in text
+    assert "N_USED:\t60" in text
+    answer = json.loads(
+        command_line("--json", "run", "oadg:simulatefacies", "--", *arguments, f"REALIZATIONS={tmp_path / 'json.tif'}")
+    )
+    assert answer["results"]["N_FACIES"] == 3
+    assert answer["results"]["ENTROPY"] is None
+    pixels = [gdal.Open(str(tmp_path / name)).ReadAsArray() for name in ("text.tif", "json.tif")]
+    assert (pixels[0] == pixels[1]).all()
+    assert (tmp_path / "text.qml").is_file()
