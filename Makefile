@@ -33,9 +33,9 @@ system: ## Install QGIS and what else is missing of the distribution's packages 
 	[ -n "$$missing" ] || exit 0
 	command -v apt-get >/dev/null || { echo "Missing:$$missing. This system has no apt-get: install them by hand."; exit 1; }
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo
-	echo "==> Installing the distribution's packages:$$missing"
+	echo "==> Installing the distribution's packages (QGIS is some 500 MB):$$missing"
 	$$sudo apt-get update -qq
-	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $$missing
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends $$missing >/dev/null
 
 env: $(VENV)/.ready ## Make .venv: the engine (PyTorch) and the developers' tools, beside QGIS's own modules
 
