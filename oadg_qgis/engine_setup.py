@@ -41,7 +41,7 @@ STALE_S = 86_400.0
 
 PROBE = "import json, sys, venv, ensurepip, ssl; print(json.dumps(list(sys.version_info[:2]) + [sys.maxsize > 2**32]))"
 FORWARD_PASS = """
-import safetensors.torch, huggingface_hub, torch
+import torch, safetensors.torch, huggingface_hub
 for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
     image, weight = torch.ones(1, 1, 5, 5, device=device), torch.ones(2, 1, 3, 3, device=device)
     assert torch.nn.functional.conv2d(image, weight).sum().item() == 162.0, device
