@@ -102,6 +102,8 @@ class Engine:
             self.send("cancelled", job_id)
         except OadgError as error:
             self.send("error", job_id, kind=type(error).__name__, message=str(error))
+        except OSError as error:  # a full disk, a model file that vanished
+            self.send("error", job_id, kind="JobError", message=f"The engine could not read or write a file: {error}.")
         except Exception as error:  # the process boundary: whatever it is, the user gets to know
             if is_out_of_memory(error):
                 self.send("error", job_id, kind="DeviceError", message=describe_shortage(message, error))

@@ -11,7 +11,7 @@ import json
 import os
 import queue
 import signal
-import subprocess  # nosec B404 - the engine is a process of its own by design; never through a shell
+import subprocess  # nosec B404
 import tempfile
 import threading
 import time
@@ -70,7 +70,8 @@ class Engine:
         self._outbox: queue.SimpleQueue[Optional[Message]] = queue.SimpleQueue()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         try:
-            self._process = subprocess.Popen(  # nosec B603 - the user's own interpreter and a fixed module
+            # The user's own interpreter and a fixed module, never through a shell.
+            self._process = subprocess.Popen(  # nosec B603
                 self.command,
                 cwd=folder,
                 env=engine_environment(self.command[0]),

@@ -40,7 +40,7 @@ STALE_S = 86_400.0
 """A half-made environment of this age was left by a QGIS that ended while it was made."""
 
 PROBE = "import json, sys, venv, ensurepip, ssl; print(json.dumps(list(sys.version_info[:2]) + [sys.maxsize > 2**32]))"
-FORWARD_PASS = """
+FIRST_CONVOLUTION = """
 import torch, safetensors.torch, huggingface_hub
 for device in ["cpu"] + ["cuda"] * torch.cuda.is_available():
     image, weight = torch.ones(1, 1, 5, 5, device=device), torch.ones(2, 1, 3, 3, device=device)
@@ -99,7 +99,7 @@ def set_up_engine(
         for arguments in pip_arguments(build, wheels):
             _install(python_new, arguments, feedback, building, needed)
         feedback.on_progress(0.93, "Verifying with a forward pass")
-        run_program([python_new, "-I", "-c", FORWARD_PASS], "A first forward pass of the new engine", feedback)
+        run_program([python_new, "-I", "-c", FIRST_CONVOLUTION], "A first forward pass of the new engine", feedback)
         status = EngineClient(engine_command(python_new)).run({"type": "status"}, is_cancelled=feedback.is_cancelled)
         close_idle_engines()
         feedback.on_progress(0.98, "Putting it in its place")
@@ -237,8 +237,9 @@ def _install(python: str, arguments: Sequence[str], feedback: Feedback, building
     command = [python, "-I", "-m", "pip", "install", *PIP_OPTIONS, *arguments]
     feedback.on_line("pip install " + " ".join(arguments))
 
-    def measure(line: str) -> None:
-        feedback.on_progress(min(0.05 + 0.85 * _size_gb(building) / expected_gb, 0.9), line)
+    def measure() -> None:
+        size_gb = _size_gb(building)
+        feedback.on_progress(min(0.05 + 0.85 * size_gb / expected_gb, 0.9), f"Installing: {size_gb:.1f} GB on disk")
 
     remedy = "Check the network and QGIS's proxy settings, choose another build, or install from a folder of WHEELS."
     what = f"Installing {', '.join(a for a in arguments if '=' in a)} with pip"

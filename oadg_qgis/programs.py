@@ -6,7 +6,7 @@ import contextlib
 import os
 import queue
 import signal
-import subprocess  # nosec B404 - pip and venv are programs; never through a shell
+import subprocess  # nosec B404
 import threading
 import time
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def run_program(
     *,
     remedy: str = "",
     environment: Optional[Dict[str, str]] = None,
-    every_second: Optional[Callable[[str], None]] = None,
+    every_second: Optional[Callable[[], None]] = None,
 ) -> None:
     """Run a program to its end; raise `EngineError` with its own error text, and the remedy, when it fails."""
     code, lines = watch_program(command, feedback, environment=environment, every_second=every_second)
@@ -64,11 +64,12 @@ def watch_program(
     feedback: Feedback,
     *,
     environment: Optional[Dict[str, str]] = None,
-    every_second: Optional[Callable[[str], None]] = None,
+    every_second: Optional[Callable[[], None]] = None,
     quiet: bool = False,
 ) -> Tuple[int, List[str]]:
     """Run a program, hand on its lines, and kill it with all its children on cancel; return exit code and lines."""
-    process = subprocess.Popen(  # nosec B603 - arguments as a list, from this module
+    # A list of arguments, never through a shell.
+    process = subprocess.Popen(  # nosec B603
         command,
         env=environment or engine_environment(command[0]),
         stdin=subprocess.DEVNULL,
@@ -103,7 +104,7 @@ def watch_program(
                     if not quiet:
                         feedback.on_line(line)
             if every_second and time.monotonic() - measured > 1:
-                every_second(lines[-1] if lines else "")
+                every_second()
                 measured = time.monotonic()
     finally:
         _kill_tree(process)

@@ -85,10 +85,14 @@ class SetupEngine(OadgAlgorithm):
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Make the environment and tell what it can do."""
+        told = ""
 
         def report(fraction: float, text: str) -> None:
+            nonlocal told
             feedback.setProgress(100 * fraction)
-            feedback.setProgressText(text)
+            if text != told:
+                feedback.setProgressText(text)
+            told = text
 
         with errors_for_qgis():
             status = set_up_engine(

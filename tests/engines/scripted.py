@@ -4,6 +4,7 @@ The real engine with a simulation that does as the job's seed says; started in t
 A seed below 1,000 is the number of passes of 20 ms each; the seeds in `DEEDS` fail in their own way.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -33,6 +34,10 @@ def blunder():
     return {}["no such key"]
 
 
+def fill_the_disk():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "entropy.npy")
+
+
 def leave():
     sys.stderr.write("the disk is on fire\n")
     sys.stderr.flush()
@@ -43,7 +48,15 @@ def get_stuck():
     time.sleep(600)
 
 
-DEEDS = {1001: object_to, 1002: exhaust, 1003: exhaust_torch, 1004: blunder, 1005: leave, 1006: get_stuck}
+DEEDS = {
+    1001: object_to,
+    1002: exhaust,
+    1003: exhaust_torch,
+    1004: blunder,
+    1005: leave,
+    1006: get_stuck,
+    1007: fill_the_disk,
+}
 
 
 def run_simulation(job, progress):

@@ -118,6 +118,7 @@ def test_a_cancel_ends_a_running_job_and_no_other(folder):
             "memory of the device 'auto' does not suffice for 7 realizations of 3 x 4 cells. Use fewer",
         ),
         (1003, "DeviceError", "can't allocate memory: 8000000 bytes"),
+        (1007, "JobError", "could not read or write a file: [Errno 28] No space left on device: 'entropy.npy'."),
         (1004, "unexpected", "KeyError: 'no such key'"),
     ],
 )
