@@ -113,7 +113,9 @@ def test_a_setup_that_cannot_be_says_why_and_leaves_nothing(processing, log, pri
 
 @pytest.mark.slow
 def test_the_setup_makes_an_engine_that_the_status_then_finds(processing, log, private, monkeypatch):
-    answer = processing.run("oadg:setupengine", {"BUILD": "cpu"}, feedback=log.feedback)
+    answer = processing.run(
+        "oadg:setupengine", {"BUILD": os.environ.get("OADG_TEST_BUILD", "cpu")}, feedback=log.feedback
+    )
     assert answer["PYTHON"] == str(interpreter_in(private))
     assert answer["TORCH_VERSION"].startswith("2.13.0")
     assert answer["DEVICES"].startswith("cpu (")
