@@ -354,6 +354,13 @@ def read_polygons(
     return polygons
 
 
+def extent_of(polygons: List[bytes]) -> QgsRectangle:
+    """Return the extent of polygons in well-known binary."""
+    boxes = np.array([ogr.CreateGeometryFromWkb(polygon).GetEnvelope() for polygon in polygons])
+    west, east, south, north = boxes[:, 0].min(), boxes[:, 1].max(), boxes[:, 2].min(), boxes[:, 3].max()
+    return QgsRectangle(west, south, east, north)
+
+
 def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
     """
     Return which cells have their centre in a polygon.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Callable, ClassVar, List, Sequence
 
 from qgis.core import (
+    QgsBasicNumericFormat,
     QgsColorRampLegendNodeSettings,
     QgsColorRampShader,
     QgsGradientColorRamp,
@@ -60,6 +61,9 @@ def _ramp_style(maximum: float, colors: Sequence[str], suffix: str = "") -> Styl
         shader = QgsColorRampShader(0.0, maximum, ramp)
         legend = QgsColorRampLegendNodeSettings()
         legend.setSuffix(suffix)
+        numbers = QgsBasicNumericFormat()
+        numbers.setNumberDecimalPlaces(2)
+        legend.setNumericFormat(numbers)
         shader.setLegendSettings(legend)
         shader.classifyColorRamp(band=1, input=layer.dataProvider())
         raster_shader = QgsRasterShader(0.0, maximum)

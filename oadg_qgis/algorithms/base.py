@@ -130,8 +130,10 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         return tr(self.SUMMARY)
 
     def shortHelpString(self) -> str:
-        """Return the help at the dialog's side."""
-        return f"<p>{tr(self.SUMMARY)}</p>{tr(self.HELP)}"
+        """Return the help at the dialog's side: the summary, the text, and that of each parameter."""
+        parts = [f"<p>{tr(self.SUMMARY)}</p>{tr(self.HELP)}"]
+        parts += [f"<h3>{p.description()}</h3><p>{p.help()}</p>" for p in self.parameterDefinitions() if p.help()]
+        return " ".join(" ".join(parts).split())  # in one line, for QGIS shows line breaks of HTML
 
     def helpUrl(self) -> str:
         """Return where the manual lies: the README that comes with the plugin."""

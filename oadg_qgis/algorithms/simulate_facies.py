@@ -24,7 +24,7 @@ from ...core.grid import Grid
 from ...core.job import SimulationJob, SimulationResult
 from ..engine_client import simulate
 from ..environment import find_interpreter
-from ..layers import check_projected, make_grid, rasterise, read_observations, read_polygons
+from ..layers import check_projected, extent_of, make_grid, rasterise, read_observations, read_polygons
 from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplySavedStyle, entropy_style, facies_style, probability_style
@@ -112,6 +112,8 @@ class SimulateFacies(OadgAlgorithm):
         self._extent = None
         if is_given(parameters, "EXTENT"):
             self._extent = self.parameterAsExtent(parameters, "EXTENT", context, crs)
+        elif self._polygons is not None:
+            self._extent = extent_of(self._polygons)
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the rasters; every declared key is returned, None for a raster that is not made."""

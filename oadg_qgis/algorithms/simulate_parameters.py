@@ -60,7 +60,7 @@ def _inputs() -> Iterator[Helped]:
     )
     yield (
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
-        tr("The area to simulate. By default the extent of the observations, padded by 5 % of its longer side."),
+        tr("The area to simulate. By default that of the mask; without one that of the observations, padded by 5 %."),
     )
     yield (
         QgsProcessingParameterFeatureSource("MASK", tr("Mask"), polygons, optional=True),

@@ -25,6 +25,7 @@ from oadg.core.grid import Grid
 from oadg.oadg_qgis.layers import (
     Observations,
     check_projected,
+    extent_of,
     layer_styles,
     make_grid,
     rasterise,
@@ -258,6 +259,11 @@ def test_mask_holds_the_cells_whose_centre_is_inside(world):
     outline = world.make_polygon("MultiPolygon(((0 0, 26 0, 26 30, 0 30, 0 0), (4 4, 16 4, 16 16, 4 16, 4 4)))")
     inside = rasterise(polygons_of(outline), Grid(west=0, north=40, cell_size=10, n_rows=4, n_cols=4))
     assert inside.astype(int).tolist() == [[0, 0, 0, 0], [1, 1, 1, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
+
+
+def test_extent_of_a_mask(world):
+    outline = world.make_polygon("MultiPolygon(((0 0, 26 0, 26 30, 0 0)), ((50 5, 60 5, 60 10, 50 5)))")
+    assert extent_of(polygons_of(outline)) == QgsRectangle(0, 0, 60, 30)
 
 
 def test_mask_that_covers_nothing_is_refused(world):

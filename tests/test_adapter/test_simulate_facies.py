@@ -167,6 +167,14 @@ def test_mask_in_another_crs(simulate_facies, survey, fake_engine, world):
     assert not inside[:, 21:].any()
 
 
+def test_extent_by_default_is_that_of_the_mask(simulate_facies, survey, fake_engine, world):
+    west, north = world.WEST - 100, world.NORTH + 50
+    wkt = f"MultiPolygon((({west} {north}, {west + 300} {north}, {west + 300} {north - 200}, {west} {north - 200})))"
+    simulate_facies(survey, MASK=world.make_polygon(wkt), EXTENT=None)
+    job, _ = fake_engine[0]
+    assert (job.grid.west, job.grid.north, job.grid.shape) == (west, north, (20, 30))
+
+
 def test_selected_features_only(simulate_facies, survey, fake_engine):
     QgsProject.instance().addMapLayer(survey)
     survey.selectByExpression('"facies" in (3, 311)')
