@@ -33,7 +33,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"The device {name!r} is unknown. Choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.") from error
+        raise DeviceError(
+            f"The device {name!r} is unknown. Choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
+        ) from error
     found = ", ".join(d["name"] for d in describe_devices())
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         build = torch.version.cuda or "none (a CPU build)"
@@ -49,7 +51,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def describe_devices() -> list[dict[str, Any]]:
-    """Return each usable device: 'device', 'name', 'kind', 'memory_total_mb', 'memory_free_mb' (None where unknown)."""
+    """Return each usable device: 'device', 'name', 'kind', 'memory_total_mb', 'memory_free_mb' (None: unknown)."""
     processor = platform.processor() or platform.machine()
     devices: list[dict[str, Any]] = [
         {

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .errors import ModelError
+from .errors import FaciesError, ModelError
 from .facies import MAX_FACIES, FaciesTable
 from .network import FaciesNetwork, NetworkConfig
 from .path import SCHEDULES, Schedule
@@ -106,7 +106,7 @@ class FaciesModel:
             network.load_state_dict(weights)
             model = cls(
                 name=str(header["name"]),
-                network=network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False),
+                network=network.to(device).eval().requires_grad_(False),
                 facies=FaciesTable.from_list(header["facies"]) if header["facies"] else None,
                 max_facies=int(header["max_facies"]),
                 schedules={
@@ -116,7 +116,7 @@ class FaciesModel:
                 provenance=dict(header["provenance"]),
                 licence=str(header["licence"]),
             )
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, FaciesError) as error:
             raise ModelError(
                 f"The model file {path} does not hold together: {str(error)[:300]}. "
                 "It was damaged, or written by another version: install the model again."
@@ -131,7 +131,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            weights = {key: file.get_tensor(key) for key in file.keys()}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "

@@ -4,7 +4,7 @@ The network: facies logits at every node of a lattice from whatever is known.
 It is local (no attention over space, no normalisation over space, no position), knows no time step, and treats
 facies as a set: thin streams, one per facies with shared weights, around a trunk that sees facies only through a
 symmetric pooling. So any grid, any number of facies and any renumbering of them go through the same weights.
-Source of the objective: Hoogeboom et al. 2021, arXiv 2110.02037; of sets as inputs: Zaheer et al. 2017, arXiv 1703.06114.
+Sources: Hoogeboom et al. 2021, arXiv 2110.02037, for the objective; Zaheer et al. 2017, arXiv 1703.06114, for sets.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> NetworkConfig:
         """Rebuild the configuration from `to_dict`."""
-        plain = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items()}
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items()}
         return cls(**plain)
 
 

@@ -37,7 +37,10 @@ def nll_nats(logits: Tensor, class_index: Tensor, unknown: Tensor) -> Tensor:
     ValueError
         When the shapes do not fit: a silent broadcast would give another loss.
     """
-    if logits.shape != (len(class_index), logits.shape[1], *class_index.shape[1:]) or unknown.shape != class_index.shape:
+    if (
+        logits.shape != (len(class_index), logits.shape[1], *class_index.shape[1:])
+        or unknown.shape != class_index.shape
+    ):
         raise ValueError(f"Shapes do not fit: {[tuple(t.shape) for t in (logits, class_index, unknown)]}.")
     truth = torch.where(unknown, class_index, -100)  # -100: a cell that cross_entropy leaves out
     nll = F.cross_entropy(logits.float(), truth, reduction="none", ignore_index=-100)

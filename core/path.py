@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 
-def dispersed_rank(shape: tuple[int, int], rng: np.random.Generator, *, offset: tuple[int, int] | None = None) -> np.ndarray:
+def dispersed_rank(
+    shape: tuple[int, int], rng: np.random.Generator, *, offset: tuple[int, int] | None = None
+) -> np.ndarray:
     """
     Rank the nodes of a lattice so that every prefix of the order is spread evenly over it.
 

@@ -103,7 +103,7 @@ def gaussian_fields(texture: Texture, n_each: int, size: int, generator: torch.G
     noise = torch.randn(shape, dtype=torch.complex64, generator=generator, device=device)
     fields = torch.fft.irfft2(noise * amplitude[:, None], s=(size, size))
     mean, deviation = fields.mean(dim=(2, 3), keepdim=True), fields.std(dim=(2, 3), keepdim=True)
-    return (fields - mean) / (deviation + 1e-6)
+    return (fields - mean) / deviation.clamp_min(1e-12)
 
 
 def categorical_fields(
@@ -226,7 +226,7 @@ def _shuffle_classes(fields: Tensor, n_facies: int, generator: torch.Generator) 
 
 
 def _add_noise(fields: Tensor, generator: torch.Generator) -> Tensor:
-    """Replace a share of the cells of some fields (0 to 25 %, mostly few) by cells from anywhere in the field: a nugget."""
+    """Replace a share of the cells of some fields (up to 25 %, mostly few) by cells from anywhere: a nugget."""
     device = generator.device
     share = 0.25 * torch.rand(len(fields), 1, generator=generator, device=device) ** 2
     share = share * (torch.rand(len(fields), 1, generator=generator, device=device) < 0.35)

@@ -46,7 +46,9 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     model = FaciesModel.load(Path(job.model_path), device)
     n_facies = len(job.facies)
     if n_facies > model.max_facies:
-        raise FaciesError(f"The model {model.name} takes up to {model.max_facies} facies; the observations hold {n_facies}.")
+        raise FaciesError(
+            f"The model {model.name} takes up to {model.max_facies} facies; the observations hold {n_facies}."
+        )
     if job.quality not in model.schedules:
         raise JobError(f"The model {model.name} has no schedule for the quality {job.quality!r}.")
     known, inside = _read_data(job, device)
@@ -74,7 +76,9 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     if job.n_realizations:
         realizations = np.empty((job.n_realizations, *job.grid.shape), dtype=np.uint8)
         for start in range(0, job.n_realizations, at_once):
-            report.text = f"Realizations {start + 1} to {min(start + at_once, job.n_realizations)} of {job.n_realizations}"
+            report.text = (
+                f"Realizations {start + 1} to {min(start + at_once, job.n_realizations)} of {job.n_realizations}"
+            )
             # The last batch is full too: a realization must not depend on how many there are.
             streams = [draw_stream(job.seed, start + i, job.grid.shape) for i in range(at_once)]
             maps = sample(
@@ -126,14 +130,8 @@ def _read_data(job: SimulationJob, device: torch.device) -> tuple[torch.Tensor, 
             raise JobError(f"The mask is {inside.dtype} of shape {inside.shape}; it must be bool of shape {shape}.")
     if not inside.any():
         raise JobError("The mask covers no cell of the grid: check that mask and extent overlap.")
-    row, col, class_index = (np.asarray(v, dtype=np.int64) for v in (job.row, job.col, job.class_index))
-    fits = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
-    if not (row.shape == col.shape == class_index.shape and fits.all()):
-        raise JobError(f"The job's {row.size} hard data do not all lie on its grid of {shape[0]} x {shape[1]} cells.")
-    if class_index.size and not (0 <= class_index.min() and class_index.max() < len(job.facies)):
-        raise JobError(f"The job's hard data have class indices outside 0 to {len(job.facies) - 1}.")
     known = np.full(shape, -1, dtype=np.int64)
-    known[row, col] = class_index
+    known[list(job.row), list(job.col)] = job.class_index
     return torch.as_tensor(known, device=device), torch.as_tensor(inside, device=device)
 
 

@@ -116,7 +116,7 @@ def train(
         'step', 'seconds' of training altogether, 'train_nats' over the last logged steps.
     """
     torch.manual_seed(config.seed)
-    network = FaciesNetwork(network_config).to(device=device, memory_format=torch.channels_last)
+    network = FaciesNetwork(network_config).to(device)
     average = {key: value.detach().clone() for key, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay)
     folder.mkdir(parents=True, exist_ok=True)

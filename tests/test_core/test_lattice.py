@@ -1,0 +1,58 @@
+"""A lattice knows which cells its nodes are, and where data lie beside them."""
+
+import pytest
+import torch
+
+from oadg.core.lattice import Lattice
+
+SHAPE = (11, 7)
+
+
+@pytest.fixture(params=[1, 2, 4, 8])
+def lattice(request):
+    position = torch.randint(-20, 20, (6, 2), generator=torch.Generator().manual_seed(0))
+    return Lattice.at(SHAPE, request.param, position, 8)
+
+
+def test_nodes_are_every_cell_of_the_spacing_once(lattice):
+    maps = torch.arange(77).view(1, *SHAPE).expand(6, -1, -1)
+    cell, inside = lattice.gather(maps)
+    for index in range(6):
+        row, col = torch.arange(SHAPE[0]), torch.arange(SHAPE[1])
+        on_row = (row - lattice.offset[index, 0]) % lattice.spacing == 0
+        on_col = (col - lattice.offset[index, 1]) % lattice.spacing == 0
+        expected = maps[0][on_row][:, on_col].flatten()
+        assert torch.equal(cell[index][inside[index]], expected)
+    assert (cell[~inside] == -1).all()
+
+
+def test_node_of_a_cell_is_where_the_cell_is_read(lattice):
+    row, col, inside = lattice.cells()
+    batch, node_row, node_col = inside.nonzero(as_tuple=True)
+    found = lattice.node_of(batch, row[batch, node_row, 0], col[batch, 0, node_col])
+    assert torch.equal(found[0], node_row)
+    assert torch.equal(found[1], node_col)
+
+
+def test_data_keep_their_place(lattice):
+    """Node plus distance is the cell of the datum; data on nodes are left out."""
+    generator = torch.Generator().manual_seed(1)
+    batch = torch.randint(6, (200,), generator=generator)
+    row, col = (torch.randint(n, (200,), generator=generator) for n in SHAPE)
+    data = lattice.attach(batch, row, col, torch.zeros_like(row))
+    place = torch.stack([row, col], 1) - lattice.offset[batch]
+    beside = (place % lattice.spacing != 0).any(dim=1)
+    assert len(data.row) == int(beside.sum())
+    for axis, (node, distance, cell) in enumerate([(data.row, data.south, row), (data.col, data.east, col)]):
+        origin = lattice.offset[data.batch, axis] - lattice.margin[data.batch, axis] * lattice.spacing
+        assert torch.equal((origin + (node + distance) * lattice.spacing).long(), cell[beside])
+        assert (distance.abs() <= 0.5).all()
+        assert node.min() >= 0 if len(node) else True
+        assert node.max() < lattice.shape[axis] if len(node) else True
+
+
+def test_a_shift_moves_the_map_by_one_node():
+    maps = torch.arange(77).view(1, *SHAPE)
+    still, _ = Lattice.at(SHAPE, 2, torch.tensor([[0, 0]]), 8).gather(maps)
+    moved, _ = Lattice.at(SHAPE, 2, torch.tensor([[2, -2]]), 8).gather(maps)
+    assert torch.equal(moved[0, 1:, 1:], still[0, :-1, :-1])

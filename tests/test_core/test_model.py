@@ -1,0 +1,113 @@
+"""A model file holds everything; whatever is wrong with one is a sentence."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from oadg.core.errors import ModelError
+from oadg.core.facies import build_facies_table
+from oadg.core.model import FaciesModel
+from oadg.core.path import SCHEDULES, Schedule
+from oadg.core.sampler import draw_stream, sample
+
+
+@pytest.fixture
+def saved(deep_network, tmp_path):
+    path = tmp_path / "a model with spaces é.safetensors"
+    model = FaciesModel(
+        "channels",
+        deep_network,
+        facies=build_facies_table(["sand", "clay"]),
+        max_facies=2,
+        schedules={"standard": Schedule((2, 3), 4), "preview": Schedule((1,), 2)},
+        provenance={"seed": 3, "scores": {"validation_nats": 0.5}},
+        licence="MIT",
+    )
+    model.save(path)
+    return model, path
+
+
+def test_saved_loaded_same_everything(saved):
+    model, path = saved
+    loaded = FaciesModel.load(path)
+    for name in ("name", "facies", "max_facies", "schedules", "provenance", "licence", "model_id"):
+        assert getattr(loaded, name) == getattr(model, name)
+    assert loaded.network.config == model.network.config
+
+
+def test_saved_loaded_same_realization(saved):
+    model, path = saved
+    known, inside = torch.full((24, 20), -1), torch.ones(24, 20, dtype=torch.bool)
+    known[5, 5] = 1
+    maps = [
+        sample(
+            m.network, known, inside, [draw_stream(0, 0, (24, 20))], n_facies=2, schedule=SCHEDULES["preview"], level=1
+        )
+        for m in (model, FaciesModel.load(path))
+    ]
+    assert torch.equal(*maps)
+
+
+def test_header_is_readable_without_torch(saved):
+    """A model can be listed from its first bytes: no pickle, nothing executed."""
+    with safe_open(saved[1], framework="np") as file:
+        header = json.loads(file.metadata()["oadg"])
+    assert header["licence"] == "MIT"
+    assert header["provenance"]["seed"] == 3
+
+
+def test_saving_leaves_no_part_behind(saved, tmp_path):
+    assert [p.name for p in tmp_path.iterdir()] == [saved[1].name]
+
+
+def test_a_save_that_fails_keeps_the_old_file(saved, monkeypatch):
+    model, path = saved
+    before = path.read_bytes()
+    monkeypatch.setattr("oadg.core.model.save_file", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        model.save(path)
+    assert path.read_bytes() == before
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ModelError, match=r"There is no model file .*nothing\.safetensors"):
+        FaciesModel.load(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 5000])
+def test_truncated_file(saved, keep):
+    path = saved[1]
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=rf"\({keep:,} bytes\) cannot be read as a model.*Install the model again"):
+        FaciesModel.load(path)
+
+
+def test_foreign_files(tmp_path):
+    picture = tmp_path / "picture.safetensors"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    with pytest.raises(ModelError, match="cannot be read as a model"):
+        FaciesModel.load(picture)
+    other = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(2)}, other)
+    with pytest.raises(ModelError, match="is a safetensors file, but not an OADG model"):
+        FaciesModel.load(other)
+
+
+@pytest.mark.parametrize("spoil", ["weights", "network", "facies"])
+def test_a_file_that_does_not_hold_together(saved, spoil):
+    path = saved[1]
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["oadg"])
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    if spoil == "weights":
+        weights.popitem()
+    elif spoil == "network":
+        header["network"]["trunk"] = [8, 8]
+    else:
+        header["facies"] = header["facies"][:1]
+    save_file(weights, path, metadata={"oadg": json.dumps(header)})
+    with pytest.raises(ModelError, match="does not hold together"):
+        FaciesModel.load(path)

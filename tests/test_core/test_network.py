@@ -1,0 +1,102 @@
+"""Laws of the network: local, time-free, a set of facies, any grid."""
+
+import pytest
+import torch
+
+from oadg.core.network import FaciesNetwork, NetworkConfig, OffLatticeData
+
+NO_DATA = OffLatticeData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
+
+
+def random_input(n_facies, shape, n_maps=2, n_data=7):
+    generator = torch.Generator().manual_seed(1)
+    known = torch.randint(-2 * n_facies, n_facies, (n_maps, *shape), generator=generator).clamp_min(-1)
+    inside = torch.ones(n_maps, *shape, dtype=torch.bool)
+    inside[:, -1] = False
+    data = OffLatticeData(
+        torch.randint(n_maps, (n_data,), generator=generator),
+        torch.randint(n_facies, (n_data,), generator=generator),
+        torch.randint(shape[0], (n_data,), generator=generator),
+        torch.randint(shape[1], (n_data,), generator=generator),
+        torch.rand(n_data, generator=generator) - 0.5,
+        torch.rand(n_data, generator=generator) - 0.5,
+    )
+    return torch.where(inside, known, -1), inside, data
+
+
+@pytest.mark.parametrize("n_facies", [2, 5, 32])
+def test_renumbering_facies_permutes_the_probabilities(deep_network, n_facies):
+    known, inside, data = random_input(n_facies, (16, 24))
+    order = torch.randperm(n_facies, generator=torch.Generator().manual_seed(2))
+    renumbered = torch.where(known >= 0, order[known.clamp_min(0)], -1)
+    moved = data._replace(class_index=order[data.class_index])
+    expected = deep_network(known, inside, data, n_facies).softmax(dim=1)
+    found = deep_network(renumbered, inside, moved, n_facies).softmax(dim=1)[:, order]
+    assert expected.std(dim=1).mean() > 1e-3  # otherwise the law would be empty
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_an_output_depends_only_on_cells_within_the_receptive_radius(deep_network):
+    radius, stride = deep_network.config.receptive_radius, deep_network.config.total_stride
+    side = (2 * radius // stride + 4) * stride
+    known = torch.full((1, side, side), -1)
+    inside = torch.ones(1, side, side, dtype=torch.bool)
+    before = deep_network(known, inside, NO_DATA, 2)
+    for row in (side // 2, side // 2 + 3, side // 2 + 5):  # the reach depends on the phase of the strides
+        changed = known.clone()
+        changed[0, row, row] = 1
+        moved = (deep_network(changed, inside, NO_DATA, 2) - before).abs().amax(dim=(0, 1)) > 0
+        reach = max(int((axis - row).abs().max()) for axis in moved.nonzero(as_tuple=True))
+        assert 0 < reach <= radius
+    assert reach > radius // 2, "the radius is not a bound from a hat"
+
+
+def test_the_shipped_configuration_keeps_its_radius():
+    config = NetworkConfig()
+    torch.manual_seed(0)
+    network = FaciesNetwork(config).requires_grad_(False)
+    torch.nn.init.normal_(network.head.weight, std=0.3)
+    side = 2 * (config.receptive_radius // 8 + 1) * 8 + 16
+    known, inside = torch.full((1, side, 16), -1), torch.ones(1, side, 16, dtype=torch.bool)
+    changed = known.clone()
+    changed[0, side // 2, 8] = 1
+    moved = (network(changed, inside, NO_DATA, 2) - network(known, inside, NO_DATA, 2)).abs().amax(dim=(0, 1)) > 1e-7
+    assert int((moved.nonzero()[:, 0] - side // 2).abs().max()) <= config.receptive_radius
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 40), (24, 16)])
+def test_any_shape_in_multiples_of_the_stride(deep_network, shape):
+    known, inside, data = random_input(3, shape)
+    assert deep_network(known, inside, data, 3).shape == (2, 3, *shape)
+
+
+def test_maps_of_a_batch_do_not_meet(deep_network):
+    known, inside, data = random_input(3, (16, 16))
+    mine = OffLatticeData(*(v[data.batch == 0] for v in data))
+    alone = deep_network(known[:1], inside[:1], mine, 3)
+    assert torch.allclose(deep_network(known, inside, data, 3)[:1], alone, atol=1e-5)
+
+
+def test_a_datum_beside_the_lattice_counts_where_it_lies(deep_network):
+    known, inside, data = random_input(3, (16, 16))
+    here = deep_network(known, inside, data, 3)
+    there = deep_network(known, inside, data._replace(east=-data.east), 3)
+    other = deep_network(known, inside, data._replace(class_index=(data.class_index + 1) % 3), 3)
+    assert not torch.allclose(here, there, atol=1e-4)
+    assert not torch.allclose(here, other, atol=1e-4)
+
+
+def test_facies_that_are_not_present_have_no_part(deep_network):
+    """A map of two facies in a batch of four is the map alone."""
+    known, inside, data = random_input(2, (16, 16))
+    present = torch.tensor([[True, True, False, False]]).expand(2, -1)
+    among_four = deep_network(known, inside, data, 4, present)
+    assert torch.allclose(among_four[:, :2], deep_network(known, inside, data, 2), atol=1e-5)
+    assert (among_four[:, 2:] == -torch.inf).all()
+
+
+def test_configuration_survives_json():
+    config = NetworkConfig(trunk=(8, 16), stream=(8, 8), n_pooled=4)
+    import json
+
+    assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config

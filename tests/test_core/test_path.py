@@ -1,0 +1,66 @@
+"""Laws of simulation paths."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oadg.core.path import SCHEDULES, Schedule, dispersed_rank, trailing_zeros
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 1000))
+def test_ranks_are_a_permutation(n_rows, n_cols, seed):
+    rank = dispersed_rank((n_rows, n_cols), np.random.default_rng(seed))
+    assert sorted(rank.ravel()) == list(range(n_rows * n_cols))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_prefix_is_spread_evenly(seed):
+    """Cells lie nearer to the known ones of a dispersed prefix than to those of a random one."""
+    rng = np.random.default_rng(seed)
+    rank, random = dispersed_rank((32, 32), rng), rng.permutation(1024).reshape(32, 32)
+
+    def mean_distance(order, n_known):
+        known = np.argwhere(order < n_known)
+        cells = np.argwhere(order >= 0)
+        return np.sqrt(((cells[:, None] - known[None]) ** 2).sum(axis=2)).min(axis=1).mean()
+
+    for n_known in (16, 64, 150, 256):
+        assert mean_distance(rank, n_known) < mean_distance(random, n_known)
+
+
+def test_coarser_lattices_come_first():
+    offset = (5, 2)
+    rank = dispersed_rank((20, 30), np.random.default_rng(0), offset=offset)
+    row, col = np.indices(rank.shape)
+    level = np.minimum(trailing_zeros((row + offset[0]) | (col + offset[1])), 5)
+    assert (np.diff(level.ravel()[np.argsort(rank.ravel())]) <= 0).all()
+
+
+def test_two_draws_differ_and_the_same_draw_does_not():
+    first, again, other = (dispersed_rank((16, 16), np.random.default_rng(s)) for s in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_trailing_zeros():
+    assert list(trailing_zeros(np.array([0, 1, 2, 12, 1 << 40]))) == [62, 0, 1, 2, 40]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values())
+@pytest.mark.parametrize("n_cells", [1, 3, 100, 1000])
+@pytest.mark.parametrize("is_coarsest", [True, False])
+def test_passes_take_every_cell_once_in_the_order_of_the_path(schedule, n_cells, is_coarsest):
+    rank = np.random.default_rng(0).permutation(n_cells) + 7
+    passes = schedule.split(rank, 1, is_coarsest=is_coarsest)
+    assert (rank[np.concatenate(passes)] == np.sort(rank)).all()
+    assert len(passes) <= schedule.n_passes(1, is_coarsest=is_coarsest)
+    assert all(p.size for p in passes)
+
+
+def test_pass_sizes_are_densities():
+    schedule = Schedule((6,), 20)
+    small, large = (schedule.split(np.arange(n), 0, is_coarsest=True) for n in (4000, 40000))
+    assert [10 * p.size for p in small] == pytest.approx([p.size for p in large], abs=10)
+    assert small[0].size < small[-1].size / 10, "the first passes are small"

@@ -1,0 +1,209 @@
+"""Laws of the sampler, on distributions that can be enumerated and on random networks."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core import sampler
+from oadg.core.network import NetworkConfig
+from oadg.core.path import SCHEDULES, Schedule
+from oadg.core.sampler import Stream, coarsest_level, draw_facies, draw_stream, marginal, sample
+
+ALL = Schedule((1,), 1)
+"""Everything at once."""
+ONE_BY_ONE = Schedule((64,), 64)
+"""More passes than cells: on tiny grids, one cell after another (empty passes are left out)."""
+
+
+@dataclass(frozen=True)
+class GivenPasses:
+    """A schedule that simulates given groups of ranks together, for laws about which cells may be."""
+
+    groups: list
+
+    def split(self, rank, level, *, is_coarsest):
+        position = {int(r): i for i, r in enumerate(rank)}
+        found = [np.array([position[r] for r in group if r in position]) for group in self.groups]
+        return [part for part in found if part.size]
+
+
+def unknown(shape):
+    return torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+
+
+def streams_of(seed, n, shape):
+    return [draw_stream(seed, i, shape) for i in range(n)]
+
+
+def frequencies(maps, predictor):
+    """Return how often each enumerated map occurred."""
+    weight = 2 ** np.arange(maps[0].numel())[::-1]
+    code = (maps.flatten(1).numpy() * weight).sum(axis=1)
+    return np.bincount(code, minlength=len(predictor.maps)) / len(maps)
+
+
+def chi_square_is_fine(found, expected, n):
+    """Pearson's test at about one in 10,000 (Wilson and Hilferty's normal approximation)."""
+    possible = expected > 0
+    assert found[~possible].sum() == 0
+    statistic = (n * (found - expected)[possible] ** 2 / expected[possible]).sum()
+    freedom = possible.sum() - 1
+    z = ((statistic / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / np.sqrt(2 / (9 * freedom))
+    return z < 3.7
+
+
+def test_one_by_one_the_sampler_draws_from_the_joint(two_by_two):
+    n, (known, inside) = 3000, unknown((2, 2))
+    streams = [replace(s, offset=(0, 0)) for s in streams_of(1, n, (2, 2))]
+    maps = sample(two_by_two, known, inside, streams, n_facies=2, schedule=GivenPasses([[0], [1], [2], [3]]), level=0)
+    assert chi_square_is_fine(frequencies(maps, two_by_two), two_by_two.joint, n)
+
+
+def test_all_at_once_it_does_not(two_by_two):
+    """The test above can fail: cells drawn together are independent, which this joint is not."""
+    n, (known, inside) = 3000, unknown((2, 2))
+    streams = [replace(s, offset=(0, 0)) for s in streams_of(1, n, (2, 2))]
+    maps = sample(two_by_two, known, inside, streams, n_facies=2, schedule=ALL, level=0)
+    assert not chi_square_is_fine(frequencies(maps, two_by_two), two_by_two.joint, n)
+
+
+def test_coarse_to_fine_with_a_datum_beside_the_lattice_is_exact(three_by_three):
+    """Level 1 has its nodes at even cells; the datum at (1, 1) lies beside all of them."""
+    n, (known, inside) = 3000, unknown((3, 3))
+    known[1, 1] = 1
+    rank = [r for s in range(9) for r in [s]]
+    streams = [replace(s, offset=(0, 0)) for s in streams_of(2, n, (3, 3))]
+    schedule = GivenPasses([[r] for r in rank])
+    maps = sample(three_by_three, known, inside, streams, n_facies=2, schedule=schedule, level=1)
+    expected = three_by_three.conditional([4], [1])
+    assert chi_square_is_fine(frequencies(maps, three_by_three), expected, n)
+
+
+def test_the_first_pass_is_the_expectation_of_the_sampler(three_by_three):
+    known, _ = unknown((3, 3))
+    known[0, 1] = 0
+    found = marginal(three_by_three, known, n_facies=2, level=0, maps_at_once=3)
+    posterior = three_by_three.conditional([1], [0])
+    exact = [[posterior[three_by_three.maps[:, c] == k].sum() for c in range(9)] for k in range(2)]
+    assert found.flatten(1).numpy() == pytest.approx(np.array(exact), abs=1e-5)
+
+
+class IndependentCells:
+    """Every cell is facies 1 with probability 0.3, whatever is known: perfect conditionals of an i.i.d. field."""
+
+    config = NetworkConfig()
+
+    def __call__(self, class_index, inside, data, n_facies):
+        logits = torch.tensor([0.7, 0.3]).log()[None, :, None, None]
+        return logits.expand(len(class_index), 2, *class_index.shape[1:])
+
+
+@pytest.mark.parametrize("quality", SCHEDULES)
+def test_proportions_of_independent_cells_are_kept(quality):
+    """Choosing cells by confidence gave 0.058 instead of 0.30: values are drawn at temperature 1."""
+    known, inside = unknown((64, 64))
+    maps = sample(
+        IndependentCells(), known, inside, streams_of(3, 8, (64, 64)), n_facies=2, schedule=SCHEDULES[quality], level=2
+    )
+    assert float((maps == 1).float().mean()) == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / maps.numel()))
+
+
+@pytest.fixture
+def conditioned():
+    generator = torch.Generator().manual_seed(5)
+    known, inside = unknown((40, 33))
+    cells = torch.randperm(known.numel(), generator=generator)[:60]
+    known.view(-1)[cells] = torch.randint(3, (60,), generator=generator)
+    inside[30:, 20:] = False
+    known[~inside] = -1
+    return known, inside
+
+
+def test_hard_data_are_honoured_and_cells_outside_stay_empty(deep_network, conditioned):
+    known, inside = conditioned
+    maps = sample(
+        deep_network, known, inside, streams_of(0, 4, (40, 33)), n_facies=3, schedule=SCHEDULES["preview"], level=1
+    )
+    assert (maps[:, known >= 0] == known[known >= 0]).all()
+    assert (maps[:, ~inside] == -1).all()
+    assert (maps[:, inside] >= 0).all()
+    assert (maps[0] != maps[1]).any()
+
+
+def test_a_realization_depends_on_seed_and_number_only(deep_network, conditioned):
+    """The stream of realization 2 is the same alone and among others (and so, in batches of one shape, is its map)."""
+    known, inside = conditioned
+    run = {"n_facies": 3, "schedule": SCHEDULES["preview"], "level": 1}
+    together = sample(deep_network, known, inside, streams_of(9, 4, (40, 33)), **run)
+    others = [draw_stream(9, i, (40, 33)) for i in (7, 2, 5, 6)]
+    assert torch.equal(sample(deep_network, known, inside, others, **run)[1], together[2])
+    assert not torch.equal(sample(deep_network, known, inside, streams_of(10, 4, (40, 33)), **run), together)
+
+
+def test_cells_further_apart_than_the_radius_may_be_simulated_together(tiny_network):
+    """The exact rung equals a sequential run in the same order."""
+    shape, radius = (33, 33), tiny_network.config.receptive_radius
+    known, inside = unknown(shape)
+    stream = draw_stream(4, 0, shape)
+    step = radius + 1
+    row, col = np.indices(shape)
+    group = (row % step) * step + col % step  # cells of a group are multiples of `step` apart
+    order = np.lexsort((stream.rank.ravel(), group.ravel()))
+    together = [stream.rank.ravel()[group.ravel() == g].tolist() for g in range(step * step)]
+    one_by_one = [[int(r)] for r in stream.rank.ravel()[order]]
+    run = {"n_facies": 2, "level": 0}
+    exact = sample(tiny_network, known, inside, [stream], schedule=GivenPasses(together), **run)
+    sequential = sample(tiny_network, known, inside, [stream], schedule=GivenPasses(one_by_one), **run)
+    assert torch.equal(exact, sequential)
+    at_once = sample(tiny_network, known, inside, [stream], schedule=ALL, **run)
+    assert not torch.equal(at_once, sequential), "the law is not empty"
+
+
+def test_tiled_equals_untiled(tiny_network, monkeypatch):
+    shape = (70, 90)
+    known, inside = unknown(shape)
+    known[::7, ::5] = 1
+    known[3::9, 2::8] = 0
+    run = {"n_facies": 2, "schedule": SCHEDULES["preview"], "level": 1}
+    whole = sample(tiny_network, known, inside, streams_of(1, 2, shape), **run)
+    probability = marginal(tiny_network, known, n_facies=2, level=1, maps_at_once=4)
+    monkeypatch.setattr(sampler, "_TILE_NODES_TIMES_STREAMS", 4 * 44**2)
+    tiled_probability = marginal(tiny_network, known, n_facies=2, level=1, maps_at_once=4)
+    assert torch.allclose(probability, tiled_probability, atol=1e-5)
+    assert torch.equal(sample(tiny_network, known, inside, streams_of(1, 2, shape), **run), whole)
+
+
+def test_the_marginal_covers_every_cell_once(deep_network, conditioned):
+    known, _ = conditioned
+    for level in (0, 1, 2):
+        probability = marginal(deep_network, known, n_facies=3, level=level, maps_at_once=5)
+        assert torch.allclose(probability.sum(dim=0), torch.ones(known.shape), atol=1e-5)
+        row, col = (known >= 0).nonzero(as_tuple=True)
+        assert (probability[known[row, col], row, col] == 1).all()
+
+
+def test_drawing_inverts_the_cumulative_distribution():
+    probability = torch.tensor([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0], [0.5, 0.0, 0.5]])
+    uniform = torch.tensor([[0.1], [0.0], [0.5]]).expand(-1, 1)
+    assert draw_facies(probability, uniform[:, 0]).tolist() == [0, 1, 2]
+    almost_one = torch.full((3,), 1 - 2**-24)
+    assert draw_facies(probability, almost_one).tolist() == [2, 1, 2]
+
+
+def test_streams_do_not_depend_on_how_many_there_are():
+    first = draw_stream(5, 3, (10, 12))
+    again = draw_stream(5, 3, (10, 12))
+    assert (first.uniform == again.uniform).all()
+    assert (first.rank == again.rank).all()
+    assert (draw_stream(5, 4, (10, 12)).uniform != first.uniform).any()
+    assert isinstance(first, Stream)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_data", "level"),
+    [((20, 20), 10, 0), ((97, 117), 100, 2), ((97, 117), 1000, 1), ((1000, 1000), 50, 5), ((3, 2000), 5, 0)],
+)
+def test_coarsest_level(shape, n_data, level):
+    assert coarsest_level(shape, n_data) == level

@@ -1,0 +1,169 @@
+"""A whole simulation with the model that ships, as the engine runs it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import oadg
+from oadg.core.device import batch_size, choose_device, describe_devices
+from oadg.core.ensemble import OUTSIDE
+from oadg.core.errors import Cancelled, DeviceError, FaciesError, JobError, ModelError
+from oadg.core.facies import Facies, FaciesTable
+from oadg.core.grid import Grid
+from oadg.core.job import SimulationJob
+from oadg.core.simulation import run_simulation
+
+MODEL = Path(oadg.__file__).parent / "resources" / "models" / "universal.safetensors"
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Two halves, west facies 0 and east facies 1, seen at 60 points; 40 x 30 cells."""
+    rng = np.random.default_rng(0)
+    cell = rng.permutation(40 * 30)[:60]
+    row, col = np.divmod(cell, 30)
+    return SimulationJob(
+        grid=Grid(west=0.0, north=400.0, cell_size=10.0, n_rows=40, n_cols=30),
+        facies=FaciesTable((Facies(311, "sand", "#e69f00"), Facies(-1, "clay", "#56b4e9"))),
+        row=tuple(row.tolist()),
+        col=tuple(col.tolist()),
+        class_index=tuple((col >= 15).astype(int).tolist()),
+        model_path=str(MODEL),
+        work_folder=str(tmp_path),
+        n_realizations=3,
+        quality="preview",
+        seed=7,
+        device="cpu",
+    )
+
+
+def quiet(fraction, text):
+    pass
+
+
+def realizations(job):
+    return np.load(run_simulation(job, quiet).realizations_path)
+
+
+def test_arrays_and_numbers(job):
+    told = []
+    result = run_simulation(job, lambda fraction, text: told.append((fraction, text)))
+    probability, entropy = np.load(result.probability_path), np.load(result.entropy_path)
+    most_probable, maps = np.load(result.most_probable_path), np.load(result.realizations_path)
+    assert probability.shape == (2, 40, 30)
+    assert probability.sum(axis=0) == pytest.approx(1, abs=1e-5)
+    assert maps.shape == (3, 40, 30)
+    assert maps.max() <= 1
+    assert (maps[:, job.row, job.col] == job.class_index).all()
+    assert (most_probable[job.row, job.col] == job.class_index).all()
+    assert (entropy[job.row, job.col] == 0).all()
+    assert result.mean_entropy_bits == pytest.approx(entropy.mean(), abs=1e-5)
+    fractions = [f for f, _ in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] <= 1
+    assert any("Realizations 1 to" in text for _, text in told)
+
+
+def test_the_obvious_is_seen(job):
+    """West is sand and east is clay, with certainty away from the contact and doubt at it."""
+    result = run_simulation(replace(job, n_realizations=0), quiet)
+    probability, entropy = np.load(result.probability_path), np.load(result.entropy_path)
+    assert probability[0, :, :8].mean() > 0.9
+    assert probability[1, :, 22:].mean() > 0.9
+    assert entropy[:, 13:17].mean() > 2 * entropy[:, :8].mean()
+    assert result.realizations_path is None
+
+
+def test_same_seed_same_maps(job):
+    assert (realizations(job) == realizations(job)).all()
+    assert (realizations(job) != realizations(replace(job, seed=8))).any()
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_more_realizations_do_not_change_the_first_ones(job, n):
+    few, many = realizations(job), realizations(replace(job, n_realizations=n))
+    common = min(n, 3)
+    assert (few[:common] == many[:common]).all()
+
+
+def test_cells_outside_the_mask_are_empty(job, tmp_path):
+    inside = np.zeros((40, 30), dtype=bool)
+    inside[:, :20] = True
+    np.save(tmp_path / "mask.npy", inside)
+    on_mask = [i for i, c in enumerate(job.col) if c < 20]
+    row, col, codes = (tuple(np.array(v)[on_mask].tolist()) for v in (job.row, job.col, job.class_index))
+    masked = replace(job, mask_path=str(tmp_path / "mask.npy"), row=row, col=col, class_index=codes)
+    result = run_simulation(masked, quiet)
+    assert (np.load(result.realizations_path)[:, :, 20:] == OUTSIDE).all()
+    assert (np.load(result.most_probable_path)[:, 20:] == OUTSIDE).all()
+    assert np.isnan(np.load(result.probability_path)[:, :, 20:]).all()
+    assert np.isnan(np.load(result.entropy_path)[:, 20:]).all()
+    assert not np.isnan(np.load(result.entropy_path)[:, :20]).any()
+
+
+def test_renumbering_facies_permutes_the_result(job):
+    swapped = replace(
+        job, facies=FaciesTable(job.facies.facies[::-1]), class_index=tuple(1 - k for k in job.class_index)
+    )
+    first, second = (np.load(run_simulation(j, quiet).probability_path).copy() for j in (job, swapped))
+    assert first == pytest.approx(second[::-1], abs=1e-5)
+
+
+def test_cancel_stops_at_the_next_pass(job, tmp_path):
+    def cancel(fraction, text):
+        if fraction > 0.3:
+            raise Cancelled("cancelled")
+
+    with pytest.raises(Cancelled):
+        run_simulation(job, cancel)
+    assert not list(tmp_path.glob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model_path": "/nowhere.safetensors"}, ModelError, "There is no model file"),
+        ({"device": "abacus"}, DeviceError, "The device 'abacus' is unknown"),
+        ({"device": "meta"}, DeviceError, "The device 'meta' is not supported"),
+    ],
+)
+def test_jobs_that_do_not_fit(job, change, error, message):
+    with pytest.raises(error, match=message):
+        run_simulation(replace(job, **change), quiet)
+
+
+@pytest.mark.parametrize("mask", [np.ones((3, 3), dtype=bool), np.ones((40, 30))])
+def test_a_mask_of_another_shape_or_type(job, tmp_path, mask):
+    np.save(tmp_path / "mask.npy", mask)
+    with pytest.raises(JobError, match="it must be bool of shape"):
+        run_simulation(replace(job, mask_path=str(tmp_path / "mask.npy")), quiet)
+
+
+def test_an_empty_mask(job, tmp_path):
+    np.save(tmp_path / "mask.npy", np.zeros((40, 30), dtype=bool))
+    with pytest.raises(JobError, match="covers no cell"):
+        run_simulation(replace(job, mask_path=str(tmp_path / "mask.npy")), quiet)
+
+
+def test_more_facies_than_the_model_takes(job, tmp_path):
+    from oadg.core.model import FaciesModel
+
+    FaciesModel("binary", FaciesModel.load(MODEL).network, max_facies=2).save(tmp_path / "binary.safetensors")
+    three = FaciesTable((*job.facies.facies, Facies(5, "silt", "#000000")))
+    with pytest.raises(FaciesError, match="takes up to 2 facies; the observations hold 3"):
+        run_simulation(replace(job, facies=three, model_path=str(tmp_path / "binary.safetensors")), quiet)
+
+
+def test_devices():
+    assert describe_devices()[0]["device"] == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda")
+    if choose_device("auto").type == "cpu":
+        with pytest.raises(DeviceError, match="The device 'cuda' is not there; found: CPU"):
+            choose_device("cuda")
+
+
+def test_batches_shrink_with_the_grid_and_the_facies():
+    assert batch_size(100, 2) > batch_size(20_000, 5) > batch_size(1_000_000, 5) == 1
+    assert batch_size(20_000, 5) >= batch_size(20_000, 30)

@@ -1,0 +1,87 @@
+"""Training resumes bit for bit and learns; what it learns from is drawn as documented."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from oadg.core import train_universal
+from oadg.core.network import NetworkConfig
+from oadg.core.train_universal import draw_examples
+from oadg.core.training import TrainingConfig, examples_nats, train, validation_nats
+
+NETWORK = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1)
+CONFIG = TrainingConfig(steps=6, seed=1, warmup_steps=2, checkpoint_steps=2, precision="float32")
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(train_universal, "_BATCH_CELLS", 9000)
+
+
+def examples(step):
+    return draw_examples(step, seed=4)
+
+
+def test_an_interrupted_run_gives_the_weights_of_one_that_was_not(tmp_path):
+    whole, _ = train(NETWORK, CONFIG, examples, tmp_path / "whole")
+    stops = 0
+    state = {"step": 0}
+    while state["step"] < CONFIG.steps:
+        parts, state = train(NETWORK, CONFIG, examples, tmp_path / "parts", stop_after_seconds=0.05)
+        stops += 1
+        assert stops < 100
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[key]), key
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [2, 4, 6]
+
+
+def test_it_learns(tmp_path):
+    """The loss on batches that training never sees falls."""
+    config = dataclasses.replace(CONFIG, steps=40, learning_rate=5e-3, ema_decay=0.5)
+    untrained, _ = train(NETWORK, dataclasses.replace(config, steps=0), examples, tmp_path / "none")
+    trained, _ = train(NETWORK, config, examples, tmp_path / "some")
+    steps = range(10**6, 10**6 + 5)
+    assert validation_nats(trained, examples, steps) < 0.95 * validation_nats(untrained, examples, steps)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    config = TrainingConfig(steps=1000, learning_rate=1.0, warmup_steps=100)
+    assert config.learning_rate_at(0) == pytest.approx(0.01, rel=0.01)
+    assert max(map(config.learning_rate_at, range(1000))) <= 1.0
+    assert config.learning_rate_at(999) < 1e-4
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_examples_are_consistent(step):
+    drawn = examples(step)
+    known = drawn.class_index >= 0
+    assert not (known & drawn.unknown).any()
+    assert not ((known | drawn.unknown) & ~drawn.inside).any()
+    assert torch.equal(drawn.class_index[known], drawn.truth[known])
+    # Every cell that counts has a facies that its map may have.
+    allowed = drawn.present.gather(1, drawn.truth.clamp_min(0).flatten(1)).view_as(known)
+    assert allowed[drawn.unknown].all()
+    assert drawn.present.any(dim=1).all()
+
+
+def test_a_step_is_a_function_of_seed_and_number():
+    first, again, other = examples(3), examples(3), draw_examples(3, seed=5)
+    assert torch.equal(first.class_index, again.class_index)
+    assert first.class_index.shape != other.class_index.shape or (first.class_index != other.class_index).any()
+
+
+def test_data_only_examples_know_nothing_else():
+    drawn = draw_examples(2, seed=4, data_only=True)
+    full = draw_examples(2, seed=4)
+    assert (drawn.class_index >= 0).sum() < (full.class_index >= 0).sum()
+
+
+def test_an_untrained_network_is_indifferent(tmp_path):
+    """At the start every facies present is equally likely: the loss is the log of their number."""
+    network, _ = train(NETWORK, dataclasses.replace(CONFIG, steps=0), examples, tmp_path)
+    drawn = examples(1)
+    expected = drawn.present.sum(dim=1).log() * drawn.unknown.any(dim=2).any(dim=1)
+    assert torch.allclose(examples_nats(network, drawn), expected, atol=1e-4)
