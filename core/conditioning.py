@@ -193,11 +193,14 @@ def median_spacing(easting: np.ndarray, northing: np.ndarray) -> float:
     places = np.unique(np.stack([np.asarray(easting, float), np.asarray(northing, float)], axis=1), axis=0)
     if len(places) < 2:
         return 0.0
-    chosen = places[:: max(1, len(places) // 2000)]
+    # Many places are looked at from fewer of them, so that time and memory stay small.
+    n_chosen = min(2000, max(200, 20_000_000 // len(places)))
+    chosen = places[:: max(1, len(places) // n_chosen)]
     nearest = np.empty(len(chosen))
-    for start in range(0, len(chosen), 200):
-        block = chosen[start : start + 200]
+    n_at_once = max(1, 1_000_000 // len(places))
+    for start in range(0, len(chosen), n_at_once):
+        block = chosen[start : start + n_at_once]
         squared = ((block[:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
         squared[squared == 0] = np.inf
-        nearest[start : start + 200] = np.sqrt(squared.min(axis=1))
+        nearest[start : start + n_at_once] = np.sqrt(squared.min(axis=1))
     return float(np.median(nearest))

@@ -140,10 +140,13 @@ class Photographer:
         )
         self.dialog.resize(1050, 830)
         self.dialog.show()
-        self.dialog.runButton().setFocus()
 
     def run(self) -> None:
         """Take the dialog's picture and press its button."""
+        from qgis.PyQt.QtWidgets import QLineEdit
+
+        for edit in self.dialog.findChildren(QLineEdit):
+            edit.deselect()
         self.save(self.dialog, "dialog.png")
         self.dialog.runButton().click()
 

@@ -146,6 +146,8 @@ def read_observations(
         for point in points:
             coordinates.append((point.x(), point.y()))
             values.append(value)
+    if values:
+        _check_codes(values)
     places = np.array(coordinates, dtype=float).reshape(-1, 2)
     finite = np.isfinite(places).all(axis=1)
     if not finite.all():
@@ -188,20 +190,24 @@ def _type_number(facies_field: QgsField) -> int:
 
 
 def _integer_facies(value: Any) -> Optional[int]:
-    if value is None or value == NULL:
-        return None
-    if not _INT32.min <= value <= _INT32.max:
-        raise FaciesError(
-            f"The facies field holds the code {value}; codes from {_INT32.min} to {_INT32.max} fit into a raster. "
-            "Is this the right field? Otherwise use shorter codes, or text."
-        )
+    # Asking for NULL is slow, and most values are numbers.
+    if not isinstance(value, int):
+        return None if value is None or value == NULL else int(value)
     return value
 
 
 def _text_facies(value: Any) -> Optional[str]:
-    if value is None or value == NULL:
-        return None
-    return value.strip() or None
+    return (value.strip() or None) if isinstance(value, str) else None
+
+
+def _check_codes(values: List[Value]) -> None:
+    """Raise `FaciesError` when an integer facies does not fit into a raster."""
+    for code in (min(values), max(values)):
+        if isinstance(code, int) and not _INT32.min <= code <= _INT32.max:
+            raise FaciesError(
+                f"The facies field holds the code {code}; codes from {_INT32.min} to {_INT32.max} fit into a raster. "
+                "Is this the right field? Otherwise use shorter codes, or text."
+            )
 
 
 def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value, Style]:
