@@ -51,7 +51,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def describe_devices() -> list[dict[str, Any]]:
-    """Return each usable device: 'device', 'name', 'kind', 'memory_total_mb', 'memory_free_mb' (None: unknown)."""
+    """Return each usable device: 'device', 'name', 'kind', 'memory_total_mb', 'memory_free_mb'; None if unknown."""
     processor = platform.processor() or platform.machine()
     devices: list[dict[str, Any]] = [
         {
