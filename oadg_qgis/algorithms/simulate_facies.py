@@ -243,6 +243,9 @@ class SimulateFacies(OadgAlgorithm):
             path = self.parameterAsOutputLayer(parameters, name, context)
             if not path:
                 continue
+            twin = next((other for other, plan in plans.items() if plan.path == Path(path)), None)
+            if twin:
+                raise JobError(f"{twin} and {name} are both to be written to {path}. Give each a file of its own.")
             plans[name] = _plan(name, Path(path), job)
             if context.willLoadLayerOnCompletion(path):
                 ApplySavedStyle.attach(context.layerToLoadOnCompletionDetails(path))

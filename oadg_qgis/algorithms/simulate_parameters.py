@@ -20,7 +20,7 @@ from qgis.core import (
 
 from ...core.conditioning import ON_CONFLICT
 from ...core.job import MAX_REALIZATIONS, QUALITIES
-from ..models import SUFFIX, installed_models
+from ..models import SUFFIX, installed_models, user_folder
 from .base import tr
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")
@@ -80,7 +80,10 @@ def _settings() -> Iterator[Helped]:
     models = list(installed_models())
     yield (
         _choice("MODEL", tr("Model"), models),
-        tr("The model that has learnt how facies lie together. The universal one fits itself to the observations."),
+        tr(
+            "The model that has learnt how facies lie together. The universal one fits itself to the observations. "
+            "Other models are found in {}."
+        ).format(user_folder()),
     )
     yield (
         QgsProcessingParameterNumber(

@@ -215,6 +215,13 @@ def test_nothing_asked_for(refused, survey, fake_engine):
     refused(survey, r"No result is asked for\. Name a file .* REALIZATIONS, ENTROPY", **none)
 
 
+def test_two_results_in_one_file(refused, survey, fake_engine, tmp_path):
+    path = str(tmp_path / "result.tif")
+    refused(
+        survey, r"ENTROPY and MOST_PROBABLE are both to be written to .*result\.tif", ENTROPY=path, MOST_PROBABLE=path
+    )
+
+
 def test_unknown_model(refused, survey, fake_engine):
     refused(survey, r"The model 'dunes' is not installed; installed are: universal.*MODEL_FILE", MODEL="dunes")
 

@@ -70,10 +70,10 @@ def test_every_observation_is_honoured_in_every_realization(run_engine, survey, 
 
 
 def test_same_seed_same_pixels_and_more_realizations_change_nothing(run_engine, survey):
-    few = read(run_engine(survey, N_REALIZATIONS=2, SEED=1)["REALIZATIONS"])
-    again = read(run_engine(survey, N_REALIZATIONS=2, SEED=1)["REALIZATIONS"])
-    more = read(run_engine(survey, N_REALIZATIONS=11, SEED=1)["REALIZATIONS"])
-    other = read(run_engine(survey, N_REALIZATIONS=2, SEED=2)["REALIZATIONS"])
+    few = read(run_engine(survey, CELL_SIZE=20, N_REALIZATIONS=2, SEED=1)["REALIZATIONS"])
+    again = read(run_engine(survey, CELL_SIZE=20, N_REALIZATIONS=2, SEED=1)["REALIZATIONS"])
+    more = read(run_engine(survey, CELL_SIZE=20, N_REALIZATIONS=11, SEED=1)["REALIZATIONS"])
+    other = read(run_engine(survey, CELL_SIZE=20, N_REALIZATIONS=2, SEED=2)["REALIZATIONS"])
     assert np.array_equal(few, again)
     assert np.array_equal(few, more[:2])
     assert not np.array_equal(few, other)
