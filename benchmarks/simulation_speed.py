@@ -41,7 +41,9 @@ def main() -> None:
             "20 realizations, standard": (job, 2),
             "20 realizations, standard, 15 facies": (replace(job, facies=fifteen), 1),
         }
-        print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, grid {job.grid.n_rows} x {job.grid.n_cols}")
+        print(
+            f"torch {torch.__version__}, {torch.get_num_threads()} threads, {job.grid.n_rows} x {job.grid.n_cols} cells"
+        )
         print(f"{'job':<40}{'seconds':>9}{'relative':>10}{'peak MiB':>10}")
         reference = None
         for name, (one, runs) in jobs.items():

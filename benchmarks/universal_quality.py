@@ -64,7 +64,7 @@ def synthetic() -> np.ndarray:
             continue
         known = np.full(surveyed.shape, -1)
         known[surveyed] = field_index
-        targets = np.argwhere(~surveyed & np.isin(field[0].numpy(), seen))[:: 11]
+        targets = np.argwhere(~surveyed & np.isin(field[0].numpy(), seen))[::11]
         truth = np.searchsorted(seen, field[0].numpy()[targets[:, 0], targets[:, 1]])
         level = coarsest_level(known.shape, int(surveyed.sum()))
         ours = marginal(model.network, torch.as_tensor(known), n_facies=len(seen), level=level, maps_at_once=8).numpy()

@@ -47,6 +47,11 @@ class ConditioningData:
     def __len__(self) -> int:
         return int(self.row.size)
 
+    @property
+    def n_points(self) -> int:
+        """Points that the map honours: several of one facies in a cell all agree with it."""
+        return len(self) + self.n_duplicates
+
     def on_grid(self, shape: Tuple[int, int]) -> np.ndarray:
         """
         Return the data as a map.

@@ -40,7 +40,7 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         build = torch.version.cuda or "none (a CPU build)"
         raise DeviceError(
-            f"The device {name!r} is not there; found: {found}. PyTorch {torch.__version__} was built for CUDA {build}. "
+            f"The device {name!r} is not there; found: {found}. PyTorch {torch.__version__} is for CUDA {build}. "
             "Choose 'auto' or 'cpu', or set up the engine with a CUDA build and a current graphics driver."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -51,7 +51,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def describe_devices() -> list[dict[str, Any]]:
-    """Return each usable device: 'device', 'name', 'kind', 'memory_total_mb', 'memory_free_mb'; None if unknown."""
+    """Return each usable device: 'device', 'name', 'kind', 'memory_total_mb', 'memory_free_mb' or None."""
     processor = platform.processor() or platform.machine()
     devices: list[dict[str, Any]] = [
         {

@@ -73,7 +73,7 @@ class SimulateFacies(OadgAlgorithm):
         for parameter in declared_parameters():
             self.addParameter(parameter)
         for name, description in (
-            ("N_USED", tr("Observations used (cells that hold one)")),
+            ("N_USED", tr("Observations used")),
             ("N_SKIPPED", tr("Observations not used")),
             ("N_FACIES", tr("Number of facies")),
             ("MEAN_ENTROPY", tr("Mean entropy (bits)")),
@@ -123,7 +123,7 @@ class SimulateFacies(OadgAlgorithm):
 
     def _simulate(self, parameters, context, feedback) -> Dict[str, Any]:
         started = time.monotonic()
-        job, inside = self._make_job(parameters, context, feedback)
+        job, inside, n_used = self._make_job(parameters, context, feedback)
         plans = self._plan_rasters(parameters, context, job)
         with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
             for plan in plans.values():
@@ -141,8 +141,8 @@ class SimulateFacies(OadgAlgorithm):
         )
         return {
             **{name: str(plans[name].path) if name in plans else None for name in RASTERS},
-            "N_USED": len(job.row),
-            "N_SKIPPED": self._observations.n_points - len(job.row),
+            "N_USED": n_used,
+            "N_SKIPPED": self._observations.n_points - n_used,
             "N_FACIES": len(job.facies),
             "MEAN_ENTROPY": result.mean_entropy_bits,
             "SEED": result.seed,
@@ -150,8 +150,8 @@ class SimulateFacies(OadgAlgorithm):
             "DEVICE": result.device,
         }
 
-    def _make_job(self, parameters, context, feedback) -> Tuple[SimulationJob, Optional[np.ndarray]]:
-        """Place the observations on a grid and return the job, with the mask; report all that was decided."""
+    def _make_job(self, parameters, context, feedback) -> Tuple[SimulationJob, Optional[np.ndarray], int]:
+        """Place the observations on a grid; return job, mask and number of points used; report all that was decided."""
         model = model_path(
             self.parameterAsEnumString(parameters, "MODEL", context),
             self.parameterAsString(parameters, "MODEL_FILE", context),
@@ -188,7 +188,7 @@ class SimulateFacies(OadgAlgorithm):
         self._report_grid(grid, inside, cell_size is None, feedback)
         self._report_data(data, facies, feedback)
         feedback.pushInfo(tr("The model is {}, the quality {}.").format(model, job.quality))
-        return job, inside
+        return job, inside, data.n_points
 
     def _report_grid(self, grid: Grid, inside: Optional[np.ndarray], by_default: bool, feedback) -> None:
         feedback.pushInfo(
@@ -208,12 +208,14 @@ class SimulateFacies(OadgAlgorithm):
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
         observations = self._observations
         feedback.pushInfo(
-            tr("{:,} of {:,} observations are used, with {} facies: {}.").format(
-                len(data), observations.n_points, len(facies), ", ".join(_label(f) for f in facies.facies)
+            tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
+                data.n_points,
+                observations.n_points,
+                len(data),
+                len(facies),
+                ", ".join(_label(f) for f in facies.facies),
             )
         )
-        if data.n_duplicates:
-            feedback.pushInfo(tr("{:,} lie in a cell that already holds the same facies.").format(data.n_duplicates))
         for number, reason in (
             (data.n_outside, tr("lie outside the extent or the mask")),
             (data.n_conflicts, tr("lost against another facies in their cell")),

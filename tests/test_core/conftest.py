@@ -8,6 +8,8 @@ import torch
 
 from oadg.core.network import FaciesNetwork, NetworkConfig
 
+torch.set_num_threads(1)  # the networks here are tiny, and threads that wait for a busy core are slow
+
 
 class ExactPredictor:
     """

@@ -144,7 +144,7 @@ def test_a_realization_depends_on_seed_and_number_only(deep_network, conditioned
 
 def test_cells_further_apart_than_the_radius_may_be_simulated_together(tiny_network):
     """The exact rung equals a sequential run in the same order."""
-    shape, radius = (33, 33), tiny_network.config.receptive_radius
+    shape, radius = (25, 25), tiny_network.config.receptive_radius
     known, inside = unknown(shape)
     stream = draw_stream(4, 0, shape)
     step = radius + 1

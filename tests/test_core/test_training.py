@@ -17,7 +17,7 @@ CONFIG = TrainingConfig(steps=6, seed=1, warmup_steps=2, checkpoint_steps=2, pre
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(train_universal, "_BATCH_CELLS", 9000)
+    monkeypatch.setattr(train_universal, "_BATCH_CELLS", 4000)
 
 
 def examples(step):
