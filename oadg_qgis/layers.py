@@ -1,4 +1,4 @@
-"""Layers to arrays: observations, masks, extents and coordinate reference systems. Arrays to rasters: `rasters.py`."""
+"""Layers to arrays: observations, extents and coordinate reference systems; masks: `mask.py`, rasters: `rasters.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 import numpy as np
-from osgeo import gdal, ogr
 from qgis.core import (
     NULL,
     QgsCategorizedSymbolRenderer,
@@ -330,78 +329,3 @@ def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_s
             f"Use smaller cells, for example {default_cell_size(width, height, 0):g}."
         )
     return grid
-
-
-def read_polygons(
-    source: QgsProcessingFeatureSource,
-    crs: QgsCoordinateReferenceSystem,
-    transform_context: QgsCoordinateTransformContext,
-) -> List[bytes]:
-    """
-    Read the polygons of a mask as well-known binary, in the grid's coordinate reference system.
-
-    Raises
-    ------
-    GridError
-        When the layer holds no polygon.
-    """
-    request = QgsFeatureRequest().setNoAttributes().setDestinationCrs(crs, transform_context)
-    polygons = []
-    for feature in source.getFeatures(request, QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks):
-        geometry = feature.geometry()
-        if not geometry.isEmpty() and geometry.constGet().dimension() == 2:
-            geometry.convertToStraightSegment()
-            polygons.append(bytes(geometry.asWkb()))
-    if not polygons:
-        raise GridError(
-            f"The mask {source.sourceName()!r} holds no polygon. Choose a layer of polygons (and check its selection), "
-            "or leave the mask away."
-        )
-    return polygons
-
-
-def extent_of(polygons: List[bytes]) -> QgsRectangle:
-    """Return the extent of polygons in well-known binary."""
-    boxes = np.array([ogr.CreateGeometryFromWkb(polygon).GetEnvelope() for polygon in polygons])
-    west, east, south, north = boxes[:, 0].min(), boxes[:, 1].max(), boxes[:, 2].min(), boxes[:, 3].max()
-    return QgsRectangle(west, south, east, north)
-
-
-def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
-    """
-    Return which cells have their centre in a polygon.
-
-    Parameters
-    ----------
-    polygons : list of bytes
-        Well-known binary, in the grid's coordinate reference system.
-    grid : Grid
-        The cells.
-
-    Returns
-    -------
-    bool array, shape (n_rows, n_cols)
-
-    Raises
-    ------
-    GridError
-        When no cell is inside.
-    """
-    vector = (ogr.GetDriverByName("Memory") or ogr.GetDriverByName("MEM")).CreateDataSource("mask")
-    layer = vector.CreateLayer("mask")
-    for polygon in polygons:
-        feature = ogr.Feature(layer.GetLayerDefn())
-        feature.SetGeometry(ogr.CreateGeometryFromWkb(polygon))
-        layer.CreateFeature(feature)
-    raster = gdal.GetDriverByName("MEM").Create("", grid.n_cols, grid.n_rows, 1, gdal.GDT_Byte)
-    raster.SetGeoTransform((grid.west, grid.cell_size, 0, grid.north, 0, -grid.cell_size))
-    gdal.PushErrorHandler("CPLQuietErrorHandler")  # it warns that neither has a spatial reference
-    gdal.RasterizeLayer(raster, [1], layer, burn_values=[1])
-    gdal.PopErrorHandler()
-    inside = raster.ReadAsArray().astype(bool)
-    if not inside.any():
-        raise GridError(
-            f"The mask covers no cell of the grid (easting {grid.west:g} to {grid.east:g}, northing {grid.south:g} to "
-            f"{grid.north:g}). Check that it lies over the observations and the extent, or use smaller cells."
-        )
-    return inside

@@ -24,7 +24,8 @@ from ...core.grid import Grid
 from ...core.job import SimulationJob, SimulationResult
 from ..engine_client import simulate
 from ..environment import find_interpreter
-from ..layers import check_projected, extent_of, make_grid, rasterise, read_observations, read_polygons
+from ..layers import check_projected, make_grid, read_observations
+from ..mask import extent_of, rasterise, read_polygons
 from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplySavedStyle, entropy_style, facies_style, probability_style

@@ -25,13 +25,11 @@ from oadg.core.grid import Grid
 from oadg.oadg_qgis.layers import (
     Observations,
     check_projected,
-    extent_of,
     layer_styles,
     make_grid,
-    rasterise,
     read_observations,
-    read_polygons,
 )
+from oadg.oadg_qgis.mask import extent_of, rasterise, read_polygons
 
 UTM32 = QgsCoordinateReferenceSystem("EPSG:32632")
 
