@@ -27,7 +27,7 @@ from .path import dispersed_rank
 from .random_fields import categorical_fields, draw_surveys
 from .training import Examples, TrainingConfig, describe, train, validation_nats
 
-RECIPE = TrainingConfig(steps=9_000, seed=20_261_123)
+RECIPE = TrainingConfig(steps=11_000, seed=20_261_123)
 NETWORK = NetworkConfig()
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
