@@ -36,18 +36,22 @@ def choose_device(name: str) -> torch.device:
         raise DeviceError(
             f"The device {name!r} is unknown. Choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
         ) from error
-    found = ", ".join(d["name"] for d in describe_devices())
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         build = torch.version.cuda or "none (a CPU build)"
         raise DeviceError(
-            f"The device {name!r} is not there; found: {found}. PyTorch {torch.__version__} is for CUDA {build}. "
+            f"The device {name!r} is not there; found: {_found()}. PyTorch {torch.__version__} is for CUDA {build}. "
             "Choose 'auto' or 'cpu', or set up the engine with a CUDA build and a current graphics driver."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"The device 'mps' is not there; found: {found}. Choose 'auto' or 'cpu'.")
+        raise DeviceError(f"The device 'mps' is not there; found: {_found()}. Choose 'auto' or 'cpu'.")
     if device.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"The device {name!r} is not supported. Choose 'auto', 'cpu', 'cuda' or 'mps'.")
     return device
+
+
+def _found() -> str:
+    """Name the devices that are there."""
+    return ", ".join(device["name"] for device in describe_devices())
 
 
 def describe_devices() -> list[dict[str, Any]]:

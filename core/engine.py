@@ -148,10 +148,10 @@ def describe_shortage(message: dict[str, Any], error: BaseException) -> str:
     job = message.get("job", {})
     grid = job.get("grid", {})
     words = str(error).strip().split("\n")[0]
+    needed = f" for {job['n_realizations']} realizations of {grid['n_rows']} x {grid['n_cols']} cells" if grid else ""
     return (
-        f"The memory of the device '{job.get('device', 'auto')}' does not suffice for {job.get('n_realizations')} "
-        f"realizations of {grid.get('n_rows')} x {grid.get('n_cols')} cells. Use fewer realizations, larger cells or a "
-        f"smaller extent, or another device." + (f" ({words})" if words else "")
+        f"The memory of the device '{job.get('device', 'auto')}' does not suffice{needed}. Use fewer realizations, "
+        "larger cells or a smaller extent, or another device." + (f" ({words})" if words else "")
     )
 
 

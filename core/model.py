@@ -142,4 +142,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             f"The file {path} is a safetensors file, but not an OADG model of format {FORMAT!r}: its header does not "
             "say so. Choose a model that was trained or installed with this plugin."
         )
+    spoilt = [key for key, tensor in weights.items() if not tensor.isfinite().all()]
+    if spoilt:
+        raise ModelError(
+            f"The model file {path} holds weights that are no numbers (in {spoilt[0]}). It was damaged, or its "
+            "training failed: install the model again."
+        )
     return header, weights

@@ -194,14 +194,14 @@ def marginal(
     *,
     n_facies: int,
     level: int,
-    maps_at_once: int,
+    positions_at_once: int,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
     Return the facies probabilities given the hard data: the sampler's first pass, for every place of its lattice.
 
     The coarsest lattice is laid in all its positions, and in each with all four foldings of its nodes, which are
-    averaged as they are over an ensemble. Together they cost as much as four passes over the whole grid.
+    averaged as they are over an ensemble. Together they cost about as much as seven passes over the whole grid.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def marginal(
         Hard data: class index, -1 elsewhere.
     n_facies, level : int
         As in `sample`.
-    maps_at_once : int
+    positions_at_once : int
         Positions that go through the network together.
     on_pass : callable
         Called before each batch.
@@ -224,9 +224,9 @@ def marginal(
     spacing = 2**level
     offsets = [(row, col) for row in range(2 * spacing) for col in range(2 * spacing)]
     probability = known.new_zeros((n_facies, known.numel()), dtype=torch.float32)
-    for start in range(0, len(offsets), maps_at_once):
+    for start in range(0, len(offsets), positions_at_once):
         on_pass()
-        chosen = offsets[start : start + maps_at_once]
+        chosen = offsets[start : start + positions_at_once]
         lattice = lattice_of(predictor, known.shape, spacing, chosen, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
         data = lattice.attach(*hard_data(known, len(chosen)))
@@ -236,9 +236,11 @@ def marginal(
         cell = row[batch, node_row, 0] * known.shape[1] + col[batch, 0, node_col]
         # Each cell is a node in four of the positions.
         probability.index_add_(1, cell, predicted[batch, :, node_row, node_col].T / 4)
-    is_datum = known >= 0
-    certain = torch.nn.functional.one_hot(known.clamp_min(0), n_facies).permute(2, 0, 1).float()
-    return torch.where(is_datum, certain, probability.view_as(certain))
+    probability = probability.view(n_facies, *known.shape)
+    row, col = (known >= 0).nonzero(as_tuple=True)
+    probability[:, row, col] = 0
+    probability[known[row, col], row, col] = 1
+    return probability
 
 
 def lattice_of(

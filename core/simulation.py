@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 import torch
@@ -43,63 +43,36 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     began = time.monotonic()
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
-    model = FaciesModel.load(Path(job.model_path), device)
-    n_facies = len(job.facies)
-    if n_facies > model.max_facies:
-        raise FaciesError(
-            f"The model {model.name} takes up to {model.max_facies} facies; the observations hold {n_facies}."
-        )
-    if job.quality not in model.schedules:
-        raise JobError(f"The model {model.name} has no schedule for the quality {job.quality!r}.")
+    model = _fitting_model(job, device)
     known, inside = _read_data(job, device)
     level = coarsest_level(job.grid.shape, len(job.row))
-    schedule = model.schedules[job.quality]
-    at_once = batch_size(job.grid.n_cells, n_facies)
-    n_batches = -(-job.n_realizations // at_once)
+    at_once = batch_size(job.grid.n_cells, len(job.facies))
     coarsest = Lattice.at(job.grid.shape, 2**level, known.new_zeros(1, 2), model.network.config.total_stride)
-    lattice_nodes = coarsest.shape[0] * coarsest.shape[1]
-    positions_at_once = batch_size(lattice_nodes, n_facies)
-    passes_each = sum(schedule.n_passes(k, is_coarsest=k == level) for k in range(level + 1))
-    report = _PassCounter(progress, -(-(4 ** (level + 1)) // positions_at_once) + passes_each * n_batches)
+    positions_at_once = batch_size(coarsest.shape[0] * coarsest.shape[1], len(job.facies))
+    schedule = model.schedules[job.quality]
+    n_passes = sum(schedule.n_passes(k, is_coarsest=k == level) for k in range(level + 1))
+    n_batches = -(-job.n_realizations // at_once)
+    report = _PassCounter(progress, -(-(4 ** (level + 1)) // positions_at_once) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    probability = marginal(
-        model.network, known, n_facies=n_facies, level=level, maps_at_once=positions_at_once, on_pass=report
+    first_pass = marginal(
+        model.network,
+        known,
+        n_facies=len(job.facies),
+        level=level,
+        positions_at_once=positions_at_once,
+        on_pass=report,
     )
-    probability_of = np.where(inside.cpu().numpy(), probability.cpu().numpy(), np.nan).astype(np.float32)
-    entropy = entropy_bits(probability_of)
-    arrays: dict[str, Any] = {
-        "probability": probability_of,
-        "entropy": entropy.astype(np.float32),
-        "most_probable": most_probable_facies(probability_of),
-    }
+    probability = np.where(inside.cpu().numpy(), first_pass.cpu().numpy(), np.float32(np.nan))
+    entropy = entropy_bits(probability)
+    realizations_path = None
     if job.n_realizations:
-        realizations = np.empty((job.n_realizations, *job.grid.shape), dtype=np.uint8)
-        for start in range(0, job.n_realizations, at_once):
-            report.text = (
-                f"Realizations {start + 1} to {min(start + at_once, job.n_realizations)} of {job.n_realizations}"
-            )
-            # The last batch is full too: a realization must not depend on how many there are.
-            streams = [draw_stream(job.seed, start + i, job.grid.shape) for i in range(at_once)]
-            maps = sample(
-                model.network,
-                known,
-                inside,
-                streams,
-                n_facies=n_facies,
-                schedule=schedule,
-                level=level,
-                on_pass=report,
-            )
-            wanted = maps[: job.n_realizations - start].cpu().numpy()
-            realizations[start : start + at_once] = np.where(wanted < 0, OUTSIDE, wanted)
-        arrays["realizations"] = realizations
-    paths = {name: _save(job.work_folder, name, array) for name, array in arrays.items()}
+        realizations_path = _simulate_ensemble(job, model, known, inside, level, at_once, report)
     return SimulationResult(
-        probability_path=paths["probability"],
-        entropy_path=paths["entropy"],
-        most_probable_path=paths["most_probable"],
-        realizations_path=paths.get("realizations"),
+        probability_path=_save(job.work_folder, "probability", probability),
+        entropy_path=_save(job.work_folder, "entropy", entropy.astype(np.float32)),
+        most_probable_path=_save(job.work_folder, "most_probable", most_probable_facies(probability)),
+        realizations_path=realizations_path,
         mean_entropy_bits=float(np.nanmean(entropy)),
         device=str(device),
         model_id=model.model_id,
@@ -107,6 +80,56 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
         batch_size=at_once,
         seconds=time.monotonic() - began,
     )
+
+
+def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
+    """Load the job's model and check that it takes the job."""
+    model = FaciesModel.load(Path(job.model_path), device)
+    if len(job.facies) > model.max_facies:
+        raise FaciesError(
+            f"The model {model.name} takes up to {model.max_facies} facies; the observations hold {len(job.facies)}. "
+            "Group rare facies together, or choose another model."
+        )
+    if job.quality not in model.schedules:
+        raise JobError(
+            f"The model {model.name} has no schedule for the quality {job.quality!r}; it has "
+            f"{', '.join(model.schedules)}. Choose one of these."
+        )
+    return model
+
+
+def _simulate_ensemble(
+    job: SimulationJob,
+    model: FaciesModel,
+    known: torch.Tensor,
+    inside: torch.Tensor,
+    level: int,
+    at_once: int,
+    report: _PassCounter,
+) -> str:
+    """Simulate the realizations, straight into their file, and return its path."""
+    path = os.path.join(job.work_folder, "realizations.npy")
+    shape = (job.n_realizations, *job.grid.shape)
+    realizations = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
+    for start in range(0, job.n_realizations, at_once):
+        end = min(start + at_once, job.n_realizations)
+        report.text = f"Realizations {start + 1} to {end} of {job.n_realizations}"
+        # The last batch is full too: a realization must not depend on how many there are.
+        streams = [draw_stream(job.seed, start + i, job.grid.shape) for i in range(at_once)]
+        batch = sample(
+            model.network,
+            known,
+            inside,
+            streams,
+            n_facies=len(job.facies),
+            schedule=model.schedules[job.quality],
+            level=level,
+            on_pass=report,
+        )
+        simulated = batch[: end - start].cpu().numpy()
+        realizations[start:end] = np.where(simulated < 0, OUTSIDE, simulated)
+    realizations.flush()
+    return path
 
 
 class _PassCounter:
@@ -138,5 +161,5 @@ def _read_data(job: SimulationJob, device: torch.device) -> tuple[torch.Tensor, 
 def _save(folder: str, name: str, array: np.ndarray) -> str:
     """Save an array and return its path."""
     path = os.path.join(folder, f"{name}.npy")
-    np.save(path, array)
+    np.save(path, np.ascontiguousarray(array))
     return path

@@ -1,8 +1,8 @@
 """
 The universal model: what it learns from, and the recipe of the one that ships.
 
-`python -m core.train_universal` trains it; run again, it resumes. Examples are windows of random categorical fields
-on lattices of several spacings, known at surveyed cells, and at a prefix of a dispersed order as in the sampler.
+`make train-universal` trains it; run again, it resumes. Examples are windows of random categorical fields on lattices
+of several spacings, known at surveyed cells, and at a prefix of a dispersed order as in the sampler.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import platform
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -25,8 +26,10 @@ from .network import NetworkConfig
 from .objective import uniform_rank_known
 from .path import dispersed_rank
 from .random_fields import categorical_fields, draw_surveys
-from .training import Examples, TrainingConfig, describe, train, validation_nats
+from .training import Examples, TrainingConfig, train, validation_nats
 
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
 RECIPE = TrainingConfig(steps=11_000, seed=20_261_123)
 NETWORK = NetworkConfig()
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
@@ -52,6 +55,11 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
         Where to draw it.
     data_only : bool
         Nothing is known but the data: the task of the first pass.
+
+    Returns
+    -------
+    Batch of `Examples`
+        As many maps as fit into a step's time, all of one shape and one number of facies.
     """
     rng = np.random.default_rng([seed, step])
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
@@ -120,8 +128,8 @@ def _known_prefix(
 def main() -> None:
     """Train, or go on training, and write the model file when the recipe's last step is done."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("resources/models/universal.safetensors"))
-    parser.add_argument("--folder", type=Path, default=Path("build/train-universal"), help="checkpoint and log")
+    parser.add_argument("--output", type=Path, default=SHIPPED)
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "train-universal", help="checkpoint and log")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
@@ -150,7 +158,7 @@ def main() -> None:
         ),
     }
     provenance = {
-        "recipe": describe(RECIPE),
+        "recipe": asdict(RECIPE),
         "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
         "steps_done": state["step"],
         "seconds": round(state["seconds"]),

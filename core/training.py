@@ -13,6 +13,7 @@ from typing import Any, Callable, NamedTuple
 import torch
 from torch import Tensor
 
+from .errors import JobError
 from .network import FaciesNetwork, NetworkConfig, OffLatticeData
 from .objective import nll_nats
 
@@ -21,8 +22,9 @@ class Examples(NamedTuple):
     """
     A batch to learn from: what is known, and the truth where it is not.
 
-    `class_index` (batch, n_rows, n_cols) is -1 where unknown; `truth` has the same shape and counts where `unknown`;
-    `present` (batch, n_facies) tells which facies each map has.
+    Maps have the shape (batch, n_rows, n_cols): `class_index`, -1 where unknown; `inside`, whether a node lies on the
+    grid; `truth`, which counts where `unknown`. `data` lie beside the nodes. `present` (batch, n_facies) tells which
+    facies each map has.
     """
 
     class_index: Tensor
@@ -114,7 +116,13 @@ def train(
         With the running mean of the weights.
     state : dict
         'step', 'seconds' of training altogether, 'train_nats' over the last logged steps.
+
+    Raises
+    ------
+    JobError
+        When the folder's checkpoint belongs to another configuration.
     """
+    recipe = {"network": network_config.to_dict(), "training": asdict(config)}
     torch.manual_seed(config.seed)
     network = FaciesNetwork(network_config).to(device)
     average = {key: value.detach().clone() for key, value in network.state_dict().items()}
@@ -124,6 +132,11 @@ def train(
     state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan}
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        if saved["recipe"] != recipe:
+            raise JobError(
+                f"The checkpoint {checkpoint} belongs to another recipe: {saved['recipe']}, not {recipe}. "
+                "Go on with that one, or train in another folder."
+            )
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         average, state = saved["average"], saved["state"]
@@ -137,13 +150,13 @@ def train(
         if state["step"] % config.checkpoint_steps == 0 or state["step"] == config.steps:
             state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
             losses = []
-            _save_checkpoint(checkpoint, network, optimizer, average, state)
+            _save_checkpoint(checkpoint, network, optimizer, average, state, recipe)
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
             on_log(state)
     if losses:  # stopped between two checkpoints
         state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
-        _save_checkpoint(checkpoint, network, optimizer, average, state)
+        _save_checkpoint(checkpoint, network, optimizer, average, state, recipe)
     network.load_state_dict(average)
     return network.eval(), state
 
@@ -186,14 +199,10 @@ def _save_checkpoint(
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor],
     state: dict[str, Any],
+    recipe: dict[str, Any],
 ) -> None:
     """Write a checkpoint in one step, so that an interruption leaves the one before."""
     temporary = path.with_name(path.name + ".part")
-    content = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "state": state}
-    torch.save(content, temporary)
+    content = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+    torch.save({**content, "state": state, "recipe": recipe}, temporary)
     os.replace(temporary, path)
-
-
-def describe(config: TrainingConfig) -> dict[str, Any]:
-    """Return the configuration for a model's provenance."""
-    return asdict(config)

@@ -111,3 +111,12 @@ def test_a_file_that_does_not_hold_together(saved, spoil):
     save_file(weights, path, metadata={"oadg": json.dumps(header)})
     with pytest.raises(ModelError, match="does not hold together"):
         FaciesModel.load(path)
+
+
+def test_weights_that_are_no_numbers(saved):
+    """Safetensors has no checksum: a damaged file may still be read."""
+    model, path = saved
+    model.network.head.bias.fill_(float("nan"))
+    model.save(path)
+    with pytest.raises(ModelError, match=r"holds weights that are no numbers \(in head\.bias\)"):
+        FaciesModel.load(path)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from oadg.core import train_universal
+from oadg.core.errors import JobError
 from oadg.core.network import NetworkConfig
 from oadg.core.train_universal import draw_examples
 from oadg.core.training import TrainingConfig, examples_nats, train, validation_nats
@@ -36,6 +37,12 @@ def test_an_interrupted_run_gives_the_weights_of_one_that_was_not(tmp_path):
         assert torch.equal(value, parts.state_dict()[key]), key
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [2, 4, 6]
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
+    train(NETWORK, dataclasses.replace(CONFIG, steps=2), examples, tmp_path)
+    with pytest.raises(JobError, match="belongs to another recipe"):
+        train(NETWORK, dataclasses.replace(CONFIG, steps=2, seed=2), examples, tmp_path)
 
 
 def test_it_learns(tmp_path):
