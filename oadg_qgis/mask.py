@@ -16,6 +16,7 @@ from qgis.core import (
 
 from ..core.errors import GridError
 from ..core.grid import Grid
+from .quiet import quiet_gdal
 
 
 def read_polygons(
@@ -81,9 +82,8 @@ def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
         layer.CreateFeature(feature)
     raster = gdal.GetDriverByName("MEM").Create("", grid.n_cols, grid.n_rows, 1, gdal.GDT_Byte)
     raster.SetGeoTransform((grid.west, grid.cell_size, 0, grid.north, 0, -grid.cell_size))
-    gdal.PushErrorHandler("CPLQuietErrorHandler")  # it warns that neither has a spatial reference
-    gdal.RasterizeLayer(raster, [1], layer, burn_values=[1])
-    gdal.PopErrorHandler()
+    with quiet_gdal():  # it warns that neither has a spatial reference
+        gdal.RasterizeLayer(raster, [1], layer, burn_values=[1])
     inside = raster.ReadAsArray().astype(bool)
     if not inside.any():
         raise GridError(

@@ -22,6 +22,7 @@ from ...core.errors import EngineError, JobError
 from ...core.facies import Facies, FaciesTable
 from ...core.grid import Grid
 from ...core.job import SimulationJob, SimulationResult
+from ..destinations import check_destinations, file_of
 from ..engine_client import simulate
 from ..environment import find_interpreter
 from ..layers import check_projected, make_grid, read_observations
@@ -93,7 +94,7 @@ class SimulateFacies(OadgAlgorithm):
         return valid, message
 
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
-        """Read the observations, the mask and the extent."""
+        """Read the observations, the mask and the extent, and from which files they come."""
         source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
         if source is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
@@ -101,6 +102,11 @@ class SimulateFacies(OadgAlgorithm):
         crs = source.sourceCrs()
         if is_given(parameters, "CRS"):
             crs = self.parameterAsCrs(parameters, "CRS", context)
+            if not crs.isValid():
+                raise JobError(
+                    f"The parameter CRS is {parameters['CRS']!r}, which QGIS does not know. Give a projected one, for "
+                    "example EPSG:32632, or leave it away for that of the observations."
+                )
         check_projected(crs, source.sourceExtent(), source.sourceCrs(), transforms)
         if not source.sourceCrs().isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
@@ -110,6 +116,13 @@ class SimulateFacies(OadgAlgorithm):
         self._observations = read_observations(source, layer, field, crs, transforms)
         mask = self.parameterAsSource(parameters, "MASK", context)
         self._polygons = None if mask is None else read_polygons(mask, crs, transforms)
+        model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
+        files = {
+            "OBSERVATIONS": file_of(layer),
+            "MASK": file_of(self.parameterAsVectorLayer(parameters, "MASK", context)),
+            "MODEL_FILE": Path(model_file) if model_file else None,
+        }
+        self._inputs = {name: path for name, path in files.items() if path is not None}
         self._extent = None
         if is_given(parameters, "EXTENT"):
             self._extent = self.parameterAsExtent(parameters, "EXTENT", context, crs)
@@ -246,9 +259,6 @@ class SimulateFacies(OadgAlgorithm):
             path = self.parameterAsOutputLayer(parameters, name, context)
             if not path:
                 continue
-            twin = next((other for other, plan in plans.items() if plan.path == Path(path)), None)
-            if twin:
-                raise JobError(f"{twin} and {name} are both to be written to {path}. Give each a file of its own.")
             plans[name] = _plan(name, Path(path), job)
             if context.willLoadLayerOnCompletion(path):
                 ApplySavedStyle.attach(context.layerToLoadOnCompletionDetails(path))
@@ -257,6 +267,7 @@ class SimulateFacies(OadgAlgorithm):
                 f"No result is asked for. Name a file (or TEMPORARY_OUTPUT) for at least one of {', '.join(RASTERS)}; "
                 "without realizations the first of them is not made."
             )
+        check_destinations({name: plan.path for name, plan in plans.items()}, self._inputs)
         return plans
 
 

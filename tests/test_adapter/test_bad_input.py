@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from qgis.core import NULL, QgsProcessingException
+from qgis.core import NULL, QgsCoordinateReferenceSystem, QgsProcessingException, QgsProject, QgsVectorFileWriter
 
 
 @pytest.fixture
@@ -220,6 +220,73 @@ def test_two_results_in_one_file(refused, survey, fake_engine, tmp_path):
     refused(
         survey, r"ENTROPY and MOST_PROBABLE are both to be written to .*result\.tif", ENTROPY=path, MOST_PROBABLE=path
     )
+
+
+def save(layer, path, **settings):
+    """Write a layer to a file, with more layers if it holds some, and return its source."""
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.layerName = settings.get("name", path.stem)
+    options.driverName = QgsVectorFileWriter.driverForExtension(path.suffix[1:])
+    if path.exists():
+        options.actionOnExistingFile = QgsVectorFileWriter.ActionOnExistingFile.CreateOrOverwriteLayer
+    transforms = QgsProject.instance().transformContext()
+    assert QgsVectorFileWriter.writeAsVectorFormatV3(layer, str(path), transforms, options)[0] == 0
+    return f"{path}|layername={options.layerName}"
+
+
+def test_a_result_in_the_file_of_the_observations(refused, survey, fake_engine, tmp_path):
+    path = tmp_path / "mine.gpkg"
+    source = save(survey, path, name="observations")
+    save(survey, path, name="others")
+    before = path.read_bytes()
+    refused(source, r"ENTROPY is to be written to .*mine\.gpkg, which would replace OBSERVATIONS", ENTROPY=str(path))
+    assert path.read_bytes() == before
+    assert not fake_engine
+
+
+def test_a_result_that_would_take_the_style_of_the_observations(refused, survey, fake_engine, tmp_path):
+    """Both `mine.shp` and `mine.tif` keep their style in `mine.qml`."""
+    source = save(survey, tmp_path / "mine.shp").split("|")[0]
+    refused(source, r"would replace OBSERVATIONS .*or its style file", ENTROPY=str(tmp_path / "mine.tif"))
+
+
+def test_a_result_in_the_file_of_the_mask_or_the_model(refused, survey, fake_engine, world, tmp_path):
+    mask = world.make_polygon(
+        f"MultiPolygon((({world.WEST} 4600000, 500400 4600000, 500400 4600300, {world.WEST} 4600000)))"
+    )
+    path = tmp_path / "area.gpkg"
+    refused(survey, r"which would replace MASK", MASK=save(mask, path), ENTROPY=str(path))
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"a model")
+    refused(survey, r"which would replace MODEL_FILE", MODEL_FILE=str(model), ENTROPY=str(tmp_path / "model.tif"))
+    assert model.read_bytes() == b"a model"
+    assert not fake_engine
+
+
+def test_a_result_in_the_place_of_other_vector_layers(refused, survey, fake_engine, tmp_path):
+    path = tmp_path / "others.gpkg"
+    save(survey, path)
+    before = path.read_bytes()
+    refused(survey, r"others\.gpkg, a file with 1 vector layer\(s\), which would be lost", MOST_PROBABLE=str(path))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("one", "other"), [("s.tif", "s.img"), ("q.tif", "b/../q.tif"), ("q.tif", "link/q.tif")])
+def test_two_results_that_share_a_file_or_a_style(refused, survey, fake_engine, tmp_path, one, other):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    refused(
+        survey,
+        r"ENTROPY and MOST_PROBABLE are both to be written to .*share a style file\. Give each",
+        ENTROPY=str(tmp_path / one),
+        MOST_PROBABLE=str(tmp_path / other),
+    )
+
+
+@pytest.mark.parametrize("crs", ["EPSG:999999", "nonsense", QgsCoordinateReferenceSystem("EPSG:999999")])
+def test_a_crs_that_does_not_exist(refused, survey, fake_engine, crs):
+    refused(survey, r"The parameter CRS is .*, which QGIS does not know\. Give a projected one", CRS=crs)
+    assert not fake_engine
 
 
 def test_unknown_model(refused, survey, fake_engine):
