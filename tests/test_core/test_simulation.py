@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import oadg
 from oadg.core.device import batch_size, choose_device, describe_devices
@@ -164,6 +165,17 @@ def test_more_facies_than_the_model_takes(job, tmp_path):
     three = FaciesTable((*job.facies.facies, Facies(5, "silt", "#000000")))
     with pytest.raises(FaciesError, match="takes up to 2 facies; the observations hold 3"):
         run_simulation(replace(job, facies=three, model_path=str(tmp_path / "binary.safetensors")), quiet)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_cuda_agrees_with_the_cpu(job):
+    on_cpu = np.load(run_simulation(replace(job, device="cpu"), quiet).probability_path)
+    result = run_simulation(replace(job, device="cuda"), quiet)
+    assert result.device == "cuda"
+    assert np.load(result.probability_path) == pytest.approx(on_cpu, abs=1e-3)
+    maps = np.load(result.realizations_path)
+    assert (maps[:, job.row, job.col] == job.class_index).all()
 
 
 def test_devices():
