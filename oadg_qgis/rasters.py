@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import traceback
@@ -16,6 +17,7 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsRasterFileWriter, QgsRast
 
 from ..core.errors import Cancelled, EngineError, JobError
 from ..core.grid import Grid
+from .quiet import quiet_gdal
 from .styles import save_style
 
 FLOAT_NODATA = -9999.0
@@ -114,13 +116,23 @@ class RasterWriter:
 
     def check(self, plan: RasterPlan) -> None:
         """
-        Try a tiny raster of the same kind in the same folder, and read it back.
+        Try a tiny raster of the same kind in the same folder, read it back, and try to replace older files.
 
         Raises
         ------
         JobError
-            When the folder cannot be written to, or the format cannot hold such data.
+            When the folder cannot be written to, the format cannot hold such data, or an older file is held by a
+            program.
         """
+        if plan.path.is_dir():
+            raise _cannot_write(plan, "it is a folder")
+        for old in _files_at(plan.path):
+            aside = self._aside(old)
+            try:
+                os.replace(old, aside)
+                os.replace(aside, old)
+            except OSError as error:
+                raise _cannot_replace(plan.path, error) from error
         values = np.array([*plan.values, plan.nodata], dtype=plan.data_type)
         # Neighbours differ, so that a format that loses detail shows it.
         tile = np.resize(values, (_PROBE_CELLS, _PROBE_CELLS))
@@ -168,19 +180,29 @@ class RasterWriter:
         Raises
         ------
         JobError
-            When an older file cannot be replaced.
+            When an older file cannot be replaced; then all are as they were before.
         """
-        for staged, final in self._staged:
-            try:
-                for old in (final.with_suffix(".qml"), Path(f"{final}.aux.xml")):
-                    old.unlink(missing_ok=True)
-                for file in _files_of(staged):
-                    os.replace(file, final.with_name(file.name.replace(self._mark, "")))
-            except OSError as error:
-                raise JobError(
-                    f"The file {final} cannot be replaced: {error.strerror}. "
-                    "Is it open in a program? Close it, or choose another name."
-                ) from error
+        moved: List[Tuple[Path, Path]] = []  # (from, to)
+        try:
+            for staged, final in self._staged:
+                files = {file: final.with_name(file.name.replace(self._mark, "")) for file in _files_of(staged)}
+                old = {*_files_at(final), *(file for file in files.values() if file.exists())}
+                for source, target in [*((file, self._aside(file)) for file in sorted(old)), *files.items()]:
+                    os.replace(source, target)
+                    moved.append((source, target))
+        except OSError as error:
+            for source, target in reversed(moved):
+                with contextlib.suppress(OSError):
+                    os.replace(target, source)
+            raise _cannot_replace(final, error) from error
+        for _, target in moved:
+            if target.name.endswith(self._mark):
+                with contextlib.suppress(OSError):
+                    target.unlink()
+
+    def _aside(self, file: Path) -> Path:
+        """Return where an older file waits until the new one is in its place."""
+        return file.with_name(f"{file.name}{self._mark}")
 
     def _stage(self, plan: RasterPlan) -> Path:
         staged = plan.path.with_name(f"{plan.path.stem}{self._mark}{plan.path.suffix}")
@@ -201,30 +223,28 @@ class RasterWriter:
         if driver is None:
             raise _cannot_hold(plan)
         direct = driver_name == "GTiff"
-        gdal.PushErrorHandler("CPLQuietErrorHandler")
-        gdal.ErrorReset()
-        try:
-            data_type = gdal_array.NumericTypeCodeToGDALTypeCode(plan.data_type)
-            shape = (grid.n_cols, grid.n_rows, len(plan.band_names), data_type)
-            if direct:
-                dataset = driver.Create(str(path), *shape, options=list(_GTIFF_OPTIONS))
-            else:
-                dataset = gdal.GetDriverByName("MEM").Create("", *shape)
-            if dataset is None:
-                raise _cannot_write(plan, gdal.GetLastErrorMsg())
-            self._fill(dataset, plan, grid, bands, metadata)
-            if not direct:
-                dataset = driver.CreateCopy(str(path), dataset, 0)
+        with quiet_gdal():
+            gdal.ErrorReset()
+            try:
+                data_type = gdal_array.NumericTypeCodeToGDALTypeCode(plan.data_type)
+                shape = (grid.n_cols, grid.n_rows, len(plan.band_names), data_type)
+                if direct:
+                    dataset = driver.Create(str(path), *shape, options=list(_GTIFF_OPTIONS))
+                else:
+                    dataset = gdal.GetDriverByName("MEM").Create("", *shape)
                 if dataset is None:
                     raise _cannot_write(plan, gdal.GetLastErrorMsg())
-            dataset.FlushCache()
-            dataset = None  # closes the file
-            if gdal.GetLastErrorType() >= gdal.CE_Failure:
-                raise _cannot_write(plan, gdal.GetLastErrorMsg())
-        except RuntimeError as error:  # where another plugin has switched GDAL's exceptions on
-            raise _cannot_write(plan, str(error)) from error
-        finally:
-            gdal.PopErrorHandler()
+                self._fill(dataset, plan, grid, bands, metadata)
+                if not direct:
+                    dataset = driver.CreateCopy(str(path), dataset, 0)
+                    if dataset is None:
+                        raise _cannot_write(plan, gdal.GetLastErrorMsg())
+                dataset.FlushCache()
+                dataset = None  # closes the file
+                if gdal.GetLastErrorType() >= gdal.CE_Failure:
+                    raise _cannot_write(plan, gdal.GetLastErrorMsg())
+            except RuntimeError as error:  # where another plugin has switched GDAL's exceptions on
+                raise _cannot_write(plan, str(error)) from error
 
     def _fill(self, dataset, plan: RasterPlan, grid: Grid, bands: Iterable[np.ndarray], metadata) -> None:
         """Give a new dataset its place, names, metadata and values."""
@@ -258,8 +278,10 @@ def bands_of(path: Path) -> Iterator[np.ndarray]:
     """
     with open(path, "rb") as file:
         if np.lib.format.read_magic(file) != (1, 0):
-            raise EngineError(f"The engine wrote {path} in an unexpected form. Are engine and plugin of one version?")
-        shape, _, data_type = np.lib.format.read_array_header_1_0(file)
+            raise _unexpected(path)
+        shape, fortran_order, data_type = np.lib.format.read_array_header_1_0(file)
+        if fortran_order:
+            raise _unexpected(path)
         n_bands, n_rows, n_cols = (1, *shape)[-3:]
         for _ in range(n_bands):
             yield np.fromfile(file, data_type, n_rows * n_cols).reshape(n_rows, n_cols)
@@ -274,8 +296,15 @@ def describe(**properties: Any) -> Dict[str, str]:
 
 
 def _files_of(staged: Path) -> List[Path]:
-    """Return a temporary raster and all that lies beside it under the same name (style, auxiliary metadata …)."""
-    return sorted(f for f in staged.parent.glob("*") if f.name.startswith(f"{staged.stem}."))
+    """Return a temporary raster and then all that lies beside it under the same name (style, auxiliary metadata …)."""
+    files = (f for f in staged.parent.glob("*") if f.name.startswith(f"{staged.stem}."))
+    return sorted(files, key=lambda file: (file != staged, file))
+
+
+def _files_at(final: Path) -> List[Path]:
+    """Return what is there of an older raster: the file, its style, auxiliary metadata, overviews and mask."""
+    files = [final, final.with_suffix(".qml"), *(Path(f"{final}{suffix}") for suffix in (".aux.xml", ".ovr", ".msk"))]
+    return [file for file in files if file.exists()]
 
 
 def _category_list(names: Mapping[int, str]) -> List[str]:
@@ -291,6 +320,17 @@ def _cannot_write(plan: RasterPlan, reason: str) -> JobError:
         f"The raster {plan.path} cannot be written: {reason}. Choose a folder in which you may "
         "write, with space left, and a format such as GeoTIFF (.tif)."
     )
+
+
+def _cannot_replace(final: Path, error: OSError) -> JobError:
+    return JobError(
+        f"The file {final} cannot be replaced: {error.strerror}. Is it open in a program? Close it (in QGIS, "
+        "remove its layer), or choose another name. All files are as they were before."
+    )
+
+
+def _unexpected(path: Path) -> EngineError:
+    return EngineError(f"The engine wrote {path} in an unexpected form. Are engine and plugin of one version?")
 
 
 def _cannot_hold(plan: RasterPlan) -> JobError:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 
 import numpy as np
 import pytest
 from osgeo import gdal
 from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer
 
-from oadg.core.errors import Cancelled, JobError
+from oadg.core.errors import Cancelled, EngineError, JobError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.grid import Grid
 from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
@@ -169,6 +171,78 @@ def test_a_new_result_takes_the_place_of_an_older_one_with_its_sidecars(qgis_app
     assert not [file for file in tmp_path.iterdir() if ".oadg-" in file.name]
 
 
+@pytest.fixture
+def held(monkeypatch):
+    """Let no file of these names be replaced or moved, as Windows does while a program holds them."""
+    names = set()
+    replace = os.replace
+
+    def refuse(source, target):
+        if {os.path.basename(source), os.path.basename(target)} & names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    return names
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def write_two(folder, held, name):
+    """Replace two results by others, with a file that is held from after the check on."""
+    with writer() as raster_writer:
+        plans = [float_plan(folder / "k1.tif"), float_plan(folder / "k2.tif")]
+        for plan in plans:
+            raster_writer.check(plan)
+        for plan in plans:
+            raster_writer.write(plan, [np.zeros(GRID.shape, dtype=np.float32)], {})
+        held.add(name)
+        raster_writer.commit()
+
+
+@pytest.mark.parametrize("name", ["k1.tif", "k1.qml", "k2.tif", "k2.qml", "k2.tif.aux.xml"])
+def test_when_one_file_cannot_be_replaced_all_older_results_stay_whole(qgis_app, tmp_path, held, name):
+    for stem in ("k1", "k2"):
+        write(class_plan(tmp_path / f"{stem}.tif"), [CLASSES])
+    before = contents(tmp_path)
+    with pytest.raises(JobError, match=r"The file .*k\d\.tif cannot be replaced: Permission denied\..*as they were"):
+        write_two(tmp_path, held, name)
+    assert contents(tmp_path) == before
+
+
+def test_a_first_result_is_taken_back_when_the_second_cannot_be_put_in_its_place(qgis_app, tmp_path, held):
+    write(class_plan(tmp_path / "k2.tif"), [CLASSES])
+    before = contents(tmp_path)
+    with pytest.raises(JobError, match="cannot be replaced"):
+        write_two(tmp_path, held, "k2.tif")
+    assert contents(tmp_path) == before
+
+
+def test_a_file_that_is_held_is_told_before_the_work(qgis_app, tmp_path, held):
+    path = write(class_plan(tmp_path / "a.tif"), [CLASSES])
+    before = contents(tmp_path)
+    held.add("a.tif")
+    with pytest.raises(JobError, match="a.tif cannot be replaced: .*choose another name"), writer() as raster_writer:
+        raster_writer.check(class_plan(path))
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_of_that_name_stays(qgis_app, tmp_path):
+    (tmp_path / "a.tif").mkdir()
+    with pytest.raises(JobError, match=r"a\.tif cannot be written: it is a folder"), writer() as raster_writer:
+        raster_writer.check(class_plan(tmp_path / "a.tif"))
+    assert (tmp_path / "a.tif").is_dir()
+
+
+def test_the_overviews_of_an_older_result_go_with_it(qgis_app, tmp_path):
+    path = write(class_plan(tmp_path / "a.tif"), [CLASSES])
+    (tmp_path / "a.tif.ovr").write_bytes(b"of the older result")
+    write(class_plan(path), [CLASSES])
+    assert not (tmp_path / "a.tif.ovr").exists()
+
+
 def test_other_formats_are_written_when_they_hold_it(qgis_app, tmp_path):
     path = write(class_plan(tmp_path / "map.png"), [CLASSES])
     assert np.array_equal(gdal.Open(str(path)).ReadAsArray(), CLASSES)
@@ -216,3 +290,9 @@ def test_bands_of_reads_what_numpy_wrote(tmp_path, shape):
     array = np.random.default_rng(0).random(shape, dtype=np.float32)
     np.save(tmp_path / "a.npy", array)
     assert np.array_equal(np.stack(list(bands_of(tmp_path / "a.npy"))), array.reshape(-1, 4, 5))
+
+
+def test_bands_in_columns_are_refused_and_not_mixed_up(tmp_path):
+    np.save(tmp_path / "a.npy", np.asfortranarray(np.arange(12.0).reshape(3, 4)))
+    with pytest.raises(EngineError, match=r"a\.npy in an unexpected form"):
+        next(bands_of(tmp_path / "a.npy"))
