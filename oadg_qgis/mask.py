@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List
+from typing import List, Tuple
 
 import numpy as np
 from osgeo import gdal, ogr
@@ -91,3 +91,26 @@ def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
             f"{grid.north:g}). Check that it lies over the observations and the extent, or use smaller cells."
         )
     return inside
+
+
+def crop(grid: Grid, inside: np.ndarray) -> Tuple[Grid, np.ndarray]:
+    """
+    Return the smallest part of a grid that holds a mask, and the mask there; its cells are cells of the whole grid.
+
+    Parameters
+    ----------
+    grid : Grid
+        The whole grid.
+    inside : bool array, shape (n_rows, n_cols)
+        Its mask; at least one cell is inside.
+    """
+    rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    (top, bottom), (left, right) = rows[[0, -1]].tolist(), cols[[0, -1]].tolist()
+    part = Grid(
+        west=grid.west + left * grid.cell_size,
+        north=grid.north - top * grid.cell_size,
+        cell_size=grid.cell_size,
+        n_rows=bottom - top + 1,
+        n_cols=right - left + 1,
+    )
+    return part, inside[top : bottom + 1, left : right + 1]

@@ -26,7 +26,7 @@ from ..destinations import check_destinations, file_of
 from ..engine_client import simulate
 from ..environment import find_interpreter
 from ..layers import check_projected, make_grid, read_observations
-from ..mask import extent_of, rasterise, read_polygons
+from ..mask import crop, extent_of, rasterise, read_polygons
 from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplySavedStyle, entropy_style, facies_style, probability_style
@@ -176,7 +176,9 @@ class SimulateFacies(OadgAlgorithm):
         if is_given(parameters, "CELL_SIZE"):
             cell_size = self.parameterAsDouble(parameters, "CELL_SIZE", context)
         grid = make_grid(observations, self._extent, cell_size)
-        inside = None if self._polygons is None else rasterise(self._polygons, grid)
+        inside = None
+        if self._polygons is not None:
+            grid, inside = crop(grid, rasterise(self._polygons, grid))
         data = place_on_grid(
             observations.easting,
             observations.northing,

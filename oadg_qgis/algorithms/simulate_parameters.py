@@ -23,7 +23,7 @@ from ...core.job import MAX_REALIZATIONS, QUALITIES
 from ..models import SUFFIX, installed_models, user_folder
 from .base import tr
 
-DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "mps")
+DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{number}" for number in range(8)), "mps")
 MAX_SEED = 2**31 - 1
 
 Helped = Tuple[QgsProcessingParameterDefinition, str]
@@ -60,11 +60,17 @@ def _inputs() -> Iterator[Helped]:
     )
     yield (
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
-        tr("The area to simulate. By default that of the mask; without one that of the observations, padded by 5 %."),
+        tr(
+            "The area to simulate; with a mask, results cover only its part around the mask. By default the area of the "
+            "mask; without one that of the observations, padded by 5 %."
+        ),
     )
     yield (
         QgsProcessingParameterFeatureSource("MASK", tr("Mask"), polygons, optional=True),
-        tr("Polygons of the area of interest: cells whose centre lies outside hold nothing in the results."),
+        tr(
+            "Polygons of the area of interest: cells whose centre lies outside hold nothing in the results and are not "
+            "computed. Results are cropped to the mask; their cells are those that the whole extent would have."
+        ),
     )
     yield (
         QgsProcessingParameterDistance("CELL_SIZE", tr("Cell size"), None, "OBSERVATIONS", optional=True),
@@ -122,7 +128,10 @@ def _advanced() -> Iterator[Helped]:
     )
     yield (
         _choice("DEVICE", tr("Device"), DEVICES),
-        tr("What computes: 'auto' takes a graphics processor when there is one, else the processor ('cpu')."),
+        tr(
+            "What computes: 'auto' takes an NVIDIA graphics processor (CUDA) when there is one, else the processor "
+            "('cpu'). With several of them, 'cuda:0' is the first. 'mps' is Apple's."
+        ),
     )
 
 

@@ -91,20 +91,58 @@ def test_entropy_and_most_probable_facies_belong_to_the_probabilities(run_engine
 
 
 def test_cells_outside_the_mask_hold_nothing(run_engine, survey, world, log):
+    """The mask is the western half of the extent less its north-west quarter."""
     west, north = world.WEST, world.NORTH
-    wkt = f"MultiPolygon((({west} {north}, {west + 200} {north}, {west + 200} {north - 300}, {west} {north - 300})))"
+    wkt = (
+        f"MultiPolygon((({west + 100} {north}, {west + 200} {north}, {west + 200} {north - 300}, {west} {north - 300}, "
+        f"{west} {north - 150}, {west + 100} {north - 150})))"
+    )
     result = run_engine(survey, MASK=world.make_polygon(wkt), N_REALIZATIONS=1)
+    inside = np.ones((30, 20), bool)
+    inside[:15, :10] = False
     for name in RASTERS:
         dataset = gdal.Open(result[name])
+        assert dataset.GetGeoTransform() == (west, 10, 0, north, 0, -10)
         band = dataset.GetRasterBand(1)
-        empty = band.ReadAsArray() == band.GetNoDataValue()
-        assert empty[:, 20:].all()
-        assert not empty[:, :20].any()
-    _, col, _ = world.survey_cells()
-    assert result["N_USED"] == (col < 20).sum()
-    assert result["N_SKIPPED"] == (col >= 20).sum()
-    assert f"{result['N_SKIPPED']} lie outside the extent or the mask." in log.warnings
-    assert "The mask leaves 600 of 1,200 cells." in log.infos
+        assert np.array_equal(band.ReadAsArray() != band.GetNoDataValue(), inside)
+    row, col, _ = world.survey_cells()
+    n_used = int(((col < 20) & ((row >= 15) | (col >= 10))).sum())
+    assert (result["N_USED"], result["N_SKIPPED"]) == (n_used, 60 - n_used)
+    assert f"{60 - n_used} lie outside the extent or the mask." in log.warnings
+    assert "The mask leaves 450 of 600 cells." in log.infos
+
+
+def test_of_the_extent_only_the_part_around_the_mask_is_computed(simulate_facies, survey, fake_engine, world):
+    """Corners of the mask lie within cells, and those of the extent, too: cells stay where they were."""
+    west, north = world.WEST, world.NORTH
+    left, right, bottom, top = west + 83, west + 217, north - 247, north - 41
+    wkt = f"MultiPolygon((({left} {top}, {right} {top}, {right} {bottom}, {left} {bottom}, {left} {top})))"
+    extent = f"{west - 4},{west + 396},{north - 300},{north - 3} [EPSG:32632]"
+    result = simulate_facies(survey, EXTENT=extent, MASK=world.make_polygon(wkt))
+    job, mask = fake_engine[0]
+    assert (job.grid.west, job.grid.north) == (west - 4 + 9 * 10, north - 3 - 4 * 10)
+    assert job.grid.shape == mask.shape == (20, 13)
+    assert mask.all()
+    assert gdal.Open(result["ENTROPY"]).GetGeoTransform() == (west + 86, 10, 0, north - 43, 0, -10)
+    simulate_facies(survey, EXTENT=extent)
+    whole, _ = fake_engine[1]
+    known = {place: k for *place_, k in zip(whole.row, whole.col, whole.class_index) for place in [tuple(place_)]}
+    assert {(r + 4, c + 9): k for r, c, k in zip(job.row, job.col, job.class_index)}.items() <= known.items()
+
+
+@pytest.mark.parametrize(("n_rows", "n_cols"), [(24, 1), (1, 24)])
+def test_a_strip_of_one_cell(run_engine, survey, world, n_rows, n_cols):
+    row, col, _ = world.survey_cells()
+    west, north = world.WEST + col[0] * 10, world.NORTH
+    if n_rows == 1:
+        west, north = world.WEST, world.NORTH - row[0] * 10
+    extent = f"{west},{west + 10 * n_cols},{north - 10 * n_rows},{north} [EPSG:32632]"
+    result = run_engine(survey, EXTENT=extent, N_REALIZATIONS=2)
+    probability = read(result["PROBABILITIES"])
+    assert probability.shape == (3, n_rows, n_cols)
+    assert probability.sum(axis=0) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(read(result["MOST_PROBABLE"]), np.sort(world.CODES)[probability.argmax(axis=0)])
+    assert read(result["REALIZATIONS"]).shape == (2, n_rows, n_cols)
 
 
 def test_without_realizations_their_raster_is_none(simulate_facies, survey, fake_engine, tmp_path):
@@ -162,9 +200,10 @@ def test_everything_is_brought_to_the_chosen_crs(simulate_facies, survey, fake_e
 def test_mask_in_another_crs(simulate_facies, survey, fake_engine, world):
     mask = world.make_polygon("MultiPolygon(((8.9 41, 9.0024 41, 9.0024 42, 8.9 42, 8.9 41)))", crs="EPSG:4326")
     simulate_facies(survey, MASK=mask)
-    _, inside = fake_engine[0]
+    job, inside = fake_engine[0]
+    assert job.grid.west == world.WEST
+    assert job.grid.n_cols in (19, 20, 21)
     assert inside[:, :19].all()
-    assert not inside[:, 21:].any()
 
 
 def test_extent_by_default_is_that_of_the_mask(simulate_facies, survey, fake_engine, world):
