@@ -14,8 +14,14 @@ from .grid import Grid
 ON_CONFLICT = ("majority", "error")
 """What to do with a cell that holds different facies: keep the most frequent one, or stop."""
 
-_STACKED_SHARE = 0.3
-"""From this share of places with several different facies on, points are taken for borehole intervals."""
+STACKED_SHARE = 0.3
+"""From this share of places (or cells) with several different facies on, points look like borehole intervals."""
+
+DEPTH_REMEDY = (
+    "Choose a depth first: select the intervals at one level or stratigraphic marker (for example with 'Extract by "
+    'expression\', "top" <= 10 AND "bottom" > 10) and run again on the result.'
+)
+"""What to do about borehole intervals."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class ConditioningData:
         Points that fell into a cell already held by a point of the same facies.
     n_conflicts : int
         Points that lost against another facies in their cell.
+    n_conflict_cells : int
+        Cells in which that happened.
     """
 
     row: np.ndarray
@@ -43,6 +51,7 @@ class ConditioningData:
     n_outside: int = 0
     n_duplicates: int = 0
     n_conflicts: int = 0
+    n_conflict_cells: int = 0
 
     def __len__(self) -> int:
         return int(self.row.size)
@@ -117,7 +126,6 @@ def place_on_grid(
             "There are no observations with a facies: the layer (or its selection) is empty, or the facies field is "
             "empty everywhere. Choose a layer and field with observed facies."
         )
-    _check_not_stacked(easting, northing, class_index)
     row, col, on_grid = grid.cell_of(easting, northing)
     if inside is not None:
         on_grid &= inside[row, col]
@@ -128,6 +136,7 @@ def place_on_grid(
             f"spans {grid.west:g} to {grid.east:g} and {grid.south:g} to {grid.north:g}. "
             "Check the extent, the mask and the coordinate reference systems."
         )
+    _check_not_stacked(easting[on_grid], northing[on_grid], class_index[on_grid])
     centre_easting, centre_northing = grid.centre_of(row, col)
     distance = np.hypot(easting - centre_easting, northing - centre_northing)[on_grid]
     cell, point_class = (row * grid.n_cols + col)[on_grid], class_index[on_grid]
@@ -139,7 +148,8 @@ def place_on_grid(
     pair_cell, pair_class = np.divmod(pairs, len(facies))
     # The winner of each cell comes first: by cell, then most points, then nearest to the centre.
     order = np.lexsort((nearest, -count, pair_cell))
-    winner = order[np.r_[True, np.diff(pair_cell[order]) != 0]]
+    is_first = np.r_[True, np.diff(pair_cell[order]) != 0]
+    winner = order[is_first]
     n_conflicts = int(cell.size - count[winner].sum())
     if n_conflicts and on_conflict == "error":
         raise ConditioningError(_conflict_message(pair_cell, pair_class, grid, facies))
@@ -150,6 +160,7 @@ def place_on_grid(
         n_outside=int(easting.size - on_grid.sum()),
         n_duplicates=int(cell.size - n_conflicts - winner.size),
         n_conflicts=n_conflicts,
+        n_conflict_cells=np.unique(pair_cell[order[~is_first]]).size,
     )
 
 
@@ -163,14 +174,12 @@ def _check_not_stacked(easting: np.ndarray, northing: np.ndarray, class_index: n
     np.minimum.at(lowest, place, class_index)
     np.maximum.at(highest, place, class_index)
     several = highest > lowest
-    if several.sum() >= max(2, _STACKED_SHARE * len(places)):
+    if several.sum() >= max(1, STACKED_SHARE * len(places)):
         example = int(np.flatnonzero(several)[0])
         raise ConditioningError(
             f"{int(several.sum())} of {len(places)} places hold several different facies, for example "
             f"{int(n_points[example])} points at easting {places[example, 0]:g}, northing {places[example, 1]:g}. "
-            "These look like intervals of boreholes, and a map holds one facies per place. Choose a depth first: "
-            "select the intervals at one level or stratigraphic marker (for example with 'Extract by expression', "
-            '"top" <= 10 AND "bottom" > 10) and run again on the result.'
+            f"These look like intervals of boreholes, and a map holds one facies per place. {DEPTH_REMEDY}"
         )
 
 

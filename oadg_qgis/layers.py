@@ -86,8 +86,8 @@ class Observations:
                 "Choose a layer and a field with observed facies."
             )
         facies = build_facies_table(self.values, self.styles)
-        _, index = np.unique(np.array(self.values), return_inverse=True)
-        return facies, index.reshape(-1)
+        index = {value: k for k, value in enumerate(sorted(set(self.values)))}
+        return facies, np.array([index[value] for value in self.values])
 
 
 def read_observations(

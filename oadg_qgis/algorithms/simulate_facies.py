@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -17,7 +17,7 @@ from qgis.core import (
     QgsUnitTypes,
 )
 
-from ...core.conditioning import ConditioningData, place_on_grid
+from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData, place_on_grid
 from ...core.errors import EngineError, JobError
 from ...core.facies import Facies, FaciesTable
 from ...core.grid import Grid
@@ -240,6 +240,21 @@ class SimulateFacies(OadgAlgorithm):
         ):
             if number:
                 feedback.pushWarning(f"{number:,} {reason}.")
+        if data.n_conflict_cells > STACKED_SHARE * len(data):
+            feedback.pushWarning(
+                tr(
+                    "Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?"
+                ).format(len(data), data.n_conflict_cells)
+                + f" {DEPTH_REMEDY} "
+                + tr("Otherwise use smaller cells.")
+            )
+        alike = _alike_names(facies)
+        if alike:
+            feedback.pushWarning(
+                tr("These facies differ in upper and lower case only, and are simulated as different ones: {}.").format(
+                    "; ".join(alike)
+                )
+            )
         unseen = [f.name for k, f in enumerate(facies.facies) if not (data.class_index == k).any()]
         if unseen:
             feedback.pushWarning(
@@ -344,6 +359,14 @@ def _report_progress(feedback: QgsProcessingFeedback) -> Callable[[float, str], 
 def _label(facies: Facies) -> str:
     """Return name and code of a facies, once when they are the same."""
     return facies.name if facies.name == str(facies.code) else f"{facies.name} ({facies.code})"
+
+
+def _alike_names(facies: FaciesTable) -> List[str]:
+    """Return the names that differ in case only, those of each kind in one text."""
+    kinds: Dict[str, List[str]] = {}
+    for name in facies.names:
+        kinds.setdefault(name.casefold(), []).append(name)
+    return [", ".join(names) for names in kinds.values() if len(names) > 1]
 
 
 def _unit(crs: QgsCoordinateReferenceSystem) -> str:

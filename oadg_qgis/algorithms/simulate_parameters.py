@@ -61,8 +61,8 @@ def _inputs() -> Iterator[Helped]:
     yield (
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
         tr(
-            "The area to simulate; with a mask, results cover only its part around the mask. By default the area of the "
-            "mask; without one that of the observations, padded by 5 %."
+            "The area to simulate; with a mask, results cover only its part around the mask. By default the area "
+            "of the mask; without one that of the observations, padded by 5 %."
         ),
     )
     yield (

@@ -130,6 +130,38 @@ def test_borehole_intervals(refused, world, fake_engine):
     )
 
 
+def test_the_intervals_of_one_borehole(refused, world, fake_engine):
+    place = world.centres(*world.survey_cells(1)[:2])[0]
+    layer = world.make_layer([place] * 6, [3, 311, -1, 3, 311, -1])
+    refused(layer, r"1 of 1 places hold several different facies.*Choose a depth first")
+
+
+def test_the_intervals_of_deviated_boreholes_are_warned_about(simulate_facies, world, fake_engine, log):
+    row, col, _ = world.survey_cells(20)
+    places = [(e + 0.001 * depth, n) for e, n in world.centres(row, col) for depth in range(3)]
+    simulate_facies(world.make_layer(places, list(world.CODES) * 20))
+    assert any(
+        text.startswith("Of 20 cells with observations, 20 hold different facies. Are they intervals of boreholes?")
+        and "Choose a depth first" in text
+        for text in log.warnings
+    )
+
+
+def test_few_conflicts_are_not_taken_for_boreholes(simulate_facies, world, fake_engine, log):
+    simulate_facies(with_a_conflict(world)[0])
+    assert not any("boreholes" in text for text in log.warnings)
+
+
+def test_facies_that_differ_in_case_only_are_named(simulate_facies, layer_of, fake_engine, log):
+    result = simulate_facies(layer_of(["Sand", "sand", "clay"] * 20, kind="string"))
+    assert result["N_FACIES"] == 3
+    told = "These facies differ in upper and lower case only, and are simulated as different ones: Sand, sand."
+    assert told in log.warnings
+    log.start_again()
+    simulate_facies(layer_of(["sand", "clay"] * 30, kind="string"))
+    assert not any("case only" in text for text in log.warnings)
+
+
 def test_multipoints_count_each_part(simulate_facies, world, fake_engine):
     row, col, index = world.survey_cells()
     places = np.array(world.centres(row, col))

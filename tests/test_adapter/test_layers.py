@@ -67,6 +67,12 @@ def test_codes_of_text_are_numbered_by_name(world):
     assert class_index.tolist() == [1, 0, 1]
 
 
+def test_class_indices_belong_to_the_table_whatever_the_text():
+    values = ["sand", "sand\x00", "Sand", "sand"]  # numpy takes the first two for one
+    facies, class_index = Observations(np.arange(4.0), np.arange(4.0), values).facies_table()
+    assert [facies.facies[k].name for k in class_index] == values
+
+
 def test_empty_facies_are_skipped_and_counted(world):
     places = [(0, 0), (1, 1), (2, 2), (3, 3), None]
     observations = read(world.make_layer(places, ["sand", NULL, "", "  ", "clay"], kind="string"))

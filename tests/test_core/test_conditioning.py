@@ -172,6 +172,26 @@ def test_borehole_intervals_are_recognized_and_the_remedy_is_a_depth():
         place(intervals)
 
 
+def test_the_intervals_of_one_borehole_are_recognized():
+    with pytest.raises(ConditioningError, match=r"1 of 1 places hold several .* for example 6 points.*a depth first"):
+        place([(1005, 1995, level % 3) for level in range(6)])
+
+
+def test_intervals_elsewhere_do_not_refuse_a_clean_area():
+    stacked = [(1005 + hole, 2500, level) for hole in range(30) for level in range(3)]
+    clean = [(1005, 1995, 0), (1015, 1995, 1)]
+    assert len(place([*clean, *stacked])) == 2
+    inside = np.zeros(GRID.shape, dtype=bool)
+    inside[0] = True
+    assert len(place([*clean, *[(e, 1975, k) for e, _, k in stacked]], inside=inside)) == 2
+
+
+def test_cells_with_a_conflict_are_counted_once():
+    points = [(1005 + 0.001 * depth, 1995, depth) for depth in range(3)]
+    data = place([*points, (1025, 1995, 1), (1026, 1995, 1), (1041, 1965, 0), (1042, 1965, 2)])
+    assert (len(data), data.n_conflicts, data.n_conflict_cells) == (3, 3, 2)
+
+
 def test_a_few_places_with_two_facies_are_conflicts_not_boreholes():
     points = [(1001 + 10 * i % 50, 1995 - 10 * (i // 5), 0) for i in range(20)]
     data = place([*points, (1001, 1995, 1), (1011, 1995, 1)])
