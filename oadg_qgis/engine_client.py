@@ -171,6 +171,8 @@ def _run_on(engine: Engine, request: Message, on_progress: Progress, is_cancelle
         elif engine.is_alive:
             # Not a daemon: at the end of QGIS the engine is ended and its folder deleted first.
             threading.Thread(target=_retire, args=(engine, request), name="oadg-engine-retire").start()
+        else:
+            engine.kill()  # it is dead already; this ends its threads and closes its files
 
 
 def _retire(engine: Engine, request: Message) -> None:

@@ -86,6 +86,7 @@ def set_up_engine(
         When it cannot be made; likewise.
     """
     feedback = Feedback(on_progress, on_line, is_cancelled)
+    installs = pip_arguments(build, wheels)
     target = engine_folder()
     feedback.on_progress(0.0, "Looking for a Python to build on")
     base = find_base_python(python, feedback)
@@ -96,7 +97,7 @@ def set_up_engine(
         python_new = str(interpreter_in(building))
         feedback.on_progress(0.02, f"Making an environment with {base}")
         run_program([base, "-I", "-m", "venv", str(building)], "Making the environment", feedback)
-        for arguments in pip_arguments(build, wheels):
+        for arguments in installs:
             _install(python_new, arguments, feedback, building, needed)
         feedback.on_progress(0.93, "Verifying with a forward pass")
         run_program([python_new, "-I", "-c", FIRST_CONVOLUTION], "A first forward pass of the new engine", feedback)
@@ -117,7 +118,7 @@ def pip_arguments(build: str, wheels: Optional[str]) -> List[List[str]]:
     Raises
     ------
     EngineError
-        For an unknown build or a folder without wheels.
+        For an unknown build.
     """
     torch, others = _requirements()
     if wheels:

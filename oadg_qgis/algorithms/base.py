@@ -5,16 +5,15 @@ from __future__ import annotations
 import configparser
 import contextlib
 import functools
-from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from qgis.core import NULL, QgsProcessingAlgorithm, QgsProcessingException
+from qgis.core import NULL, QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingFeedback
 from qgis.PyQt.QtCore import QCoreApplication, QUrl
 from qgis.PyQt.QtGui import QIcon
 
 from ...core.errors import EngineError, OadgError
+from ..environment import PLUGIN_FOLDER
 
-PLUGIN_FOLDER = Path(__file__).resolve().parents[2]
 ICON_PATH = PLUGIN_FOLDER / "resources" / "icon.svg"
 
 
@@ -44,6 +43,29 @@ def errors_for_qgis() -> Iterator[None]:
         yield
     except OadgError as error:
         raise QgsProcessingException(str(error)) from error
+
+
+def report_to(feedback: QgsProcessingFeedback, share: float = 1.0) -> Callable[[float, str], None]:
+    """
+    Return what tells progress, a fraction and a text, to QGIS; a text that stays the same is told once.
+
+    Parameters
+    ----------
+    feedback : QgsProcessingFeedback
+        Whom it is told to.
+    share : float
+        How much of the algorithm is done when the fraction is 1.
+    """
+    told = ""
+
+    def report(fraction: float, text: str) -> None:
+        nonlocal told
+        feedback.setProgress(100 * share * fraction)
+        if text != told:
+            feedback.setProgressText(text)
+        told = text
+
+    return report
 
 
 class OadgAlgorithm(QgsProcessingAlgorithm):
@@ -130,8 +152,8 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         return tr(self.SUMMARY)
 
     def shortHelpString(self) -> str:
-        """Return the help at the dialog's side: the summary, the text, and that of each parameter."""
-        parts = [f"<p>{tr(self.SUMMARY)}</p>{tr(self.HELP)}"]
+        """Return the help at the dialog's side: the text, and that of each parameter; the summary goes before it."""
+        parts = [tr(self.HELP)]
         parts += [f"<h3>{p.description()}</h3><p>{p.help()}</p>" for p in self.parameterDefinitions() if p.help()]
         return " ".join(" ".join(parts).split())  # in one line, for QGIS shows line breaks of HTML
 

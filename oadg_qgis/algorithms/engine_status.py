@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping, Sequence
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ...core.errors import Cancelled, EngineError
+from ...core.errors import Cancelled, OadgError
 from ..engine_client import engine_status
 from ..environment import find_interpreter
 from .base import OadgAlgorithm, errors_for_qgis, tr
@@ -68,7 +68,7 @@ class EngineStatus(OadgAlgorithm):
         except Cancelled:
             with errors_for_qgis():
                 raise
-        except EngineError as error:
+        except OadgError as error:
             answer["MESSAGE"] = str(error)
             feedback.reportError(str(error))
             return answer

@@ -12,7 +12,7 @@ from qgis.core import (
 
 from ..engine_setup import BUILDS, DISK_GB, set_up_engine
 from ..environment import find_interpreter
-from .base import OadgAlgorithm, errors_for_qgis, tr
+from .base import OadgAlgorithm, errors_for_qgis, report_to, tr
 from .engine_status import describe_devices
 
 _HELP = """
@@ -85,21 +85,12 @@ class SetupEngine(OadgAlgorithm):
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Make the environment and tell what it can do."""
-        told = ""
-
-        def report(fraction: float, text: str) -> None:
-            nonlocal told
-            feedback.setProgress(100 * fraction)
-            if text != told:
-                feedback.setProgressText(text)
-            told = text
-
         with errors_for_qgis():
             status = set_up_engine(
                 self._build,
                 wheels=self._wheels,
                 python=self._python,
-                on_progress=report,
+                on_progress=report_to(feedback),
                 on_line=feedback.pushConsoleInfo,
                 is_cancelled=feedback.isCanceled,
             )

@@ -30,11 +30,12 @@ from ..mask import crop, extent_of, rasterise, read_polygons
 from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplySavedStyle, entropy_style, facies_style, probability_style
-from .base import OadgAlgorithm, errors_for_qgis, is_given, plugin_version, tr
+from .base import OadgAlgorithm, errors_for_qgis, is_given, plugin_version, report_to, tr
 from .simulate_parameters import parameters as declared_parameters
 
 FEW_OBSERVATIONS = 10
 RASTERS = ("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE")
+_ENGINE_SHARE = 0.95  # of the progress; the rest is for writing
 _HELP = """
 <p>From points with an observed facies (boreholes, outcrops, soil pits) it makes equally likely maps of the facies
 between them, and a map of how uncertain the facies is. There is no training image, no variogram and no parameter to
@@ -142,7 +143,7 @@ class SimulateFacies(OadgAlgorithm):
         with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
             for plan in plans.values():
                 writer.check(plan)
-            progress = _report_progress(feedback)
+            progress = report_to(feedback, _ENGINE_SHARE)
             with simulate(job, mask=inside, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                 _write_rasters(writer, plans, job, result)
             writer.commit()
@@ -340,20 +341,6 @@ def _to_codes(facies: FaciesTable, plan: RasterPlan) -> Callable[[np.ndarray], n
     codes = np.full(256, plan.nodata, dtype=plan.data_type)
     codes[: len(facies)] = facies.codes
     return lambda band: codes[band]
-
-
-def _report_progress(feedback: QgsProcessingFeedback) -> Callable[[float, str], None]:
-    """Return what tells the engine's progress to QGIS; the last percents are for writing."""
-    told = ""
-
-    def report(fraction: float, text: str) -> None:
-        nonlocal told
-        feedback.setProgress(95 * fraction)
-        if text != told:
-            feedback.setProgressText(text)
-        told = text
-
-    return report
 
 
 def _label(facies: Facies) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -329,8 +330,16 @@ def test_model_file_that_does_not_exist(refused, survey, fake_engine):
     refused(survey, r"The model file /nowhere/a.safetensors does not exist", MODEL_FILE="/nowhere/a.safetensors")
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "truncated", "foreign"])
-def test_damaged_and_foreign_model_files(refused, survey, tiny_model, tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("empty", r"The file .*damaged\.safetensors \(0 bytes\) cannot be read as a model: .*Install the model again"),
+        ("text", r"damaged\.safetensors \(16 bytes\) cannot be read as a model: .*of another kind"),
+        ("truncated", r"damaged\.safetensors \([\d,]+ bytes\) cannot be read as a model: .*this one is truncated"),
+        ("foreign", r"damaged\.safetensors is a safetensors file, but not an OADG model of format .*Choose a model"),
+    ],
+)
+def test_damaged_and_foreign_model_files(refused, survey, tiny_model, tmp_path, damage, message):
     """On the real engine: it reads the model."""
     with open(tiny_model, "rb") as file:
         whole = file.read()
@@ -343,11 +352,13 @@ def test_damaged_and_foreign_model_files(refused, survey, tiny_model, tmp_path, 
     }[damage]
     path = tmp_path / "damaged.safetensors"
     path.write_bytes(content)
-    refused(survey, r"damaged\.safetensors", MODEL_FILE=str(path))
+    refused(survey, message, MODEL_FILE=str(path))
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="Apple's processors have it")
 def test_device_that_is_not_there(refused, survey, tiny_model):
-    refused(survey, r"mps", MODEL_FILE=tiny_model, DEVICE="mps")
+    message = r"The device 'mps' is not there; found: .+\. Choose 'auto' or 'cpu'\."
+    refused(survey, message, MODEL_FILE=tiny_model, DEVICE="mps")
 
 
 def test_engine_missing(refused, survey, monkeypatch):

@@ -8,6 +8,7 @@ import sys
 import pytest
 from qgis.core import QgsApplication, QgsProcessingException, QgsProcessingParameterDefinition
 
+from oadg.core.errors import DeviceError
 from oadg.oadg_qgis.engine_client import close_idle_engines
 from oadg.oadg_qgis.environment import engine_folder, interpreter_in
 
@@ -68,6 +69,18 @@ def test_the_status_of_an_engine_that_does_not_start(processing, log, monkeypatc
     assert (answer["STATE"], answer["INTERPRETER"]) == ("broken", str(broken))
     assert "ended with exit code 127" in answer["MESSAGE"]
     assert "libpython is missing" in answer["MESSAGE"]
+
+
+def test_the_status_of_an_engine_that_objects(processing, log, monkeypatch):
+    from oadg.oadg_qgis.algorithms import engine_status as module
+
+    def object_(is_cancelled):
+        raise DeviceError("The memory of the device does not suffice.")
+
+    monkeypatch.setattr(module, "engine_status", object_)
+    answer = processing.run("oadg:enginestatus", {}, feedback=log.feedback)
+    assert (answer["STATE"], answer["MESSAGE"]) == ("broken", "The memory of the device does not suffice.")
+    assert set(answer) == STATUS_KEYS
 
 
 def test_a_cancelled_status_is_no_answer(processing, log):

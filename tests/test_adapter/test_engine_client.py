@@ -239,6 +239,22 @@ def test_a_callback_that_fails_does_not_leave_an_engine_at_work(started):
 
 
 @posix_only
+def test_cancel_of_an_engine_that_has_just_died_leaves_nothing_of_it(started):
+    def die_and_cancel():
+        started[0]._process.kill()
+        started[0]._process.wait()
+        return True
+
+    with pytest.raises(Cancelled):
+        run(is_cancelled=die_and_cancel)
+    assert started[0]._errors.closed
+    eventually(
+        lambda: not [t for t in threading.enumerate() if t.name.startswith("oadg-engine-_")],
+        "a thread of the engine was left",
+    )
+
+
+@posix_only
 def test_kill_9_is_reported_with_the_last_words(started):
     watched = Watched(900)
     watched.working.wait(PATIENCE_S)

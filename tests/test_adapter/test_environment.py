@@ -196,6 +196,12 @@ def test_each_build_asks_for_exactly_the_pinned_torch(monkeypatch):
         pip_arguments("rocm", None)
 
 
+def test_a_build_that_does_not_exist_is_said_before_anything_is_made(private):
+    with pytest.raises(EngineError, match="The build 'foo' is unknown"):
+        set_up_engine("foo")
+    assert not private.parent.exists()
+
+
 def test_too_little_disk_space_is_said_in_numbers_before_anything_is_made(private, monkeypatch):
     monkeypatch.setitem(engine_setup.DISK_GB, "cpu", 1e9)
     with pytest.raises(EngineError, match=r"takes up to 1000000000\.0 GB while it is made; [0-9.]+ GB are free"):

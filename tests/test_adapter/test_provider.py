@@ -45,6 +45,8 @@ def test_the_toolbox_lists_the_algorithms_and_the_model(provider):
 def test_every_algorithm_explains_itself(provider):
     for algorithm in provider.algorithms():
         assert algorithm.shortHelpString(), algorithm.id()
+        told_before = algorithm.shortDescription() or "nothing"
+        assert told_before not in algorithm.shortHelpString(), "qgis_process prints one after the other"
         assert algorithm.displayName()[0].isupper()
         if algorithm.shortDescription():
             verb = algorithm.shortDescription().split()[0]
