@@ -24,6 +24,7 @@ from qgis.PyQt.QtGui import QColor
 
 from ..core.errors import JobError
 from ..core.facies import FaciesTable
+from .quiet import quiet_gdal
 
 Styler = Callable[[QgsRasterLayer], None]
 
@@ -94,7 +95,8 @@ def save_style(path: Path, styler: Styler) -> None:
     """
     options = QgsRasterLayer.LayerOptions()
     options.loadDefaultStyle = False
-    layer = QgsRasterLayer(str(path), path.stem, "gdal", options)
+    with quiet_gdal():  # it tries a histogram of every band, and of a constant one there is none
+        layer = QgsRasterLayer(str(path), path.stem, "gdal", options)
     if not layer.isValid():
         raise JobError(f"The raster {path} cannot be read back after writing. Is the disk full? Choose another folder.")
     styler(layer)

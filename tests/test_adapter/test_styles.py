@@ -131,6 +131,13 @@ def test_entropy_ramp_has_a_colour_for_every_value(qgis_app, tmp_path):
     assert np.all(np.diff(lightness) > 0)
 
 
+def test_constant_bands_are_no_error_on_the_console(qgis_app, tmp_path, capfd):
+    names = ["clay", "sand", "gravel"]
+    plan = RasterPlan(tmp_path / "p.tif", np.float32, FLOAT_NODATA, names, [0, 1 / 3, 1], probability_style())
+    write(plan, [np.where(CLASSES == 255, FLOAT_NODATA, 0).astype(np.float32)] * 3)
+    assert "ERROR" not in capfd.readouterr().err
+
+
 def test_post_processor_gives_a_loaded_layer_its_style(qgis_app, tmp_path):
     path = write(class_plan(tmp_path / "most_probable.tif"), [CLASSES])
     options = QgsRasterLayer.LayerOptions()
