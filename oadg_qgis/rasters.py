@@ -284,7 +284,10 @@ def bands_of(path: Path) -> Iterator[np.ndarray]:
             raise _unexpected(path)
         n_bands, n_rows, n_cols = (1, *shape)[-3:]
         for _ in range(n_bands):
-            yield np.fromfile(file, data_type, n_rows * n_cols).reshape(n_rows, n_cols)
+            band = np.fromfile(file, data_type, n_rows * n_cols)
+            if band.size < n_rows * n_cols:
+                raise _unexpected(path)
+            yield band.reshape(n_rows, n_cols)
 
 
 def describe(**properties: Any) -> Dict[str, str]:

@@ -299,6 +299,14 @@ def test_bands_of_reads_what_numpy_wrote(tmp_path, shape):
     assert np.array_equal(np.stack(list(bands_of(tmp_path / "a.npy"))), array.reshape(-1, 4, 5))
 
 
+def test_a_truncated_array_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3, 4)))
+    with open(tmp_path / "a.npy", "r+b") as file:
+        file.truncate(file.seek(0, 2) - 8)
+    with pytest.raises(EngineError, match=r"a\.npy in an unexpected form"):
+        list(bands_of(tmp_path / "a.npy"))
+
+
 def test_bands_in_columns_are_refused_and_not_mixed_up(tmp_path):
     np.save(tmp_path / "a.npy", np.asfortranarray(np.arange(12.0).reshape(3, 4)))
     with pytest.raises(EngineError, match=r"a\.npy in an unexpected form"):
