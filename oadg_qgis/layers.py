@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 from qgis.core import (
@@ -20,6 +20,7 @@ from qgis.core import (
     QgsProject,
     QgsRectangle,
     QgsVectorLayer,
+    QgsVectorLayerFeatureSource,
     QgsWkbTypes,
 )
 
@@ -90,33 +91,42 @@ class Observations:
         return facies, np.array([index[value] for value in self.values])
 
 
-def read_observations(
+def observations_reader(
     source: QgsProcessingFeatureSource,
-    layer: Optional[QgsVectorLayer],
+    layer: QgsVectorLayer,
     field_name: str,
     crs: QgsCoordinateReferenceSystem,
     transform_context: QgsCoordinateTransformContext,
-) -> Observations:
+    *,
+    restricted: bool = False,
+) -> Callable[[], Observations]:
     """
-    Read observed facies from a point layer.
+    Return what reads observed facies from a point layer as it is now: here on the main thread, then on any.
 
     Parameters
     ----------
     source : QgsProcessingFeatureSource
-        The layer's features, or its selected ones.
-    layer : QgsVectorLayer or None
-        The layer itself, for its style.
+        The layer's features, or some of them.
+    layer : QgsVectorLayer
+        The layer itself.
     field_name : str
         Name of the text or integer field that holds the facies.
     crs : QgsCoordinateReferenceSystem
         What the coordinates are transformed to.
     transform_context : QgsCoordinateTransformContext
         How to transform.
+    restricted : bool
+        Whether the source may hold fewer features than the layer, for example its selected ones.
+
+    Returns
+    -------
+    callable
+        Returns `Observations`; raises `FaciesError` when the field holds a number beyond 32 bits.
 
     Raises
     ------
     FaciesError
-        When the field does not exist, is neither text nor integer, or holds a number beyond 32 bits.
+        When the field does not exist, or is neither text nor integer.
     ConditioningError
         When the layer holds no points but something else.
     """
@@ -128,23 +138,45 @@ def read_observations(
         )
     position, to_value = _facies_reader(source, field_name)
     request = QgsFeatureRequest().setSubsetOfAttributes([position]).setDestinationCrs(crs, transform_context)
-    coordinates: List[Tuple[float, float]] = []
-    values: List[Value] = []
-    n_empty = n_nowhere = 0
+    if restricted:
+        identifiers = QgsFeatureRequest().setNoAttributes().setFlags(QgsFeatureRequest.Flag.NoGeometry)
+        unchecked = QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks
+        request.setFilterFids([feature.id() for feature in source.getFeatures(identifiers, unchecked)])
+    # Processing's own source asks the layer, which belongs to the main thread.
+    snapshot = QgsVectorLayerFeatureSource(layer)
     multipart = QgsWkbTypes.isMultiType(source.wkbType())
-    for feature in source.getFeatures(request, QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks):
-        shape = feature.geometry().constGet()
-        if shape is None or shape.isEmpty():
-            n_nowhere += 1
-            continue
-        points = list(shape.parts()) if multipart else (shape,)
-        value = to_value(feature.attribute(position))
-        if value is None:
-            n_empty += len(points)
-            continue
-        for point in points:
-            coordinates.append((point.x(), point.y()))
-            values.append(value)
+    styles = layer_styles(layer, field_name)
+
+    def read() -> Observations:
+        coordinates: List[Tuple[float, float]] = []
+        values: List[Value] = []
+        n_empty = n_nowhere = 0
+        for feature in snapshot.getFeatures(request):
+            shape = feature.geometry().constGet()
+            if shape is None or shape.isEmpty():
+                n_nowhere += 1
+                continue
+            points = list(shape.parts()) if multipart else (shape,)
+            value = to_value(feature.attribute(position))
+            if value is None:
+                n_empty += len(points)
+                continue
+            for point in points:
+                coordinates.append((point.x(), point.y()))
+                values.append(value)
+        return _observations(coordinates, values, n_empty, n_nowhere, styles)
+
+    return read
+
+
+def _observations(
+    coordinates: List[Tuple[float, float]],
+    values: List[Value],
+    n_empty: int,
+    n_nowhere: int,
+    styles: Dict[Value, Style],
+) -> Observations:
+    """Return observations of what was read, less the points whose coordinates are no numbers."""
     if values:
         _check_codes(values)
     places = np.array(coordinates, dtype=float).reshape(-1, 2)
@@ -157,7 +189,7 @@ def read_observations(
         values=values,
         n_empty=n_empty,
         n_nowhere=n_nowhere + int((~finite).sum()),
-        styles=layer_styles(layer, field_name),
+        styles=styles,
     )
 
 

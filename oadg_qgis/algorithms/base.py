@@ -7,7 +7,15 @@ import contextlib
 import functools
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from qgis.core import NULL, QgsProcessingAlgorithm, QgsProcessingException, QgsProcessingFeedback
+from qgis.core import (
+    NULL,
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProcessingFeedback,
+    QgsVectorLayer,
+)
 from qgis.PyQt.QtCore import QCoreApplication, QUrl
 from qgis.PyQt.QtGui import QIcon
 
@@ -120,8 +128,16 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         if self._problem is not None:
             raise self._problem
 
+    def layer_of_source(self, parameters, name: str, context: QgsProcessingContext) -> Optional[QgsVectorLayer]:
+        """Return the layer behind a feature source, also behind one of its selected features only."""
+        value = parameters.get(name)
+        if isinstance(value, QgsProcessingFeatureSourceDefinition):
+            source, _ = value.source.valueAsString(context.expressionContext())
+            parameters = {**parameters, name: source}
+        return self.parameterAsVectorLayer(parameters, name, context)
+
     def read(self, parameters, context, feedback) -> None:
-        """Read every layer and extent; the only step that may touch them, for it runs on the main thread."""
+        """Read every layer and extent, or take a snapshot: the only step that may touch them, on the main thread."""
 
     def createInstance(self):
         """Return a new algorithm of the same kind."""

@@ -15,6 +15,7 @@ from qgis.core import (
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
     QgsUnitTypes,
+    QgsVectorLayer,
 )
 
 from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData, place_on_grid
@@ -25,7 +26,7 @@ from ...core.job import SimulationJob, SimulationResult
 from ..destinations import check_destinations, file_of
 from ..engine_client import simulate
 from ..environment import find_interpreter
-from ..layers import check_projected, make_grid, read_observations
+from ..layers import check_projected, make_grid, observations_reader
 from ..mask import crop, extent_of, rasterise, read_polygons
 from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
@@ -95,9 +96,10 @@ class SimulateFacies(OadgAlgorithm):
         return valid, message
 
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
-        """Read the observations, the mask and the extent, and from which files they come."""
+        """Take hold of the observations, read the mask and the extent, and from which files they come."""
         source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
-        if source is None:
+        layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
+        if source is None or layer is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
         transforms = context.transformContext()
         crs = source.sourceCrs()
@@ -112,15 +114,15 @@ class SimulateFacies(OadgAlgorithm):
         if not source.sourceCrs().isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
         field = self.parameterAsString(parameters, "FACIES_FIELD", context)
-        layer = self.parameterAsVectorLayer(parameters, "OBSERVATIONS", context)
         self._crs = crs
-        self._observations = read_observations(source, layer, field, crs, transforms)
+        restricted = not isinstance(parameters["OBSERVATIONS"], (str, QgsVectorLayer))
+        self._read = observations_reader(source, layer, field, crs, transforms, restricted=restricted)
         mask = self.parameterAsSource(parameters, "MASK", context)
         self._polygons = None if mask is None else read_polygons(mask, crs, transforms)
         model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
         files = {
             "OBSERVATIONS": file_of(layer),
-            "MASK": file_of(self.parameterAsVectorLayer(parameters, "MASK", context)),
+            "MASK": file_of(self.layer_of_source(parameters, "MASK", context)),
             "MODEL_FILE": Path(model_file) if model_file else None,
         }
         self._inputs = {name: path for name, path in files.items() if path is not None}
@@ -171,7 +173,7 @@ class SimulateFacies(OadgAlgorithm):
             self.parameterAsEnumString(parameters, "MODEL", context),
             self.parameterAsString(parameters, "MODEL_FILE", context),
         )
-        observations = self._observations
+        observations = self._observations = self._read()
         facies, class_index = observations.facies_table()
         cell_size = None
         if is_given(parameters, "CELL_SIZE"):

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,7 +219,7 @@ def fake_engine(monkeypatch, tmp_path_factory):
         on_progress(0.5, "Pass 1 of 2")
         if is_cancelled():
             raise Cancelled("The run was cancelled.")
-        yield _fake_result(job, mask, folder)
+        yield _fake_result(job, mask, Path(tempfile.mkdtemp(dir=folder)))  # its own, for there may be runs at once
 
     monkeypatch.setattr(module, "simulate", simulate)
     return jobs

@@ -8,7 +8,15 @@ import sys
 
 import numpy as np
 import pytest
-from qgis.core import NULL, QgsCoordinateReferenceSystem, QgsProcessingException, QgsProject, QgsVectorFileWriter
+from qgis.core import (
+    NULL,
+    QgsCoordinateReferenceSystem,
+    QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
+    QgsProject,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
+)
 
 
 @pytest.fixture
@@ -275,6 +283,15 @@ def test_a_result_in_the_file_of_the_observations(refused, survey, fake_engine, 
     refused(source, r"ENTROPY is to be written to .*mine\.gpkg, which would replace OBSERVATIONS", ENTROPY=str(path))
     assert path.read_bytes() == before
     assert not fake_engine
+
+
+def test_a_result_in_the_file_of_selected_observations(refused, survey, fake_engine, tmp_path):
+    source = save(survey, tmp_path / "mine.gpkg")
+    layer = QgsProject.instance().addMapLayer(QgsVectorLayer(source, "mine", "ogr"))
+    layer.selectAll()
+    selected = QgsProcessingFeatureSourceDefinition(layer.id(), selectedFeaturesOnly=True)
+    refused(selected, r"which would replace OBSERVATIONS", ENTROPY=str(tmp_path / "mine.tif"))
+    QgsProject.instance().clear()
 
 
 def test_a_result_that_would_take_the_style_of_the_observations(refused, survey, fake_engine, tmp_path):

@@ -27,7 +27,7 @@ from oadg.oadg_qgis.layers import (
     check_projected,
     layer_styles,
     make_grid,
-    read_observations,
+    observations_reader,
 )
 from oadg.oadg_qgis.mask import extent_of, rasterise, read_polygons
 
@@ -44,7 +44,7 @@ def source_of(layer):
 
 def read(layer, field="facies", crs=UTM32):
     source, context = source_of(layer)
-    return read_observations(source, layer, field, crs, context.transformContext())
+    return observations_reader(source, layer, field, crs, context.transformContext())()
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_selected_features_only(world):
     context.setProject(QgsProject.instance())
     definition = QgsProcessingFeatureSourceDefinition(layer.id(), True)
     source = QgsProcessingUtils.variantToSource(definition, context)
-    observations = read_observations(source, layer, "facies", UTM32, context.transformContext())
+    observations = observations_reader(source, layer, "facies", UTM32, context.transformContext(), restricted=True)()
     assert sorted(observations.values) == [2, 3]
 
 

@@ -12,6 +12,7 @@ import pytest
 from osgeo import gdal
 from qgis.core import (
     QgsApplication,
+    QgsCategorizedSymbolRenderer,
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
     QgsPointXY,
@@ -21,6 +22,10 @@ from qgis.core import (
     QgsProcessingFeatureSourceDefinition,
     QgsProject,
     QgsRasterLayer,
+    QgsRendererCategory,
+    QgsSymbol,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
 )
 from qgis.PyQt.QtCore import QCoreApplication
 
@@ -217,8 +222,11 @@ def test_extent_by_default_is_that_of_the_mask(simulate_facies, survey, fake_eng
 def test_selected_features_only(simulate_facies, survey, fake_engine):
     QgsProject.instance().addMapLayer(survey)
     survey.selectByExpression('"facies" in (3, 311)')
+    categories = [QgsRendererCategory(3, QgsSymbol.defaultSymbol(survey.geometryType()), "Sand")]
+    survey.setRenderer(QgsCategorizedSymbolRenderer("facies", categories))
     result = simulate_facies(QgsProcessingFeatureSourceDefinition(survey.id(), selectedFeaturesOnly=True))
     assert result["N_FACIES"] == 2
+    assert fake_engine[0][0].facies.names == ["Sand", "311"]
     assert result["N_USED"] == survey.selectedFeatureCount()
     QgsProject.instance().removeMapLayer(survey.id())
 
@@ -313,29 +321,40 @@ def test_layers_load_with_their_style(processing, survey, fake_engine, tmp_path,
     QgsProject.instance().clear()
 
 
-def test_three_runs_at_once_do_not_wait_for_each_other_for_ever(processing, survey, fake_engine, world, tmp_path):
-    QgsProject.instance().addMapLayer(survey)
+@pytest.mark.parametrize("stored", [False, True])
+def test_runs_at_once_do_not_wait_for_each_other_for_ever(processing, fake_engine, world, tmp_path, stored):
+    """Observations are read on the tasks' threads, all from one layer; QGIS gives a file four connections."""
+    cells = np.random.default_rng(0).choice(world.N_ROWS * world.N_COLS, 4000)
+    places = world.centres(*np.divmod(cells, world.N_COLS))
+    layer = world.make_layer(places, world.truth().ravel()[cells].tolist())
+    if stored:
+        options = QgsVectorFileWriter.SaveVectorOptions()
+        path, transforms = str(tmp_path / "survey.gpkg"), QgsProject.instance().transformContext()
+        assert QgsVectorFileWriter.writeAsVectorFormatV3(layer, path, transforms, options)[0] == 0
+        layer = QgsVectorLayer(path, "survey", "ogr")
+    QgsProject.instance().addMapLayer(layer)
     algorithm = QgsApplication.processingRegistry().algorithmById("oadg:simulatefacies")
-    contexts, results = [], []
-    for number in range(3):
-        context = QgsProcessingContext()
-        context.setProject(QgsProject.instance())
-        parameters = {
-            "OBSERVATIONS": survey.id(),
-            "FACIES_FIELD": "facies",
-            "EXTENT": world.EXTENT,
-            "CELL_SIZE": world.CELL,
-            "N_REALIZATIONS": 1,
-            "ENTROPY": str(tmp_path / f"{number}.tif"),
-        }
-        task = QgsProcessingAlgRunnerTask(algorithm, parameters, context)
-        task.executed.connect(lambda successful, result: results.append((successful, result)))
-        contexts.append((context, task))
-        QgsApplication.taskManager().addTask(task)
-    deadline = time.monotonic() + 30
-    while len(results) < 3 and time.monotonic() < deadline:
-        QCoreApplication.processEvents()
-        time.sleep(0.01)
-    assert [successful for successful, _ in results] == [True] * 3
-    assert sorted(path.name for path in tmp_path.glob("*.tif")) == ["0.tif", "1.tif", "2.tif"]
+    for n_at_once in (3, 6, 3):
+        kept, results = [], []
+        for number in range(n_at_once):
+            context = QgsProcessingContext()
+            context.setProject(QgsProject.instance())
+            parameters = {
+                "OBSERVATIONS": layer.id(),
+                "FACIES_FIELD": "facies",
+                "EXTENT": world.EXTENT,
+                "CELL_SIZE": world.CELL,
+                "N_REALIZATIONS": 1,
+                "ENTROPY": str(tmp_path / f"{number}.tif"),
+            }
+            task = QgsProcessingAlgRunnerTask(algorithm, parameters, context)
+            task.executed.connect(lambda successful, result, found=results: found.append((successful, result)))
+            kept.append((context, task))
+            QgsApplication.taskManager().addTask(task)
+        deadline = time.monotonic() + 30
+        while len(results) < n_at_once and time.monotonic() < deadline:
+            QCoreApplication.processEvents()
+            time.sleep(0.01)
+        assert [(successful, result.get("N_USED")) for successful, result in results] == [(True, 4000)] * n_at_once
+    assert len(list(tmp_path.glob("*.tif"))) == 6
     QgsProject.instance().clear()
