@@ -2,7 +2,8 @@
 What a user of QGIS waits for: `python -m benchmarks.qgis_side`.
 
 Jura, 117 x 97 cells, 5 facies, in a fresh QGIS profile that holds this checkout: a cold `qgis_process` run; the
-engine's start, warm runs through the engine client, the engine's memory, and how soon a cancelled caller is free.
+engine's start, warm runs through the engine client, the engine's memory, how soon a cancelled caller is free, and how
+long QGIS's main thread is held up by `prepareAlgorithm`, its part of a run before the results are loaded.
 """
 
 from __future__ import annotations
@@ -32,7 +33,19 @@ os.environ.update(
 
 PROGRAM = shutil.which("qgis_process.bin") or shutil.which("qgis_process") or "qgis_process"
 
+import numpy as np  # noqa: E402
+from qgis.core import (  # noqa: E402
+    QgsApplication,
+    QgsFeature,
+    QgsGeometry,
+    QgsPointXY,
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsVectorLayer,
+)
+
 from oadg.core.errors import Cancelled  # noqa: E402 - QGIS reads the environment when it is imported
+from oadg.oadg_qgis.algorithms.simulate_facies import SimulateFacies  # noqa: E402
 from oadg.oadg_qgis.engine_client import close_idle_engines, engine_status, simulate  # noqa: E402
 
 
@@ -75,10 +88,38 @@ def cancel_latency() -> float:
     return time.perf_counter() - cancelled_at
 
 
+def many_points(n_points: int) -> QgsVectorLayer:
+    """Return a layer in memory of random points and facies, 10 km wide."""
+    layer = QgsVectorLayer("Point?crs=EPSG:2056&field=rock:string", "many", "memory")
+    features, places = [], np.random.default_rng(0).random((n_points, 2)) * 10_000
+    for number, (east, north) in enumerate(places):
+        feature = QgsFeature(layer.fields())
+        feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(2_550_000 + east, 1_210_000 + north)))
+        feature.setAttribute("rock", "ABCDE"[number % 5])
+        features.append(feature)
+    layer.dataProvider().addFeatures(features)
+    return layer
+
+
+def prepare(layer: QgsVectorLayer) -> float:
+    """Return how long the main thread prepares a run."""
+    context, feedback, algorithm = QgsProcessingContext(), QgsProcessingFeedback(), SimulateFacies().create()
+    parameters = {"OBSERVATIONS": layer, "FACIES_FIELD": "rock", "CELL_SIZE": 50, "ENTROPY": "TEMPORARY_OUTPUT"}
+    began = time.perf_counter()
+    algorithm.prepare(parameters, context, feedback)
+    taken = time.perf_counter() - began
+    algorithm.raise_problem()  # what it objects to waits there
+    return taken
+
+
 def main() -> None:
     """Print the table."""
     subprocess.run([PROGRAM, "plugins", "enable", "oadg"], capture_output=True, check=True)
+    application = QgsApplication([], False)
+    application.initQgis()
     try:
+        row("main thread: prepare, Jura", prepare(QgsVectorLayer(f"{EXAMPLE}|layername=observations", "jura", "ogr")))
+        row("main thread: prepare, 100,000 points", prepare(many_points(100_000)))
         row("cold qgis_process run, 20 standard realizations", cold_run(20))
         row("cold qgis_process run, probabilities only", cold_run(0))
         row("engine: cold start and status", _timed(engine_status))

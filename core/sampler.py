@@ -23,6 +23,7 @@ from .path import Schedule, dispersed_rank
 _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
 _NODES_PER_DATUM = 1
+"""And at least so many for each datum."""
 _TILE_NODES_TIMES_STREAMS = 4_000_000
 """Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 3 GiB of activations."""
 
