@@ -47,23 +47,15 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     known, inside = _read_data(job, device)
     level = coarsest_level(job.grid.shape, len(job.row))
     at_once = batch_size(job.grid.n_cells, len(job.facies))
-    coarsest = Lattice.at(job.grid.shape, 2**level, known.new_zeros(1, 2), model.network.config.total_stride)
-    positions_at_once = batch_size(coarsest.shape[0] * coarsest.shape[1], len(job.facies))
     schedule = model.schedules[job.quality]
     n_passes = sum(schedule.n_passes(k, is_coarsest=k == level) for k in range(level + 1))
     n_batches = -(-job.n_realizations // at_once)
+    positions_at_once = _positions_at_once(model, known, len(job.facies))
     report = _PassCounter(progress, -(-(4 ** (level + 1)) // positions_at_once) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    first_pass = marginal(
-        model.network,
-        known,
-        n_facies=len(job.facies),
-        level=level,
-        positions_at_once=positions_at_once,
-        on_pass=report,
-    )
-    probability = np.where(inside.cpu().numpy(), first_pass.cpu().numpy(), np.float32(np.nan))
+    from_data = facies_probability_from_data(model, known, len(job.facies), on_pass=report)
+    probability = np.where(inside.cpu().numpy(), from_data, np.float32(np.nan))
     entropy = entropy_bits(probability)
     realizations_path = None
     if job.n_realizations:
@@ -80,6 +72,47 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
         batch_size=at_once,
         seconds=time.monotonic() - began,
     )
+
+
+def facies_probability_from_data(
+    model: FaciesModel, known: torch.Tensor, n_facies: int, *, on_pass: Callable[[], None] = lambda: None
+) -> np.ndarray:
+    """
+    Facies probabilities given hard data, before anything is simulated: what the probability layer shows.
+
+    Parameters
+    ----------
+    model : FaciesModel
+        What predicts.
+    known : int64 Tensor, shape (n_rows, n_cols)
+        Hard data: class index, -1 elsewhere; on the model's device.
+    n_facies : int
+        Number of facies.
+    on_pass : callable
+        Called before each pass; what it raises ends the computation.
+
+    Returns
+    -------
+    float32 array, shape (n_facies, n_rows, n_cols)
+        Certain at hard data.
+    """
+    probability = marginal(
+        model.network,
+        known,
+        n_facies=n_facies,
+        level=coarsest_level((known.shape[0], known.shape[1]), int((known >= 0).sum())),
+        positions_at_once=_positions_at_once(model, known, n_facies),
+        on_pass=on_pass,
+    )
+    return probability.cpu().numpy()
+
+
+def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -> int:
+    """Return how many positions of the coarsest lattice go through the network together."""
+    shape = (known.shape[0], known.shape[1])
+    spacing = 2 ** coarsest_level(shape, int((known >= 0).sum()))
+    n_rows, n_cols = Lattice.at(shape, spacing, known.new_zeros(1, 2), model.network.config.total_stride).shape
+    return batch_size(n_rows * n_cols, n_facies)
 
 
 def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
