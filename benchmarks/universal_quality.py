@@ -18,13 +18,13 @@ import torch
 
 from benchmarks.jura import MODEL, jura_job, read_points
 from oadg.core.ensemble import facies_probability, proportions
-from oadg.core.kriging import choose_by_leave_one_out, fit_class_by_class, indicator_kriging, log_loss_nats
+from oadg.core.kriging import choose_by_leave_one_out, fit_class_by_class, indicator_kriging
 from oadg.core.model import FaciesModel
 from oadg.core.random_fields import categorical_fields, draw_surveys
 from oadg.core.sampler import coarsest_level, marginal
+from oadg.core.scores import FLOOR, log_loss_nats
 from oadg.core.simulation import run_simulation
 
-FLOOR = 0.01
 N_SURVEYS = 60
 METHODS = ("model", "nearest", "proportions", "fitted", "one cov.")
 
@@ -60,7 +60,7 @@ def losses_of_all(
         indicator_kriging(places, class_index, targets, fitted, n_facies),
         indicator_kriging(places, class_index, targets, one, n_facies),
     )
-    return [log_loss_nats(probability, truth, FLOOR) for probability in probabilities]
+    return [float(log_loss_nats(probability, truth, FLOOR).mean()) for probability in probabilities]
 
 
 def synthetic() -> tuple[np.ndarray, np.ndarray]:

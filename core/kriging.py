@@ -18,6 +18,7 @@ import numpy as np
 
 from .conditioning import median_spacing
 from .errors import ConditioningError, JobError
+from .scores import FLOOR, log_loss_nats
 
 KINDS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "exponential": lambda ratio: np.exp(-3 * ratio),
@@ -201,26 +202,8 @@ def correct_order_relations(estimate: np.ndarray, proportions: np.ndarray) -> np
     return np.where(total > 0, clipped / np.where(total > 0, total, 1), np.asarray(proportions)[:, None])
 
 
-def log_loss_nats(probability: np.ndarray, class_index: np.ndarray, floor: float) -> float:
-    """
-    Return the mean log loss of facies that were found, nats.
-
-    Parameters
-    ----------
-    probability : array, shape (n_facies, n)
-        Facies probabilities; raised to the floor, then made to sum to 1 again.
-    class_index : int array, shape (n,)
-        What was found.
-    floor : float
-        Smallest probability of any facies: what a method may lose at a place where it is quite wrong.
-    """
-    floored = np.maximum(probability, floor)
-    floored = floored / floored.sum(axis=0)
-    return float(-np.log(floored[class_index, np.arange(class_index.size)]).mean())
-
-
 def choose_by_leave_one_out(
-    places: np.ndarray, class_index: np.ndarray, n_facies: int, *, floor: float = 0.01
+    places: np.ndarray, class_index: np.ndarray, n_facies: int, *, floor: float = FLOOR
 ) -> tuple[Covariance, ...]:
     """
     Choose one covariance for all facies: the one whose leave-one-out log loss is lowest.
@@ -237,7 +220,7 @@ def choose_by_leave_one_out(
     n_facies : int
         Number of facies.
     floor : float
-        Smallest probability in the log loss, as in `log_loss_nats`.
+        Smallest probability in the log loss.
 
     Returns
     -------
@@ -256,7 +239,7 @@ def choose_by_leave_one_out(
         spectrum = np.linalg.eigh(KINDS[kind](between / distance))
         for nugget in (n for n in _NUGGETS if n >= _LEAST_NUGGET[kind]):
             estimate = indicator - _leave_one_out_error(spectrum, nugget, indicator - mean)
-            loss = log_loss_nats(correct_order_relations(estimate.T, mean), class_index, floor)
+            loss = log_loss_nats(correct_order_relations(estimate.T, mean), class_index, floor).mean()
             if loss < least:
                 best, least = Covariance(kind, float(distance), nugget), loss
     return (best,) * n_facies

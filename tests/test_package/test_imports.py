@@ -13,11 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = (
     {"errors"},
     {"grid", "facies"},
-    {"conditioning", "training_image", "ensemble", "device", "path", "random_fields", "job"},
-    {"network"},
+    {"conditioning", "training_image", "ensemble", "device", "path", "random_fields", "job", "report"},
+    {"network", "scores"},
     {"objective", "lattice", "model"},
     {"training", "sampler", "likelihood", "hub", "kriging"},
-    {"simulation", "evaluation", "train_universal"},
+    {"simulation", "yardsticks", "train_universal"},
+    {"evaluation"},
     {"engine"},
 )
 CONTRACT = {"job", "grid", "facies", "conditioning", "errors"}
