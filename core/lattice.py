@@ -1,13 +1,15 @@
-"""Nested lattices of a grid: which cells are the nodes of a level, and where data lie beside them."""
+"""Nested lattices of a grid: which cells are the nodes of a level, and which data belong to them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Sequence
 
 import torch
 from torch import Tensor
 
-from .network import OffLatticeData
+from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures, SurveyKriging
+from .network import HardData
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,7 @@ class Lattice:
         inside : bool Tensor, shape (batch, n_rows, n_cols)
             Whether the node lies on the grid.
         """
-        row, col = (
-            self.offset[:, axis, None]
-            + (torch.arange(n, device=self.offset.device) - self.margin[:, axis, None]) * self.spacing
-            for axis, n in enumerate(self.shape)
-        )
+        row, col = self._axes()
         inside_row = (row >= 0) & (row < self.grid_shape[0])
         inside_col = (col >= 0) & (col < self.grid_shape[1])
         row, col = row.clamp(0, self.grid_shape[0] - 1), col.clamp(0, self.grid_shape[1] - 1)
@@ -114,9 +112,9 @@ class Lattice:
         node = torch.div(place, self.spacing, rounding_mode="floor") + self.margin[batch]
         return node[:, 0], node[:, 1]
 
-    def attach(self, batch: Tensor, row: Tensor, col: Tensor, class_index: Tensor) -> OffLatticeData:
+    def attach(self, batch: Tensor, row: Tensor, col: Tensor, class_index: Tensor) -> HardData:
         """
-        Attach data to their nearest nodes; data that are nodes themselves are left out, for they are known there.
+        Attach data to their nearest nodes, also those that are nodes: all data are told to the network in one way.
 
         Parameters
         ----------
@@ -125,8 +123,39 @@ class Lattice:
         """
         place = torch.stack([row, col], dim=1) - self.offset[batch]  # (n_data, 2), in cells
         nearest = torch.div(place + self.spacing // 2, self.spacing, rounding_mode="floor")
-        beside = place - nearest * self.spacing
-        off = (beside != 0).any(dim=1)
-        node = (nearest + self.margin[batch])[off]
-        distance = beside[off].float() / self.spacing
-        return OffLatticeData(batch[off], class_index[off], node[:, 0], node[:, 1], distance[:, 0], distance[:, 1])
+        beside = (place - nearest * self.spacing).float() / self.spacing
+        node = nearest + self.margin[batch]
+        return HardData(batch, class_index, node[:, 0], node[:, 1], beside[:, 0], beside[:, 1])
+
+    def kriging_features(self, surveys: Sequence[SurveyKriging | None], n_facies: int) -> KrigingFeatures:
+        """
+        Return what kriging tells at the nodes of each map; nothing where a map has no survey, or off the grid.
+
+        Parameters
+        ----------
+        surveys : sequence of SurveyKriging or None
+            One for each map of the batch.
+        n_facies : int
+            Number of facies.
+        """
+        row, col = self._axes()
+        _, _, inside = self.cells()
+        shape = (len(row), *self.shape)
+        of_facies = torch.zeros(len(row), n_facies, N_OF_FACIES, *self.shape, device=row.device)
+        of_place = torch.zeros(len(row), N_OF_PLACE, *self.shape, device=row.device)
+        places = torch.stack([row[:, :, None].expand(shape), col[:, None, :].expand(shape)], dim=-1).float()
+        for index, survey in enumerate(surveys):
+            if survey is not None:
+                on_grid = inside[index]
+                told = survey.at(places[index][on_grid], self.spacing)
+                of_facies[index, :, :, on_grid], of_place[index, :, on_grid] = told
+        return KrigingFeatures(of_facies, of_place)
+
+    def _axes(self) -> tuple[Tensor, Tensor]:
+        """Return the rows (batch, n_rows) and columns (batch, n_cols) of the nodes, in cells, also beyond the grid."""
+        row, col = (
+            self.offset[:, axis, None]
+            + (torch.arange(n, device=self.offset.device) - self.margin[:, axis, None]) * self.spacing
+            for axis, n in enumerate(self.shape)
+        )
+        return row, col

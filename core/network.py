@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
+
 FOLD = 2
 """Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
 
@@ -37,6 +39,8 @@ class NetworkConfig:
         Channels that describe a datum beside the lattice.
     n_bottom : int
         Blocks at the coarsest scale.
+    reads_kriging : bool
+        Whether the network takes `KrigingFeatures`, and starts from their estimate.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -44,6 +48,7 @@ class NetworkConfig:
     n_pooled: int = 32
     n_evidence: int = 8
     n_bottom: int = 2
+    reads_kriging: bool = False
 
     @property
     def total_stride(self) -> int:
@@ -70,9 +75,9 @@ class NetworkConfig:
         return cls(**plain)
 
 
-class OffLatticeData(NamedTuple):
+class HardData(NamedTuple):
     """
-    Data that lie beside the nodes of a lattice, each attached to its nearest node.
+    Hard data, each attached to its nearest node of a lattice, on it or beside it.
 
     Fields are tensors of shape (n_data,): map in the batch, class index, row and column of the nearest node, and
     the distance from that node southwards and eastwards, in node spacings (-0.5 … 0.5).
@@ -94,8 +99,11 @@ class FaciesNetwork(nn.Module):
         self.config = config
         trunk, stream, folded = config.trunk, config.stream, FOLD * FOLD
         self.describe_datum = nn.Sequential(nn.Linear(5, 32), nn.GELU(), nn.Linear(32, config.n_evidence))
-        self.trunk_stem = nn.Conv2d((2 + config.n_evidence) * folded, trunk[0], 1)
-        self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence) * folded, stream[0], 1)
+        of_place, of_facies = (N_OF_PLACE, N_OF_FACIES) if config.reads_kriging else (0, 0)
+        self.trunk_stem = nn.Conv2d((2 + config.n_evidence + of_place) * folded, trunk[0], 1)
+        self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence + of_facies) * folded, stream[0], 1)
+        if config.reads_kriging:
+            self.trust = nn.Parameter(torch.ones(()))  # in the kriging estimate that the logits start from
         pairs = list(zip(trunk, stream))
         self.down_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         self.trunk_down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(trunk, trunk[1:]))
@@ -108,13 +116,13 @@ class FaciesNetwork(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def encode(self, data: OffLatticeData, shape: tuple[int, int, int, int]) -> Tensor:
+    def encode(self, data: HardData, shape: tuple[int, int, int, int]) -> Tensor:
         """
         Describe the data beside the lattice: every level sees each datum where it is, not at the nearest node.
 
         Parameters
         ----------
-        data : OffLatticeData
+        data : HardData
             The data.
         shape : (int, int, int, int)
             Batch, facies, rows and columns of the lattice.
@@ -133,7 +141,14 @@ class FaciesNetwork(nn.Module):
         return evidence.view(n_maps, n_facies, n_rows, n_cols, -1).permute(0, 1, 4, 2, 3)
 
     def forward(
-        self, class_index: Tensor, inside: Tensor, data: OffLatticeData, n_facies: int, present: Tensor | None = None
+        self,
+        class_index: Tensor,
+        inside: Tensor,
+        data: HardData,
+        n_facies: int,
+        *,
+        features: KrigingFeatures | None = None,
+        present: Tensor | None = None,
     ) -> Tensor:
         """
         Return the facies logits at every node.
@@ -144,10 +159,12 @@ class FaciesNetwork(nn.Module):
             Facies of the known nodes, -1 where unknown. Rows and columns are multiples of `total_stride`.
         inside : bool Tensor, shape (batch, n_rows, n_cols)
             Whether a node lies on the grid, or beyond its border.
-        data : OffLatticeData
-            Data that lie beside the nodes.
+        data : HardData
+            The hard data.
         n_facies : int
             Number of facies.
+        features : KrigingFeatures, optional
+            What kriging reads from the hard data, if the network takes it and it is at hand.
         present : bool Tensor, shape (batch, n_facies), optional
             False for facies that a map does not have (only when maps of different facies share a batch).
 
@@ -163,9 +180,13 @@ class FaciesNetwork(nn.Module):
         evidence_all = evidence.sum(dim=1)
         trunk = torch.cat([known_any, inside[:, None].float(), evidence_all], dim=1)
         of_all = torch.cat([known_any, evidence_all], dim=1)[:, None].expand(-1, n_facies, -1, -1, -1)
-        stream = torch.cat([known[:, :, None], evidence, of_all], dim=2).flatten(0, 1)
+        stream = torch.cat([known[:, :, None], evidence, of_all], dim=2)
+        told = features or _nothing_told(stream)
+        if self.config.reads_kriging:
+            trunk = torch.cat([trunk, told.of_place], dim=1)
+            stream = torch.cat([stream, told.of_facies], dim=2)
         trunk = self.trunk_stem(_fold(trunk))  # (batch, trunk, n_rows / 2, n_cols / 2)
-        stream = self.stream_stem(_fold(stream))  # (batch * n_facies, stream, n_rows / 2, n_cols / 2)
+        stream = self.stream_stem(_fold(stream.flatten(0, 1)))  # (batch * n_facies, stream, n_rows / 2, n_cols / 2)
 
         skips = []
         for block, trunk_down, stream_down in zip(self.down_blocks, self.trunk_down, self.stream_down):
@@ -180,6 +201,8 @@ class FaciesNetwork(nn.Module):
             stream = stream_skip + F.interpolate(stream_up(stream), scale_factor=2.0)
             trunk, stream = block(trunk, stream, n_facies, present)
         logits = F.pixel_shuffle(self.head(F.gelu(stream)), FOLD).view(n_maps, n_facies, n_rows, n_cols)
+        if self.config.reads_kriging:
+            logits = logits + self.trust * told.log_probability
         if present is not None:
             logits = logits.masked_fill(~present[:, :, None, None], -torch.inf)
         return logits
@@ -211,6 +234,13 @@ class Block(nn.Module):
         looked = self.stream_look(normed).unflatten(0, (-1, n_facies))
         stream = stream + self.stream_out(F.gelu(looked * (1 + scale) + shift).flatten(0, 1))
         return trunk, stream
+
+
+def _nothing_told(stream: Tensor) -> KrigingFeatures:
+    """Return the features of maps of which kriging tells nothing; stream is (batch, n_facies, …, n_rows, n_cols)."""
+    n_maps, n_facies, _, n_rows, n_cols = stream.shape
+    of_facies = stream.new_zeros(n_maps, n_facies, N_OF_FACIES, n_rows, n_cols)
+    return KrigingFeatures(of_facies, stream.new_zeros(n_maps, N_OF_PLACE, n_rows, n_cols))
 
 
 def _normalise(x: Tensor) -> Tensor:

@@ -10,17 +10,17 @@ spectral simulation, Dietrich and Newsam 1993.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-_FAMILY_SHARES = (0.35, 0.15, 0.25, 0.15, 0.10)
-"""Of argmax, truncated, tree, plurigaussian and mosaic fields."""
+_FAMILY_SHARES = (0.34, 0.14, 0.22, 0.14, 0.09, 0.07)
+"""Of argmax, truncated, tree, plurigaussian, mosaic and layered fields."""
 
 
-@dataclass(frozen=True)
-class Texture:
+class Texture(NamedTuple):
     """
     Parameters of Gaussian fields, tensors of shape (n_fields,).
 
@@ -34,12 +34,18 @@ class Texture:
         Direction of the long axis, radians.
     roughness : Tensor
         Exponent of the spectrum's fall: 1.5 is an exponential covariance, 6 nearly Gaussian.
+    nested_share : Tensor
+        Share of the variance that has a shorter range: detail on top of the large structure.
+    nested_range : Tensor
+        That range, as a share of the long one.
     """
 
     range_cells: Tensor
     ratio: Tensor
     azimuth: Tensor
     roughness: Tensor
+    nested_share: Tensor
+    nested_range: Tensor
 
 
 def draw_textures(n_fields: int, shortest: float, longest: float, generator: torch.Generator) -> Texture:
@@ -65,6 +71,8 @@ def draw_textures(n_fields: int, shortest: float, longest: float, generator: tor
         ratio=torch.where(isotropic, torch.ones(()).to(isotropic.device), 8 ** uniform()),
         azimuth=math.pi * uniform(),
         roughness=1.5 * 4 ** uniform(),
+        nested_share=torch.where(uniform() < 0.3, 0.5 * uniform(), 0.0),
+        nested_range=0.05 * 8 ** uniform(),
     )
 
 
@@ -98,7 +106,14 @@ def gaussian_fields(texture: Texture, n_each: int, size: int, generator: torch.G
     squared = (long * (across * cos + down * sin)) ** 2 + (short * (down * cos - across * sin)) ** 2
     # The spectrum of a Matern covariance. Dividing by the exponent keeps the practical range while smoothness varies.
     exponent = texture.roughness[:, None, None]
-    amplitude = (1 + (2 * math.pi) ** 2 * squared / (6 * exponent)) ** (-exponent / 2)
+    squared = squared * (2 * math.pi) ** 2 / (6 * exponent)
+    power = (1 + squared) ** -exponent
+    nested = (1 + squared * texture.nested_range[:, None, None] ** 2) ** -exponent
+    share = texture.nested_share[:, None, None]
+    power = (1 - share) * power / power.sum(dim=(1, 2), keepdim=True) + share * nested / nested.sum(
+        dim=(1, 2), keepdim=True
+    )
+    amplitude = power.sqrt()
     shape = (texture.azimuth.numel(), n_each, size, size // 2 + 1)
     noise = torch.randn(shape, dtype=torch.complex64, generator=generator, device=device)
     fields = torch.fft.irfft2(noise * amplitude[:, None], s=(size, size))
@@ -131,7 +146,7 @@ def categorical_fields(
     shares = torch.tensor(_FAMILY_SHARES, device=generator.device)
     family = torch.multinomial(shares, n_fields, replacement=True, generator=generator)
     fields = torch.empty(n_fields, size, size, dtype=torch.int64, device=generator.device)
-    draw = (_argmax_fields, _truncated_fields, _tree_fields, _plurigaussian_fields, _mosaic_fields)
+    draw = (_argmax_fields, _truncated_fields, _tree_fields, _plurigaussian_fields, _mosaic_fields, _layered_fields)
     for index, draw_family in enumerate(draw):
         chosen = family == index
         n_chosen = int(chosen.sum())
@@ -142,10 +157,19 @@ def categorical_fields(
 
 
 def _argmax_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
-    """Let the largest of K Gaussian fields win: compact bodies, any facies beside any other."""
-    scores = gaussian_fields(texture, n_facies, size, generator)
-    spread = 1.2 * torch.rand(len(scores), 1, generator=generator, device=generator.device)
-    bias = spread * torch.randn(scores.shape[:2], generator=generator, device=generator.device)
+    """Let the largest of K Gaussian fields win: compact bodies, any facies beside any other, some along a trend."""
+    device, n_fields = generator.device, len(texture.azimuth)
+    # In half of the fields each facies has a range of its own.
+    own = torch.rand(n_fields, 1, generator=generator, device=device) < 0.5
+    factor = 2 ** (2 * torch.rand(n_fields, n_facies, generator=generator, device=device) - 1)
+    factor = torch.where(own, factor, 1.0).flatten()
+    each = Texture(*(values.repeat_interleave(n_facies) for values in texture))
+    scores = gaussian_fields(each._replace(range_cells=each.range_cells * factor), 1, size, generator)
+    scores = scores.view(n_fields, n_facies, size, size)
+    strength = torch.rand(n_fields * n_facies, 1, 1, generator=generator, device=device)
+    scores = scores + (strength * _trend(n_fields * n_facies, 1.0, size, generator)).view_as(scores)
+    spread = 1.2 * torch.rand(n_fields, 1, generator=generator, device=device)
+    bias = spread * torch.randn(n_fields, n_facies, generator=generator, device=device)
     return (scores + bias[:, :, None, None]).argmax(dim=1)
 
 
@@ -171,7 +195,7 @@ def _tree_fields(texture: Texture, n_facies: int, size: int, generator: torch.Ge
     for new in range(1, n_facies):
         # Each split has its own scale, not far from the field's.
         factor = 3 ** (2 * torch.rand(n_fields, generator=generator, device=device) - 1)
-        split = Texture(texture.range_cells * factor, texture.ratio, texture.azimuth, texture.roughness.clamp_min(2.5))
+        split = texture._replace(range_cells=texture.range_cells * factor, roughness=texture.roughness.clamp_min(2.5))
         field = gaussian_fields(split, 1, size, generator)[:, 0]
         band = torch.rand(n_fields, generator=generator, device=device) < 0.3
         field = torch.where(band[:, None, None], field.abs(), field)
@@ -210,6 +234,22 @@ def _mosaic_fields(texture: Texture, n_facies: int, size: int, generator: torch.
     return torch.stack(mosaics)
 
 
+def _layered_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+    """Let bent layers of uneven thickness follow each other along a direction: strata, some of which come again."""
+    device, n_fields = generator.device, len(texture.azimuth)
+    axis = torch.linspace(-0.5, 0.5, size, device=device)
+    across = axis[:, None] * torch.cos(texture.azimuth)[:, None, None]
+    across = across - axis * torch.sin(texture.azimuth)[:, None, None]
+    n_layers = (size / texture.range_cells.clamp_min(1)).clamp(2, 24)
+    bend = gaussian_fields(texture, 1, size, generator)[:, 0]
+    strength = 1.2 * torch.rand(n_fields, generator=generator, device=device)
+    phase = across * n_layers[:, None, None] + strength[:, None, None] * bend
+    first = torch.rand(n_fields, 1, generator=generator, device=device) - 32
+    edges = first + (1.25 * (torch.rand(n_fields, 64, generator=generator, device=device) + 0.3)).cumsum(dim=1)
+    facies = torch.randint(n_facies, (n_fields, 65), generator=generator, device=device)
+    return torch.stack([f[torch.bucketize(p, e)] for p, e, f in zip(phase, edges, facies)])
+
+
 def _trend(n_fields: int, strength: float, size: int, generator: torch.Generator) -> Tensor:
     """Return linear trends (n_fields, size, size), half of them flat."""
     device = generator.device
@@ -226,10 +266,10 @@ def _shuffle_classes(fields: Tensor, n_facies: int, generator: torch.Generator) 
 
 
 def _add_noise(fields: Tensor, generator: torch.Generator) -> Tensor:
-    """Replace a share of the cells of some fields (up to 25 %, mostly few) by cells from anywhere: a nugget."""
+    """Replace a share of the cells of some fields (up to 40 %, mostly few) by cells from anywhere: a nugget."""
     device = generator.device
-    share = 0.25 * torch.rand(len(fields), 1, generator=generator, device=device) ** 2
-    share = share * (torch.rand(len(fields), 1, generator=generator, device=device) < 0.35)
+    share = 0.4 * torch.rand(len(fields), 1, generator=generator, device=device) ** 2
+    share = share * (torch.rand(len(fields), 1, generator=generator, device=device) < 0.45)
     flat = fields.flatten(1)
     elsewhere = torch.randint(flat.shape[1], flat.shape, generator=generator, device=device)
     noisy = torch.rand(flat.shape, generator=generator, device=device) < share
@@ -238,7 +278,7 @@ def _add_noise(fields: Tensor, generator: torch.Generator) -> Tensor:
 
 def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch.Generator) -> Tensor:
     """
-    Choose which cells a survey visits: at random, in clusters, along lines, on a jittered grid, by facies, on a block.
+    Choose which cells surveys visit: at random, clustered, nested, on lines, on a jittered grid, by facies, in a block.
 
     Parameters
     ----------
@@ -272,6 +312,12 @@ def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch
         bumps = bumps + torch.exp(-((row - centre[:, 0]) ** 2 + (col - centre[:, 1]) ** 2) / (2 * width**2))
     clustered = uniform(1, 1) < 0.25
     log_intensity += torch.where(clustered, torch.log(bumps + 0.01), 0.0)
+
+    # Nested: most observations are near one of few others.
+    anchor = (uniform(n_rows, n_cols) < (0.4 * n_data / (n_rows * n_cols))[:, None, None]).float()[:, None]
+    close, wide = (F.max_pool2d(anchor, 2 * reach + 1, 1, reach)[:, 0] for reach in (1, 4))
+    near, nested = torch.where(uniform(1, 1) < 0.5, close, wide), uniform(1, 1) < 0.15
+    log_intensity += torch.where(nested, 3.0 * near, 0.0)
 
     # Lines: parallel traverses, sampled more densely along than across.
     angle, spacing = math.pi * uniform(1, 1), 0.08 * 4 ** uniform(1, 1)

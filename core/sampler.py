@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .kriging_features import FEWEST_DATA, MOST_DATA, KrigingFeatures, SurveyKriging
 from .lattice import Lattice
-from .network import NetworkConfig, OffLatticeData
+from .network import HardData, NetworkConfig
 from .path import Schedule, dispersed_rank
 
 _FEWEST_NODES = 576
@@ -28,6 +29,10 @@ _TILE_NODES_TIMES_STREAMS = 4_000_000
 """Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 3 GiB of activations."""
 
 
+_PLACES_PER_SPACING = 8
+"""Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""
+
+
 class Predictor(Protocol):
     """What the sampler needs of a network; `FaciesNetwork` is one, and tests bring their own."""
 
@@ -35,7 +40,15 @@ class Predictor(Protocol):
     def config(self) -> NetworkConfig:
         """Padding and reach."""
 
-    def __call__(self, class_index: Tensor, inside: Tensor, data: OffLatticeData, n_facies: int) -> Tensor:
+    def __call__(
+        self,
+        class_index: Tensor,
+        inside: Tensor,
+        data: HardData,
+        n_facies: int,
+        *,
+        features: KrigingFeatures | None = None,
+    ) -> Tensor:
         """Return logits (batch, n_facies, n_rows, n_cols)."""
 
 
@@ -96,6 +109,7 @@ def sample(
     n_facies: int,
     schedule: Schedule,
     level: int,
+    survey: SurveyKriging | None = None,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
@@ -117,6 +131,8 @@ def sample(
         Passes per level.
     level : int
         Level of the coarsest lattice, from `coarsest_level`.
+    survey : SurveyKriging, optional
+        What kriging reads from the hard data, from `read_survey`; told to the network on the coarsest lattice.
     on_pass : callable
         Called before each pass; what it raises ends the simulation.
 
@@ -131,10 +147,12 @@ def sample(
         lattice = lattice_of(predictor, known.shape, 2**current, [s.offset for s in streams], known.device)
         data = lattice.attach(*hard_data(known, len(streams)))
         class_index, on_grid = lattice.gather(maps)
+        told = survey is not None and current == level
+        features = lattice.kriging_features([survey] * len(streams), n_facies) if told else None
         split = partial(schedule.split, level=current, is_coarsest=current == level)
         for batch, row, col in passes(maps, inside, lattice, streams, split):
             on_pass()
-            logits = predict(predictor, class_index, on_grid, data, n_facies)
+            logits = predict(predictor, class_index, on_grid, data, n_facies, features)
             node_row, node_col = lattice.node_of(batch, row, col)
             probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
             drawn = draw_facies(probability, uniform[batch, row, col])
@@ -188,6 +206,26 @@ def passes(
     return together  # type: ignore[return-value]
 
 
+def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:
+    """Return what kriging reads from hard data (n_rows, n_cols), if the network takes it and they are fit for it."""
+    row, col = (known >= 0).nonzero(as_tuple=True)
+    if not (predictor.config.reads_kriging and FEWEST_DATA <= len(row) <= MOST_DATA):
+        return None
+    return SurveyKriging.fit(torch.stack([row, col], dim=1).float(), known[row, col], n_facies)
+
+
+def marginal_offsets(level: int) -> list[tuple[int, int]]:
+    """Return the positions of the coarsest lattice that `marginal` goes through; their number has a bound."""
+    step = _step_of(level)
+    ticks = range(step // 2, 2 * 2**level, step)
+    return [(row, col) for row in ticks for col in ticks]
+
+
+def _step_of(level: int) -> int:
+    """Return how many cells lie between places at which `marginal` asks the network."""
+    return max(1, 2**level // _PLACES_PER_SPACING)
+
+
 @torch.inference_mode()
 def marginal(
     predictor: Predictor,
@@ -196,13 +234,15 @@ def marginal(
     n_facies: int,
     level: int,
     positions_at_once: int,
+    survey: SurveyKriging | None = None,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
     Return the facies probabilities given the hard data: the sampler's first pass, for every place of its lattice.
 
     The coarsest lattice is laid in all its positions, and in each with all four foldings of its nodes, which are
-    averaged as they are over an ensemble. Together they cost about as much as seven passes over the whole grid.
+    averaged as they are over an ensemble. Where its nodes are many cells apart, eight places from node to node are
+    asked and what lies between is interpolated, so that the cost has a bound at any size of the grid.
 
     Parameters
     ----------
@@ -210,38 +250,63 @@ def marginal(
         Network that gives facies logits from known cells.
     known : int64 Tensor, shape (n_rows, n_cols)
         Hard data: class index, -1 elsewhere.
-    n_facies, level : int
+    n_facies, level, survey : int, int, SurveyKriging
         As in `sample`.
     positions_at_once : int
         Positions that go through the network together.
     on_pass : callable
-        Called before each batch.
+        Called before each batch of `marginal_offsets`.
 
     Returns
     -------
     float32 Tensor, shape (n_facies, n_rows, n_cols)
         Certain at hard data.
     """
-    spacing = 2**level
-    offsets = [(row, col) for row in range(2 * spacing) for col in range(2 * spacing)]
-    probability = known.new_zeros((n_facies, known.numel()), dtype=torch.float32)
+    step, offsets = _step_of(level), marginal_offsets(level)
+    ticks = [torch.arange(step // 2, n, step, device=known.device) for n in known.shape]
+    asked = torch.cartesian_prod(*ticks)  # (n_places, 2)
+    told = None if survey is None else survey.at(asked.float(), 2**level)
+    probability = torch.zeros(n_facies, len(asked), device=known.device)
     for start in range(0, len(offsets), positions_at_once):
         on_pass()
         chosen = offsets[start : start + positions_at_once]
-        lattice = lattice_of(predictor, known.shape, spacing, chosen, known.device)
+        lattice = lattice_of(predictor, known.shape, 2**level, chosen, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
         data = lattice.attach(*hard_data(known, len(chosen)))
-        predicted = predict(predictor, class_index, on_grid, data, n_facies).float().softmax(dim=1)
-        batch, node_row, node_col = on_grid.nonzero(as_tuple=True)
         row, col, _ = lattice.cells()
-        cell = row[batch, node_row, 0] * known.shape[1] + col[batch, 0, node_col]
-        # Each cell is a node in four of the positions.
-        probability.index_add_(1, cell, predicted[batch, :, node_row, node_col].T / 4)
-    probability = probability.view(n_facies, *known.shape)
+        place = torch.div(row, step, rounding_mode="floor") * len(ticks[1]) + torch.div(
+            col, step, rounding_mode="floor"
+        )
+        place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
+        features = None if told is None else _features_at(told, place, on_grid)
+        predicted = predict(predictor, class_index, on_grid, data, n_facies, features).float().softmax(dim=1)
+        # Each place is a node in four of the positions.
+        probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)
+    probability = _interpolate(probability.view(n_facies, *map(len, ticks)), step, known.shape)
     row, col = (known >= 0).nonzero(as_tuple=True)
     probability[:, row, col] = 0
     probability[known[row, col], row, col] = 1
     return probability
+
+
+def _features_at(told: tuple[Tensor, Tensor], place: Tensor, on_grid: Tensor) -> KrigingFeatures:
+    """Return the features of nodes (batch, n_rows, n_cols) that are among the places of which they were computed."""
+    of_facies, of_place = (values[..., place] * on_grid for values in told)
+    return KrigingFeatures(of_facies.permute(2, 0, 1, 3, 4), of_place.permute(1, 0, 2, 3))
+
+
+def _interpolate(values: Tensor, step: int, shape: torch.Size) -> Tensor:
+    """Interpolate values (n, n_asked_rows, n_asked_cols) of every `step`-th cell to all cells, linearly."""
+    if step == 1:
+        return values
+    for axis, n_cells in ((1, shape[0]), (2, shape[1])):
+        position = (torch.arange(n_cells, device=values.device) - step // 2) / step
+        position = position.clamp(0, values.shape[axis] - 1)
+        below = position.long().clamp_max(max(0, values.shape[axis] - 2))
+        share = (position - below).view(-1, 1) if axis == 1 else position - below
+        above = (below + 1).clamp_max(values.shape[axis] - 1)
+        values = torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
+    return values
 
 
 def lattice_of(
@@ -263,13 +328,20 @@ def hard_data(known: Tensor, n_maps: int) -> tuple[Tensor, Tensor, Tensor, Tenso
     return batch, row.repeat(n_maps), col.repeat(n_maps), known[row, col].repeat(n_maps)
 
 
-def predict(predictor: Predictor, class_index: Tensor, inside: Tensor, data: OffLatticeData, n_facies: int) -> Tensor:
+def predict(
+    predictor: Predictor,
+    class_index: Tensor,
+    inside: Tensor,
+    data: HardData,
+    n_facies: int,
+    features: KrigingFeatures | None,
+) -> Tensor:
     """
     Return the logits on a lattice; a large one is cut into tiles, each with a halo as wide as the network sees.
 
     Parameters
     ----------
-    predictor, class_index, inside, data, n_facies
+    predictor, class_index, inside, data, n_facies, features
         As `FaciesNetwork.forward` takes them.
 
     Returns
@@ -279,7 +351,7 @@ def predict(predictor: Predictor, class_index: Tensor, inside: Tensor, data: Off
     """
     n_maps, n_rows, n_cols = class_index.shape
     if n_rows * n_cols * (n_facies + 2) <= _TILE_NODES_TIMES_STREAMS:
-        return predictor(class_index, inside, data, n_facies)
+        return predictor(class_index, inside, data, n_facies, features=features)
     stride = predictor.config.total_stride
     halo = -(-predictor.config.receptive_radius // stride) * stride
     side = int((_TILE_NODES_TIMES_STREAMS / (n_facies + 2)) ** 0.5) - 2 * halo
@@ -290,10 +362,11 @@ def predict(predictor: Predictor, class_index: Tensor, inside: Tensor, data: Off
             north, west = max(0, top - halo), max(0, left - halo)
             south, east = min(n_rows, top + side + halo), min(n_cols, left + side + halo)
             held = (data.row >= north) & (data.row < south) & (data.col >= west) & (data.col < east)
-            within = OffLatticeData(*(values[held] for values in data))
+            within = HardData(*(values[held] for values in data))
             within = within._replace(row=within.row - north, col=within.col - west)
             window = (slice(None), slice(north, south), slice(west, east))
-            tile = predictor(class_index[window], inside[window], within, n_facies)
+            told = None if features is None else KrigingFeatures(*(v[..., north:south, west:east] for v in features))
+            tile = predictor(class_index[window], inside[window], within, n_facies, features=told)
             bottom, right = min(top + side, n_rows), min(left + side, n_cols)
             inner = tile[:, :, top - north : bottom - north, left - west : right - west]
             logits[:, :, top:bottom, left:right] = inner

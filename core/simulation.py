@@ -16,7 +16,7 @@ from .errors import FaciesError, JobError
 from .job import SimulationJob, SimulationResult
 from .lattice import Lattice
 from .model import FaciesModel
-from .sampler import coarsest_level, draw_stream, marginal, sample
+from .sampler import coarsest_level, draw_stream, marginal, marginal_offsets, read_survey, sample
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:
@@ -51,7 +51,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     n_passes = sum(schedule.n_passes(k, is_coarsest=k == level) for k in range(level + 1))
     n_batches = -(-job.n_realizations // at_once)
     positions_at_once = _positions_at_once(model, known, len(job.facies))
-    report = _PassCounter(progress, -(-(4 ** (level + 1)) // positions_at_once) + n_passes * n_batches)
+    report = _PassCounter(progress, -(-len(marginal_offsets(level)) // positions_at_once) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
     from_data = facies_probability_from_data(model, known, len(job.facies), on_pass=report)
@@ -102,6 +102,7 @@ def facies_probability_from_data(
         n_facies=n_facies,
         level=coarsest_level((known.shape[0], known.shape[1]), int((known >= 0).sum())),
         positions_at_once=_positions_at_once(model, known, n_facies),
+        survey=read_survey(model.network, known, n_facies),
         on_pass=on_pass,
     )
     return probability.cpu().numpy()
@@ -144,6 +145,7 @@ def _simulate_ensemble(
     path = os.path.join(job.work_folder, "realizations.npy")
     shape = (job.n_realizations, *job.grid.shape)
     realizations = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
+    survey = read_survey(model.network, known, len(job.facies))
     for start in range(0, job.n_realizations, at_once):
         end = min(start + at_once, job.n_realizations)
         report.text = f"Realizations {start + 1} to {end} of {job.n_realizations}"
@@ -157,6 +159,7 @@ def _simulate_ensemble(
             n_facies=len(job.facies),
             schedule=model.schedules[job.quality],
             level=level,
+            survey=survey,
             on_pass=report,
         )
         simulated = batch[: end - start].cpu().numpy()

@@ -2,7 +2,8 @@
 The universal model: what it learns from, and the recipe of the one that ships.
 
 `make train-universal` trains it; run again, it resumes. Examples are windows of random categorical fields on lattices
-of several spacings, known at surveyed cells, and at a prefix of a dispersed order as in the sampler.
+of several spacings, known at surveyed cells, and at a prefix of a dispersed order as in the sampler. What kriging reads
+from the survey is told where the sampler tells it: on the lattice that it starts from.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .device import keep_freed_memory
 from .facies import MAX_FACIES
+from .kriging_features import FEWEST_DATA, SurveyKriging
 from .lattice import Lattice
 from .model import FaciesModel
 from .network import NetworkConfig
@@ -30,17 +33,26 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=11_000, seed=20_261_123)
-NETWORK = NetworkConfig()
+RECIPE = TrainingConfig(steps=22_000, seed=20_261_124)
+NETWORK = NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True)
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
 
 _FACIES = np.arange(2, 21)
-_FACIES_SHARES = _FACIES**-1.3 / (_FACIES**-1.3).sum()
+_FACIES_SHARES = 1 / _FACIES / (1 / _FACIES).sum()
 _SPACINGS, _SPACING_SHARES = (1, 2, 4, 8), (0.3, 0.3, 0.25, 0.15)
+_FEWEST_NODES, _MOST_NODES = 12, 48
+"""Nodes along a side of a window."""
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
 _WINDOWS_PER_FIELD = 4
+_DATA_ONLY_SHARE = 0.5
+"""Of the maps whose nodes are all unknown: the task of the first pass, which is what the probability layer shows."""
+_TOLD_SHARES = (0.9, 0.5)
+"""
+Of these and of the other maps to which kriging is told: on the lattice that the sampler starts from, unless the data
+are too many for kriging, but not on finer ones.
+"""
 
 
 def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", data_only: bool = False) -> Examples:
@@ -65,41 +77,56 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     n_facies = int(rng.choice(_FACIES, p=_FACIES_SHARES))
     spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
-    field_size = 128 if spacing <= 2 else 256
-    shape = tuple(int(n) for n in rng.integers(12, min(40, field_size // spacing) + 1, size=2))
-    n_maps = int(np.clip(_BATCH_CELLS / (shape[0] * shape[1] * (4 + n_facies)), 4, 64))
-    n_fields = -(-n_maps // _WINDOWS_PER_FIELD)
-    fields = categorical_fields(n_fields, n_facies, field_size, 0.7 * spacing, 3.0 * max(shape) * spacing, generator)
-    windows = torch.stack([_cut_window(fields[i % n_fields], shape, spacing, rng) for i in range(n_maps)])
+    windows = _draw_windows(n_facies, spacing, rng, generator)
+    n_maps, *grid_shape = windows.shape
+    n_nodes = grid_shape[0] * grid_shape[1] // spacing**2
 
     # Surveys, from five data to nearly one per node; some maps have none.
-    most = min(1000, int(0.8 * shape[0] * shape[1]))
-    n_data = (5 * (most / 5) ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) > 0.04)
+    most = min(1000, int(0.8 * n_nodes))
+    n_data = (5 * (most / 5) ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) > 0.03)
     surveyed = draw_surveys(windows, torch.as_tensor(n_data, device=device), n_facies, generator)
+    batch, row, col = surveyed.nonzero(as_tuple=True)
+    facies = windows[batch, row, col]
     position = torch.as_tensor(rng.integers(2 * spacing, size=(n_maps, 2)), device=device)
-    grid_shape = (shape[0] * spacing, shape[1] * spacing)
-    lattice = Lattice.at(grid_shape, spacing, position, NETWORK.total_stride)
+    lattice = Lattice.at((grid_shape[0], grid_shape[1]), spacing, position, NETWORK.total_stride)
     truth, inside = lattice.gather(windows)
     class_index, _ = lattice.gather(torch.where(surveyed, windows, -1))
 
     # Most maps have exactly the facies that were observed; in some, others may exist.
     present = torch.zeros(n_maps, n_facies, dtype=torch.bool, device=device)
-    batch, row, col = surveyed.nonzero(as_tuple=True)
-    present[batch, windows[batch, row, col]] = True
+    present[batch, facies] = True
     present[torch.as_tensor((rng.random(n_maps) < 0.3) | (n_data == 0), device=device)] = True
     possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
 
-    known = torch.zeros_like(inside) if data_only else _known_prefix(lattice.shape, possible, rng, generator)
-    class_index = torch.where(known & possible, truth, class_index)
+    share = np.zeros(n_maps) if data_only else _shares_known(n_maps, rng)
+    class_index = torch.where(_known_prefix(lattice.shape, possible, share, rng, generator), truth, class_index)
+    told = (n_data >= FEWEST_DATA) & (rng.random(n_maps) < np.where(share == 0, *_TOLD_SHARES))
+    place = torch.stack([row, col], dim=1).float()
+    surveys = [
+        SurveyKriging.fit(place[batch == index], facies[batch == index], n_facies) if told[index] else None
+        for index in range(n_maps)
+    ]
     return Examples(
         class_index=class_index,
         inside=inside,
-        data=lattice.attach(batch, row, col, windows[batch, row, col]),
+        data=lattice.attach(batch, row, col, facies),
         n_facies=n_facies,
         present=present,
         truth=truth,
         unknown=possible & (class_index < 0),
+        features=lattice.kriging_features(surveys, n_facies),
     )
+
+
+def _draw_windows(n_facies: int, spacing: int, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+    """Draw the windows of a batch (n_maps, n_rows, n_cols), cut from fields of all families."""
+    field_size = 128 if spacing <= 2 else 256
+    most_nodes = min(_MOST_NODES, field_size // spacing)
+    shape = tuple(int(n) for n in rng.integers(_FEWEST_NODES, most_nodes + 1, size=2))
+    n_maps = int(np.clip(_BATCH_CELLS / (shape[0] * shape[1] * (4 + n_facies)), 4, 64))
+    n_fields = -(-n_maps // _WINDOWS_PER_FIELD)
+    fields = categorical_fields(n_fields, n_facies, field_size, 0.7 * spacing, 3.0 * max(shape) * spacing, generator)
+    return torch.stack([_cut_window(fields[i % n_fields], shape, spacing, rng) for i in range(n_maps)])
 
 
 def _cut_window(field: Tensor, shape: tuple[int, ...], spacing: int, rng: np.random.Generator) -> Tensor:
@@ -112,17 +139,21 @@ def _cut_window(field: Tensor, shape: tuple[int, ...], spacing: int, rng: np.ran
     return window.flip([axis for axis in (0, 1) if rng.integers(2)])
 
 
-def _known_prefix(
-    shape: tuple[int, int], possible: Tensor, rng: np.random.Generator, generator: torch.Generator
-) -> Tensor:
-    """Choose the nodes simulated so far: none, a prefix of a dispersed order (often short), or random ones."""
-    n_maps = len(possible)
+def _shares_known(n_maps: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the share of the nodes of each map that are simulated already, shape (n_maps,): often none, often few."""
     share = np.where(rng.random(n_maps) < 0.3, 0.002 * 100 ** rng.random(n_maps), rng.random(n_maps))
-    share = np.where(rng.random(n_maps) < 0.35, 0.0, share)
+    return np.where(rng.random(n_maps) < _DATA_ONLY_SHARE, 0.0, share)
+
+
+def _known_prefix(
+    shape: tuple[int, int], possible: Tensor, share: np.ndarray, rng: np.random.Generator, generator: torch.Generator
+) -> Tensor:
+    """Choose the nodes simulated so far: a prefix of a dispersed order, or, in some maps, random ones."""
+    n_maps = len(possible)
     rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)])
     prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
-    random = torch.as_tensor(rng.random(n_maps) < 0.1, device=possible.device)
-    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix)
+    random = torch.as_tensor((rng.random(n_maps) < 0.1) & (share > 0), device=possible.device)
+    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible
 
 
 def main() -> None:
@@ -132,11 +163,13 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "train-universal", help="checkpoint and log")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw examples ahead (0 on a GPU)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
 
     network, state = train(
         NETWORK,
@@ -144,6 +177,7 @@ def main() -> None:
         lambda step: draw_examples(step, seed=RECIPE.seed, device=arguments.device),
         arguments.folder,
         device=arguments.device,
+        n_workers=arguments.workers if arguments.device == "cpu" else 0,
         stop_after_seconds=60 * arguments.minutes,
         on_log=lambda line: logging.info(json.dumps(line)),
     )

@@ -8,13 +8,15 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, Iterable, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from .errors import JobError
-from .network import FaciesNetwork, NetworkConfig, OffLatticeData
+from .kriging_features import KrigingFeatures
+from .network import FaciesNetwork, HardData, NetworkConfig
 from .objective import nll_nats
 
 
@@ -23,17 +25,18 @@ class Examples(NamedTuple):
     A batch to learn from: what is known, and the truth where it is not.
 
     Maps have the shape (batch, n_rows, n_cols): `class_index`, -1 where unknown; `inside`, whether a node lies on the
-    grid; `truth`, which counts where `unknown`. `data` lie beside the nodes. `present` (batch, n_facies) tells which
-    facies each map has.
+    grid; `truth`, which counts where `unknown`. `data` are the hard data, and `features` what kriging reads from them.
+    `present` (batch, n_facies) tells which facies each map has.
     """
 
     class_index: Tensor
     inside: Tensor
-    data: OffLatticeData
+    data: HardData
     n_facies: int
     present: Tensor
     truth: Tensor
     unknown: Tensor
+    features: KrigingFeatures | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ def train(
     folder: Path,
     *,
     device: torch.device | str = "cpu",
+    n_workers: int = 0,
     stop_after_seconds: float = math.inf,
     on_log: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> tuple[FaciesNetwork, dict[str, Any]]:
@@ -105,6 +109,8 @@ def train(
         Where `checkpoint.pt` and `log.jsonl` live.
     device : torch.device or str
         Where to train.
+    n_workers : int
+        Processes that draw examples ahead; 0 draws them in this one. The weights do not depend on it.
     stop_after_seconds : float
         Write a checkpoint and return after this time, to be resumed by the next call.
     on_log : callable
@@ -141,8 +147,8 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         average, state = saved["average"], saved["state"]
     began, before, losses = time.monotonic(), state["seconds"], []
-    while state["step"] < config.steps and time.monotonic() - began < stop_after_seconds:
-        losses.append(_train_step(network, optimizer, config, state["step"], draw_examples(state["step"])))
+    for examples in _draw_ahead(draw_examples, range(state["step"], config.steps), n_workers):
+        losses.append(_train_step(network, optimizer, config, state["step"], examples))
         decay = min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10))
         for key, value in network.state_dict().items():
             average[key].lerp_(value, 1 - decay)
@@ -154,11 +160,33 @@ def train(
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
             on_log(state)
+        if time.monotonic() - began > stop_after_seconds:
+            break
     if losses:  # stopped between two checkpoints
         state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
         _save_checkpoint(checkpoint, network, optimizer, average, state, recipe)
     network.load_state_dict(average)
     return network.eval(), state
+
+
+class _Steps(Dataset[Examples]):
+    """The batches as a data set of torch's: an item is the batch of a step."""
+
+    def __init__(self, draw_examples: Callable[[int], Examples]):
+        self.draw_examples = draw_examples
+
+    def __getitem__(self, step: int) -> Examples:
+        return self.draw_examples(step)
+
+
+def _draw_ahead(draw_examples: Callable[[int], Examples], steps: range, n_workers: int) -> Iterable[Examples]:
+    """Return the batches of some steps in their order, drawn by other processes if there are to be any."""
+    if not n_workers:
+        return map(draw_examples, steps)
+    ahead = 8  # batches differ in size, and a few at hand even that out
+    return DataLoader(
+        _Steps(draw_examples), batch_size=None, sampler=steps, num_workers=n_workers, prefetch_factor=ahead
+    )
 
 
 def _train_step(
@@ -179,7 +207,14 @@ def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "
     """Return the loss of each map of a batch, nats per unknown cell, shape (batch,)."""
     device_type = examples.class_index.device.type
     with torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-        logits = network(examples.class_index, examples.inside, examples.data, examples.n_facies, examples.present)
+        logits = network(
+            examples.class_index,
+            examples.inside,
+            examples.data,
+            examples.n_facies,
+            features=examples.features,
+            present=examples.present,
+        )
     return nll_nats(logits, examples.truth, examples.unknown)
 
 

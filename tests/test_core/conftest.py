@@ -16,7 +16,7 @@ class ExactPredictor:
     The perfect predictor of an enumerated distribution of maps.
 
     It answers on any lattice with offset (0, 0): which cells the nodes are follows from the lattice's shape, and data
-    beside the nodes are read at the cell where they lie.
+    are read at the cell where they lie.
     """
 
     config = NetworkConfig()
@@ -32,7 +32,7 @@ class ExactPredictor:
         fits = (self.maps[:, cells] == codes).all(axis=1)
         return np.where(fits, self.joint, 0) / self.joint[fits].sum()
 
-    def __call__(self, class_index, inside, data, n_facies):
+    def __call__(self, class_index, inside, data, n_facies, *, features=None):
         spacing = 1 if int(inside[0].any(dim=1).sum()) == self.shape[0] else 2
         logits = torch.full((len(class_index), n_facies, *class_index.shape[1:]), -torch.inf)
         for index in range(len(class_index)):
@@ -81,6 +81,13 @@ def three_by_three():
 def tiny_network():
     """Return a network with random weights everywhere, and a small reach."""
     return make_network(NetworkConfig(trunk=(8,), stream=(8,), n_pooled=4, n_evidence=4, n_bottom=1))
+
+
+@pytest.fixture
+def kriging_network():
+    """Return a network that takes what kriging reads from the data."""
+    config = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1, reads_kriging=True)
+    return make_network(config)
 
 
 @pytest.fixture

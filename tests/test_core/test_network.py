@@ -3,9 +3,12 @@
 import pytest
 import torch
 
-from oadg.core.network import FaciesNetwork, NetworkConfig, OffLatticeData
+from oadg.core import train_universal
+from oadg.core.kriging_features import SurveyKriging
+from oadg.core.lattice import Lattice
+from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
 
-NO_DATA = OffLatticeData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
+NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
 
 
 def random_input(n_facies, shape, n_maps=2, n_data=7):
@@ -13,7 +16,7 @@ def random_input(n_facies, shape, n_maps=2, n_data=7):
     known = torch.randint(-2 * n_facies, n_facies, (n_maps, *shape), generator=generator).clamp_min(-1)
     inside = torch.ones(n_maps, *shape, dtype=torch.bool)
     inside[:, -1] = False
-    data = OffLatticeData(
+    data = HardData(
         torch.randint(n_maps, (n_data,), generator=generator),
         torch.randint(n_facies, (n_data,), generator=generator),
         torch.randint(shape[0], (n_data,), generator=generator),
@@ -36,6 +39,44 @@ def test_renumbering_facies_permutes_the_probabilities(deep_network, n_facies):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("n_facies", [2, 17])
+def test_renumbering_facies_permutes_what_kriging_tells_and_what_the_network_makes_of_it(kriging_network, n_facies):
+    generator = torch.Generator().manual_seed(4)
+    known = random_input(n_facies, (16, 16), n_maps=1)[0]
+    cell = torch.randperm(256, generator=generator)[:40]
+    row, col, facies = cell // 16, cell % 16, torch.randint(n_facies, (40,), generator=generator)
+    order = torch.randperm(n_facies, generator=generator)
+    lattice = Lattice.at((16, 16), 1, torch.zeros(1, 2, dtype=torch.int64), 4)
+
+    def probabilities(known, facies):
+        data = lattice.attach(torch.zeros_like(row), row, col, facies)
+        survey = SurveyKriging.fit(torch.stack([row, col], dim=1).float(), facies, n_facies)
+        features = lattice.kriging_features([survey], n_facies)
+        return kriging_network(*lattice.gather(known), data, n_facies, features=features).softmax(dim=1)
+
+    expected = probabilities(known, facies)
+    found = probabilities(torch.where(known >= 0, order[known.clamp_min(0)], -1), order[facies])[:, order]
+    assert expected.std(dim=1).mean() > 1e-3
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_an_untrained_network_says_what_kriging_says():
+    """The head starts at zero, so training starts from the kriging estimate; without one, from indifference."""
+    config = NetworkConfig(trunk=(8,), stream=(8,), n_pooled=4, n_evidence=4, n_bottom=1, reads_kriging=True)
+    network = FaciesNetwork(config).requires_grad_(False)
+    lattice = Lattice.at((8, 8), 1, torch.zeros(1, 2, dtype=torch.int64), 2)
+    place = torch.tensor([[0, 0], [3, 4], [7, 2], [6, 6]])
+    facies = torch.tensor([0, 1, 1, 0])
+    data = lattice.attach(torch.zeros(4, dtype=torch.int64), place[:, 0], place[:, 1], facies)
+    features = lattice.kriging_features([SurveyKriging.fit(place.float(), facies, 2)], 2)
+    shape = (1, *lattice.shape)
+    nothing, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+    said = network(nothing, inside, data, 2, features=features).softmax(dim=1)
+    estimate = features.of_facies[:, :, 0].clamp_min(0.005)
+    assert torch.allclose(said, estimate / estimate.sum(dim=1, keepdim=True), atol=1e-6)
+    assert (network(nothing, inside, data, 2) == 0).all()
+
+
 def test_an_output_depends_only_on_cells_within_the_receptive_radius(deep_network):
     radius, stride = deep_network.config.receptive_radius, deep_network.config.total_stride
     side = (2 * radius // stride + 4) * stride
@@ -52,7 +93,7 @@ def test_an_output_depends_only_on_cells_within_the_receptive_radius(deep_networ
 
 
 def test_the_shipped_configuration_keeps_its_radius():
-    config = NetworkConfig()
+    config = train_universal.NETWORK
     torch.manual_seed(0)
     network = FaciesNetwork(config).requires_grad_(False)
     torch.nn.init.normal_(network.head.weight, std=0.3)
@@ -72,7 +113,7 @@ def test_any_shape_in_multiples_of_the_stride(deep_network, shape):
 
 def test_maps_of_a_batch_do_not_meet(deep_network):
     known, inside, data = random_input(3, (16, 16))
-    mine = OffLatticeData(*(v[data.batch == 0] for v in data))
+    mine = HardData(*(v[data.batch == 0] for v in data))
     alone = deep_network(known[:1], inside[:1], mine, 3)
     assert torch.allclose(deep_network(known, inside, data, 3)[:1], alone, atol=1e-5)
 
@@ -90,7 +131,7 @@ def test_facies_that_are_not_present_have_no_part(deep_network):
     """A map of two facies in a batch of four is the map alone."""
     known, inside, data = random_input(2, (16, 16))
     present = torch.tensor([[True, True, False, False]]).expand(2, -1)
-    among_four = deep_network(known, inside, data, 4, present)
+    among_four = deep_network(known, inside, data, 4, present=present)
     assert torch.allclose(among_four[:, :2], deep_network(known, inside, data, 2), atol=1e-5)
     assert (among_four[:, 2:] == -torch.inf).all()
 

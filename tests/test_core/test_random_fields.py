@@ -13,8 +13,9 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def texture(range_cells, ratio=1.0, azimuth=0.0, roughness=4.0, n=4):
-    return Texture(*(torch.full((n,), float(v)) for v in (range_cells, ratio, azimuth, roughness)))
+def texture(range_cells, ratio=1.0, azimuth=0.0, roughness=4.0, nested=0.0, n=4):
+    values = (range_cells, ratio, azimuth, roughness, nested, 0.1)
+    return Texture(*(torch.full((n,), float(v)) for v in values))
 
 
 def correlation(fields, south, east):
@@ -40,6 +41,20 @@ def test_azimuth_is_the_long_axis():
     south = gaussian_fields(texture(20, ratio=5, azimuth=math.pi / 2), 2, 128, generator())
     assert correlation(east, 0, 8) > correlation(east, 8, 0) + 0.3
     assert correlation(south, 8, 0) > correlation(south, 0, 8) + 0.3
+
+
+def test_nested_structures_keep_the_long_range_and_add_a_short_one():
+    """Half of the variance at a tenth of the range: a drop near the origin, then the long structure's fall."""
+    smooth, nested = (gaussian_fields(texture(40, nested=share, n=8), 2, 128, generator()) for share in (0.0, 0.5))
+    assert correlation(nested, 0, 8) < correlation(smooth, 0, 8) - 0.2
+    assert correlation(nested, 0, 8) > 0.2
+
+
+def test_layers_follow_each_other_along_a_direction():
+    """Across the layers facies change more often than along them, which azimuth 0 puts along columns."""
+    layered = random_fields._layered_fields(texture(30, ratio=5, n=30), 4, 128, generator())
+    down, along = ((layered.diff(dim=axis) != 0).float().mean() for axis in (1, 2))
+    assert down > 2 * along > 0
 
 
 @pytest.mark.parametrize("n_facies", [2, 5, 20])

@@ -9,7 +9,7 @@ import torch
 from oadg.core import sampler
 from oadg.core.network import NetworkConfig
 from oadg.core.path import SCHEDULES, Schedule
-from oadg.core.sampler import coarsest_level, draw_facies, draw_stream, marginal, sample
+from oadg.core.sampler import coarsest_level, draw_facies, draw_stream, marginal, read_survey, sample
 
 ALL = Schedule((1,), 1)
 """Everything at once."""
@@ -95,7 +95,7 @@ class IndependentCells:
 
     config = NetworkConfig()
 
-    def __call__(self, class_index, inside, data, n_facies):
+    def __call__(self, class_index, inside, data, n_facies, *, features=None):
         logits = torch.tensor([0.7, 0.3]).log()[None, :, None, None]
         return logits.expand(len(class_index), 2, *class_index.shape[1:])
 
@@ -182,6 +182,58 @@ def test_the_marginal_covers_every_cell_once(deep_network, conditioned):
         assert torch.allclose(probability.sum(dim=0), torch.ones(known.shape), atol=1e-5)
         row, col = (known >= 0).nonzero(as_tuple=True)
         assert (probability[known[row, col], row, col] == 1).all()
+
+
+def test_far_apart_nodes_are_asked_at_some_places_and_interpolated_between(kriging_network, monkeypatch):
+    """At the places that are asked nothing changes; between them probabilities are means of their neighbours'."""
+    known, _ = unknown((40, 33))
+    known[::9, ::7] = torch.arange(25).view(5, 5) % 3
+    run = {"n_facies": 3, "level": 2, "positions_at_once": 5, "survey": read_survey(kriging_network, known, 3)}
+    full = marginal(kriging_network, known, **run)
+    monkeypatch.setattr(sampler, "_PLACES_PER_SPACING", 2)
+    assert len(sampler.marginal_offsets(2)) == 16
+    coarse = marginal(kriging_network, known, **run)
+    asked = torch.zeros(known.shape, dtype=torch.bool)
+    asked[1::2, 1::2] = True
+    assert torch.allclose(coarse[:, asked], full[:, asked], atol=1e-5)
+    assert torch.allclose(coarse.sum(dim=0), torch.ones(known.shape), atol=1e-5)
+    free = known < 0
+    between = torch.zeros_like(asked)
+    between[2:-2:2, 1::2] = True
+    between[1:] &= free[1:] & free[:-1]
+    between[:-1] &= free[1:]
+    mean = (coarse.roll(1, dims=1) + coarse.roll(-1, dims=1)) / 2
+    assert torch.allclose(coarse[:, between], mean[:, between], atol=1e-5)
+
+
+def test_kriging_is_told_on_the_coarsest_lattice_only(kriging_network, monkeypatch):
+    known, inside = unknown((32, 32))
+    known[::5, ::6] = torch.arange(42).view(7, 6) % 2
+    told = []
+
+    def predictor(class_index, inside, data, n_facies, *, features=None):
+        told.append((class_index.shape[1], features is not None))
+        return kriging_network(class_index, inside, data, n_facies, features=features)
+
+    predictor.config = kriging_network.config
+    survey = read_survey(kriging_network, known, 2)
+    run = {"n_facies": 2, "schedule": SCHEDULES["preview"], "level": 2, "survey": survey}
+    maps = sample(predictor, known, inside, streams_of(0, 2, (32, 32)), **run)
+    coarsest = min(n_rows for n_rows, _ in told)
+    assert {(n_rows == coarsest, is_told) for n_rows, is_told in told} == {(True, True), (False, False)}
+    assert (maps[:, known >= 0] == known[known >= 0]).all()
+
+
+def test_kriging_is_read_from_as_many_data_as_it_can_take(kriging_network, tiny_network):
+    known, _ = unknown((50, 50))
+    assert read_survey(kriging_network, known, 2) is None
+    known[0, 0] = 1
+    assert read_survey(kriging_network, known, 2) is None
+    known[3, 4] = 0
+    assert read_survey(kriging_network, known, 2) is not None
+    assert read_survey(tiny_network, known, 2) is None
+    known[:40] = 1
+    assert read_survey(kriging_network, known, 2) is None
 
 
 def test_drawing_inverts_the_cumulative_distribution():

@@ -39,6 +39,13 @@ def test_an_interrupted_run_gives_the_weights_of_one_that_was_not(tmp_path):
     assert [line["step"] for line in log] == [2, 4, 6]
 
 
+def test_examples_drawn_ahead_by_another_process_give_the_same_weights(tmp_path):
+    here, _ = train(NETWORK, CONFIG, examples, tmp_path / "here")
+    ahead, _ = train(NETWORK, CONFIG, examples, tmp_path / "ahead", n_workers=1)
+    for key, value in here.state_dict().items():
+        assert torch.equal(value, ahead.state_dict()[key]), key
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     train(NETWORK, dataclasses.replace(CONFIG, steps=2), examples, tmp_path)
     with pytest.raises(JobError, match="belongs to another recipe"):

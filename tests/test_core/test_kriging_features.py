@@ -1,0 +1,105 @@
+"""What kriging reads from data is kriging, treats facies alike, and finds the structure that is there."""
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core.kriging import Covariance, indicator_kriging
+from oadg.core.kriging_features import MOST_DATA, N_OF_FACIES, N_OF_PLACE, Covariances, SurveyKriging
+from oadg.core.random_fields import Texture, gaussian_fields
+
+
+def survey_of(n_data, range_cells, n_facies=3, noise=0.0, seed=0):
+    """Return places (n, 2) and facies of data from a smooth field of 64 x 64 cells."""
+    generator = torch.Generator().manual_seed(seed)
+    texture = Texture(*(torch.full((1,), v) for v in (range_cells, 1.0, 0.0, 4.0, 0.0, 0.1)))
+    field = gaussian_fields(texture, n_facies, 64, generator)[0].argmax(dim=0)
+    cell = torch.randperm(64 * 64, generator=generator)[:n_data]
+    facies = field.flatten()[cell]
+    other = torch.randint(n_facies, facies.shape, generator=generator)
+    facies = torch.where(torch.rand(n_data, generator=generator) < noise, other, facies)
+    return torch.stack([cell // 64, cell % 64], dim=1).float(), facies
+
+
+def everywhere():
+    return torch.cartesian_prod(torch.arange(0.0, 64, 7), torch.arange(0.0, 64, 5))
+
+
+def test_the_estimates_are_those_of_simple_indicator_kriging():
+    """With one covariance left, the channels agree with the yardstick's kriging of the same covariance."""
+    place, facies = survey_of(80, 20.0)
+    survey = SurveyKriging.fit(place, facies, 3)
+    best = int(survey.weight[:, 0].argmax())
+    only = torch.zeros_like(survey.weight)
+    only[best] = 1
+    alone = SurveyKriging(**{**vars(survey), "weight": only, "weight_of_facies": only.expand(-1, 3)})
+    kind = "gaussian" if survey.covariances.is_gaussian[best] else "exponential"
+    covariance = Covariance(kind, float(survey.covariances.range_cells[best]), float(survey.covariances.nugget[best]))
+    expected = indicator_kriging(place.numpy(), facies.numpy(), everywhere().numpy(), (covariance,) * 3, 3)
+    of_facies, _ = alone.at(everywhere(), 1)
+    assert of_facies[:, 0].numpy() == pytest.approx(expected, abs=2e-3)
+    assert of_facies[:, 2].numpy() == pytest.approx(expected, abs=2e-3)
+    assert of_facies[:, 1].exp().numpy() == pytest.approx(np.maximum(expected, 0.005), abs=2e-3)
+
+
+def test_shapes_sums_and_the_nearest_datum():
+    place, facies = survey_of(40, 20.0)
+    of_facies, of_place = SurveyKriging.fit(place, facies, 4).at(everywhere(), 2)
+    assert of_facies.shape == (4, N_OF_FACIES, len(everywhere()))
+    assert of_place.shape == (N_OF_PLACE, len(everywhere()))
+    for estimate in (of_facies[:, 0], of_facies[:, 2]):
+        assert torch.allclose(estimate.sum(dim=0), torch.ones(len(everywhere())), atol=1e-5)
+        assert (estimate[3] == 0).all()  # never observed
+    nearest = facies[torch.cdist(everywhere(), place).argmin(dim=1)]
+    assert torch.equal(of_facies[:, 4].argmax(dim=0), nearest)
+    assert of_facies.isfinite().all()
+    assert of_place.isfinite().all()
+
+
+def test_places_in_parts_are_places_together(monkeypatch):
+    place, facies = survey_of(40, 20.0)
+    survey = SurveyKriging.fit(place, facies, 3)
+    whole = survey.at(everywhere(), 1)
+    monkeypatch.setattr("oadg.core.kriging_features._PAIRS_AT_ONCE", 400)
+    for part, together in zip(survey.at(everywhere(), 1), whole):
+        assert torch.allclose(part, together, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_data", [60, 400])
+def test_the_structure_of_the_data_is_found(n_data):
+    """Smooth data get long ranges and skill; noise gets none, and is estimated by the shares of the facies."""
+    smooth = SurveyKriging.fit(*survey_of(n_data, 50.0), 3)
+    noise = SurveyKriging.fit(*survey_of(n_data, 50.0, noise=1.0), 3)
+    assert smooth.skill_nats < -0.3 < -0.05 < noise.skill_nats
+    spread = [survey.at(everywhere(), 1)[0][:, 0].std(dim=1).mean() for survey in (smooth, noise)]
+    assert spread[0] > 3 * spread[1]
+
+
+def test_the_unit_of_length_is_the_spacing_of_the_nodes():
+    """A survey on cells half as large, for nodes twice as many cells apart, is the same survey."""
+    place, facies = survey_of(50, 20.0)
+    of_facies, of_place = SurveyKriging.fit(place, facies, 3).at(everywhere(), 1)
+    finer = SurveyKriging.fit(2 * place, facies, 3).at(2 * everywhere(), 2)
+    assert torch.allclose(finer[0], of_facies, atol=1e-4)
+    assert torch.allclose(finer[1], of_place, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_data", [2, 3, MOST_DATA])
+def test_from_the_fewest_data_to_the_most(n_data):
+    place, facies = survey_of(n_data, 20.0)
+    of_facies, of_place = SurveyKriging.fit(place, facies, 3).at(everywhere(), 1)
+    assert of_facies.isfinite().all()
+    assert of_place.isfinite().all()
+
+
+def test_data_in_a_row_next_to_each_other():
+    place = torch.stack([torch.zeros(30), torch.arange(30.0)], dim=1)
+    of_facies, _ = SurveyKriging.fit(place, torch.arange(30) // 15, 2).at(everywhere(), 1)
+    assert of_facies.isfinite().all()
+    assert of_facies[0, 0, 0] > 0.8
+
+
+def test_covariances_fade():
+    covariances = Covariances(torch.tensor([10.0, 10.0]), torch.tensor([False, True]), torch.tensor([0.0, 0.2]))
+    value = covariances(torch.tensor([0.0, 10.0]))
+    assert value == pytest.approx(torch.tensor([[1, np.exp(-3)], [0.8, 0.8 * np.exp(-3)]]), abs=1e-6)
