@@ -33,7 +33,7 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=22_000, seed=20_261_124)
+RECIPE = TrainingConfig(steps=20_000, seed=20_261_124)
 NETWORK = NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True)
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""

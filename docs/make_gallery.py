@@ -40,7 +40,7 @@ def draw_column(draw_family, generator: torch.Generator) -> np.ndarray:
         n_facies = _FACIES[int(torch.randint(len(_FACIES), (), generator=generator))]
         texture = draw_textures(1, 15.0, 90.0, generator)
         maps.append(draw_family(texture, n_facies, 256, generator)[:, :SIDE, :SIDE])
-    maps[-1] = random_fields._add_noise(maps[-1], generator)
+    maps[-1] = random_fields._add_inclusions(maps[-1], 5.0, generator)
     n_data = torch.tensor([int(60 * 5 ** float(torch.rand((), generator=generator)))])
     surveyed = draw_surveys(maps[-1], n_data, max(_FACIES), generator)
     return torch.cat([*maps, torch.where(surveyed, maps[-1], -1)]).numpy()
