@@ -1,0 +1,117 @@
+"""Reports: pages that a browser can read, whose text is text, and drawings that put values where they belong."""
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from oadg.core import drawing, report
+from oadg.core.errors import JobError
+
+EVIL = '<script>alert("x")</script> & more'
+PIECES = {
+    "paragraph": report.paragraph(EVIL),
+    "table": report.table([EVIL, "n"], [[EVIL, 1], ["b", None]], caption=EVIL, strong=[0]),
+    "confusion": report.confusion_table(np.array([[3, 1], [0, 0]]), [EVIL, "b"], caption=EVIL),
+    "reliability": report.reliability_plot(
+        np.array([0.1, np.nan, 0.9]), np.array([0, np.nan, 1]), np.array([4, 0, 2]), caption=EVIL
+    ),
+    "line": report.line_plot(np.arange(3), {EVIL: np.array([1, np.nan, 3])}, x_label=EVIL, y_label=EVIL, caption=EVIL),
+    "histogram": report.histogram(np.array([3, 0, 5]), ["0", EVIL, ""], expected=2.5, x_label=EVIL, caption=EVIL),
+    "bars": report.bar_chart([EVIL, "b"], [0.9, 1.1], low=[0.8, 1.0], high=[1.0, 1.2], reference=1.0, caption=EVIL),
+    "map": report.scatter_map(
+        np.array([0, 1]),
+        np.array([5, 9]),
+        ["#123456", '"/>'],
+        legend={EVIL: "#123456"},
+        titles=[EVIL, ""],
+        caption=EVIL,
+    ),
+}
+pieces = pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES)
+
+
+@pieces
+def test_text_stays_text(piece):
+    """What comes in shows up as it is, and nowhere as a tag; the piece is well formed."""
+    tree = ElementTree.fromstring(piece)
+    assert "script" not in {element.tag for element in tree.iter()}
+    assert any(EVIL in text for text in tree.itertext()) or any(EVIL in e.attrib.values() for e in tree.iter())
+
+
+@pieces
+def test_no_number_is_lost(piece):
+    assert "nan" not in piece
+    assert "inf" not in piece
+
+
+def test_a_page_stands_alone():
+    page = report.page(EVIL, [report.Section(EVIL, piece) for piece in PIECES.values()], lead=EVIL)
+    assert page.startswith("<!DOCTYPE html>")
+    assert '<html lang="en">' in page
+    assert '<meta charset="utf-8">' in page
+    assert not re.search(r"<script|<link|<img|(src|href)=", page)
+    assert page.count("<section>") == page.count("</section>") == len(PIECES)
+
+
+def test_drawings_describe_themselves():
+    for name in ("reliability", "line", "histogram", "bars", "map"):
+        svg = ElementTree.fromstring(PIECES[name]).find(".//{http://www.w3.org/2000/svg}svg")
+        assert svg.attrib["role"] == "img"
+        assert svg.attrib["aria-label"] == EVIL
+
+
+def test_cells_of_a_table():
+    html = report.table(["method", "loss", "n"], [["ours", 0.93844, 12345], ["none", float("nan"), None]], strong=[0])
+    assert '<th scope="col">method</th><th scope="col" class="number">loss</th>' in html
+    assert (
+        '<tr class="strong"><th scope="row">ours</th><td class="number">0.938</td><td class="number">12,345</td>'
+        in html
+    )
+    assert html.count('<td class="number">–</td>') == 2
+
+
+def test_a_frame_takes_values_to_pixels():
+    frame = drawing.Frame((0, 10), (0, 1), 166, 154, left=52)
+    assert (frame.x(0), frame.x(10)) == (52, 152)
+    assert (frame.y(0), frame.y(1)) == (110, 10)
+    assert 'points="102.0,60.0"' in frame.line(np.array([5]), np.array([0.5]), "#000")
+
+
+@pytest.mark.parametrize(
+    ("span", "texts"),
+    [
+        ((0, 1), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+        ((-0.1, 5.1), ["0", "1", "2", "3", "4", "5"]),
+        ((0.981, 1.019), ["0.985", "0.990", "0.995", "1.000", "1.005", "1.010", "1.015"]),
+        ((0, 6000), ["0", "1,000", "2,000", "3,000", "4,000", "5,000", "6,000"]),
+    ],
+)
+def test_ticks_are_round(span, texts):
+    assert [text for _, text in drawing.ticks(span)] == texts
+
+
+@pytest.mark.parametrize("values", [[], [np.nan], [0.0], [5.0, 5.0], [-1.0, np.nan, 3.0]])
+def test_spans_are_never_empty_and_hold_the_values(values):
+    low, high = drawing.span_of(np.array(values))
+    assert low < high
+    assert all(low < value < high for value in values if np.isfinite(value))
+
+
+def test_north_is_up():
+    tree = ElementTree.fromstring(report.scatter_map(np.array([0, 0]), np.array([0, 9]), ["#south", "#north"]))
+    y = {dot.attrib["fill"]: float(dot.attrib["cy"]) for dot in tree.iter("{http://www.w3.org/2000/svg}circle")}
+    assert y["#north"] < y["#south"]
+
+
+def test_rows_that_do_not_fit_the_header():
+    with pytest.raises(
+        JobError, match="Row 1 of the table 'scores' has 1 cells; the header has 2 columns. Give each row"
+    ):
+        report.table(["a", "b"], [["x", 1], ["y"]], caption="scores")
+
+
+def test_points_without_a_colour():
+    with pytest.raises(JobError, match="map 'rocks' has 2 eastings, 2 northings and 1 colours; each point needs one"):
+        report.scatter_map(np.zeros(2), np.zeros(2), ["#000000"], caption="rocks")
