@@ -25,14 +25,19 @@ def keep_freed_memory() -> None:
     page: large lattices took twice as long. `return_freed_memory` hands it back when the work is done.
     """
     for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**26)):
-        if sys.platform == "linux":
-            getattr(ctypes.CDLL(None), "mallopt", lambda option, value: 0)(option, value)
+        _call_glibc("mallopt", option, value)
 
 
 def return_freed_memory() -> None:
-    """Hand memory that is kept but not used back to the system, where the C library can."""
-    if sys.platform == "linux":
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: 0)(0)
+    """Hand memory that is kept but not used back to the system, where `keep_freed_memory` keeps it."""
+    _call_glibc("malloc_trim", 0)
+
+
+def _call_glibc(name: str, *arguments: int) -> None:
+    """Call a function of the C library, if it is glibc."""
+    function = getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+    if function is not None:
+        function(*arguments)
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,7 +4,8 @@ The demo: install the plugin's zip into a private QGIS profile and simulate the 
     .venv/bin/python resources/examples/demo.py --plugin dist/oadg.zip --output build/demo
 
 Everything goes the way of a user of the command line: `qgis_process` runs `oadg:simulatefacies` on `jura.gpkg`. Then
-the realizations are read back and compared with every observation, and the maps are composed into `map.png`.
+the realizations are read back and compared with every observation, indicator kriging maps the same cells, and the maps
+of both are composed into `map.png`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ import demo_map
 import numpy as np
 from osgeo import gdal
 from qgis.core import Qgis, QgsApplication, QgsVectorLayer
+
+from oadg.core.ensemble import entropy_bits
+from oadg.core.kriging import choose_by_leave_one_out, indicator_kriging
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE / "jura.gpkg"
@@ -57,6 +61,7 @@ def main() -> None:
     run, seconds = simulate(program, output, arguments.realizations)
     summary = summarize(run, seconds, output)
     (output / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    krige(output)
     demo_map.compose(PACKAGE, output)
     observed = summary["observations"]
     log.info(
@@ -151,6 +156,32 @@ def summarize(run: Run, seconds: float, output: Path) -> Dict[str, Any]:
             "python": sys.version.split()[0], "torch": engine_version("torch"), "numpy": np.__version__,
         },
     }  # fmt: skip
+
+
+def krige(output: Path) -> None:
+    """Map the same cells by indicator kriging, with the covariance that leave-one-out chooses, in the same styles."""
+    layer = QgsVectorLayer(f"{PACKAGE}|layername=observations", "observations", "ogr")
+    points = [(f["rock"], f.geometry().asPoint()) for f in layer.getFeatures()]
+    rocks = sorted({rock for rock, _ in points})
+    places = np.array([[p.x(), p.y()] for _, p in points])
+    class_index = np.array([rocks.index(rock) for rock, _ in points])
+    template = gdal.Open(str(output / "most_probable.tif"))
+    west, cell_size, _, north, _, _ = template.GetGeoTransform()
+    mapped = template.ReadAsArray() != template.GetRasterBand(1).GetNoDataValue()
+    row, col = np.nonzero(mapped)
+    targets = np.stack([west + (col + 0.5) * cell_size, north - (row + 0.5) * cell_size], axis=1)
+    covariances = choose_by_leave_one_out(places, class_index, len(rocks))
+    probability = indicator_kriging(places, class_index, targets, covariances, len(rocks))
+    entropy = entropy_bits(probability[:, :, None])[:, 0]
+    for name, values in (("most_probable", probability.argmax(axis=0) + 1), ("entropy", entropy)):
+        copy = gdal.GetDriverByName("GTiff").CreateCopy(
+            str(output / f"kriging_{name}.tif"), gdal.Open(str(output / f"{name}.tif"))
+        )
+        band = copy.GetRasterBand(1)
+        cells = band.ReadAsArray()
+        cells[mapped] = values
+        band.WriteArray(cells)
+        shutil.copy(output / f"{name}.qml", output / f"kriging_{name}.qml")
 
 
 def check_observations(codes: np.ndarray, west: float, north: float, cell_size: float) -> Dict[str, int]:

@@ -1,4 +1,4 @@
-"""Compose the demo's maps into one picture: observations, two realizations, most probable facies, entropy."""
+"""Compose the demo's maps into one picture: observations, realizations, most probable facies and entropy, kriging."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QSizeF, Qt
 from qgis.PyQt.QtGui import QColor, QFont
 
+N_COLUMNS = 4
 PANEL_WIDTH, PANEL_HEIGHT, TITLE_HEIGHT, GAP = 80.0, 97.0, 8.0, 6.0
 INK = "#222222"
 
@@ -56,20 +57,25 @@ def compose(package: Path, folder: Path) -> None:
     dots = _vector(package, "observations")
     dots.setRenderer(_dot_renderer())
     most_probable, entropy = _raster(folder, "most_probable"), _raster(folder, "entropy")
+    kriged, kriged_entropy = _raster(folder, "kriging_most_probable"), _raster(folder, "kriging_entropy")
     panels = [
         (f"Observations ({observations.featureCount()})", [observations, outline]),
         ("Realization 1", [outline, _realization(folder, 1)]),
         ("Realization 2", [outline, _realization(folder, 2)]),
+        None,  # the legend
         ("Most probable facies", [outline, most_probable]),
         ("Entropy: how uncertain", [dots, outline, entropy]),
+        ("Kriging: most probable", [outline, kriged]),
+        ("Kriging: entropy", [dots, outline, kriged_entropy]),
     ]
     layout = QgsPrintLayout(project)
     layout.initializeDefaults()
-    width, height = 3 * PANEL_WIDTH + 4 * GAP, 2 * (PANEL_HEIGHT + TITLE_HEIGHT) + 3 * GAP
+    width, height = N_COLUMNS * (PANEL_WIDTH + GAP) + GAP, 2 * (PANEL_HEIGHT + TITLE_HEIGHT) + 3 * GAP
     layout.pageCollection().page(0).setPageSize(QgsLayoutSize(width, height))
-    for position, (title, layers) in enumerate(panels):
-        main_map = _panel(layout, position, title, layers, outline.extent())
-    _legend_panel(layout, 5, observations, entropy, main_map)
+    for position, panel in enumerate(panels):
+        if panel is not None:
+            main_map = _panel(layout, position, *panel, outline.extent())
+    _legend_panel(layout, panels.index(None), observations, entropy, main_map)
     if not QgsLayoutExporter(layout).renderPageToImage(0, dpi=180).save(str(folder / "map.png")):
         raise SystemExit(f"{folder / 'map.png'} could not be written.")
 
@@ -129,8 +135,8 @@ def _label(layout: QgsPrintLayout, text: str, font: QFont, x: float, y: float, w
 
 
 def _corner(position: int) -> List[float]:
-    """Return the upper left corner of a panel: three columns, two rows."""
-    row, col = divmod(position, 3)
+    """Return the upper left corner of a panel: four columns, two rows."""
+    row, col = divmod(position, N_COLUMNS)
     return [GAP + col * (PANEL_WIDTH + GAP), GAP + row * (PANEL_HEIGHT + TITLE_HEIGHT + GAP)]
 
 
