@@ -36,7 +36,7 @@ _FACIES = (3, 4, 5, 8)
 def draw_column(draw_family, generator: torch.Generator) -> np.ndarray:
     """Return fields of a family and a survey of the last, int (N_ROWS + 1, SIDE, SIDE); -1 where nothing is seen."""
     maps = []
-    for number in range(N_ROWS):
+    for _ in range(N_ROWS):
         n_facies = _FACIES[int(torch.randint(len(_FACIES), (), generator=generator))]
         texture = draw_textures(1, 15.0, 90.0, generator)
         maps.append(draw_family(texture, n_facies, 256, generator)[:, :SIDE, :SIDE])
