@@ -205,16 +205,33 @@ def median_spacing(easting: np.ndarray, northing: np.ndarray) -> float:
         World coordinates; points at the same place count once. At most 2,000 places are looked at from.
     """
     places = np.unique(np.stack([np.asarray(easting, float), np.asarray(northing, float)], axis=1), axis=0)
-    if len(places) < 2:
-        return 0.0
-    # Many places are looked at from fewer of them, so that time and memory stay small.
+    return float(np.median(nearest_others(places)[2])) if len(places) > 1 else 0.0
+
+
+def nearest_others(places: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Return the nearest other place of places: of all up to 2,000, of some of more, so that time and memory stay small.
+
+    Parameters
+    ----------
+    places : array, shape (n, 2)
+        At least two.
+
+    Returns
+    -------
+    looking, neighbour : int array, shape (m,)
+        Indices of the places that are looked at from, and of their nearest others.
+    distance : array, shape (m,)
+        Between them, in the same units.
+    """
     n_chosen = min(2000, max(200, 20_000_000 // len(places)))
-    chosen = places[:: max(1, len(places) // n_chosen)]
-    nearest = np.empty(len(chosen))
+    looking = np.arange(0, len(places), max(1, len(places) // n_chosen))
+    neighbour, distance = np.empty(len(looking), dtype=np.int64), np.empty(len(looking))
     n_at_once = max(1, 1_000_000 // len(places))
-    for start in range(0, len(chosen), n_at_once):
-        block = chosen[start : start + n_at_once]
-        squared = ((block[:, None, :] - places[None, :, :]) ** 2).sum(axis=2)
-        squared[squared == 0] = np.inf
-        nearest[start : start + n_at_once] = np.sqrt(squared.min(axis=1))
-    return float(np.median(nearest))
+    for start in range(0, len(looking), n_at_once):
+        block = looking[start : start + n_at_once]
+        squared = ((places[block, None, :] - places[None, :, :]) ** 2).sum(axis=2)
+        squared[np.arange(len(block)), block] = np.inf  # not itself
+        neighbour[start : start + n_at_once] = squared.argmin(axis=1)
+        distance[start : start + n_at_once] = np.sqrt(squared.min(axis=1))
+    return looking, neighbour, distance

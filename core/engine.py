@@ -19,11 +19,11 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from .errors import Cancelled, EngineError, JobError, OadgError
-from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob, SimulationResult
+from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
 
 OLDEST_PYTHON = (3, 9)
 OLDEST_TORCH = (2, 2)
@@ -31,7 +31,11 @@ TRACEBACK_LINES = 8
 """How many lines of a traceback are told when an error is not one of ours."""
 
 Progress = Callable[[float, str], None]
-RunSimulation = Callable[[SimulationJob, Progress], SimulationResult]
+Runner = Callable[[Any, Progress], Any]
+"""Works on a job, tells its progress, and returns a result of the contract."""
+
+JOBS: Mapping[str, Any] = {"simulate": SimulationJob, "crossvalidate": CrossValidationJob}
+"""What the jobs of each type of request are."""
 
 
 class Engine:
@@ -82,19 +86,19 @@ class Engine:
         self._delete_work_folder()
         os._exit(0)
 
-    def serve(self, run_simulation: RunSimulation) -> None:
-        """Answer requests, one after the other, for ever."""
+    def serve(self, runners: Mapping[str, Runner]) -> None:
+        """Answer requests, one after the other, for ever; the runners are those of the types in `JOBS`."""
         while True:
             message = self._requests.get()
-            self._answer(message, run_simulation)
+            self._answer(message, runners)
 
-    def _answer(self, message: dict[str, Any], run_simulation: RunSimulation) -> None:
+    def _answer(self, message: dict[str, Any], runners: Mapping[str, Runner]) -> None:
         job_id = message["job_id"]
         try:
             if message["type"] == "status":
                 self.send("status", job_id, status=describe_engine())
-            elif message["type"] == "simulate":
-                result = self._simulate(job_id, message.get("job", {}), run_simulation)
+            elif message["type"] in runners:
+                result = self._work(message, runners[message["type"]])
                 self.send("result", job_id, result=result.to_dict())
             else:
                 raise JobError(f"The engine does not know requests of the type {message['type']!r}.")
@@ -112,8 +116,9 @@ class Engine:
                 self.send("error", job_id, kind="unexpected", message="\n".join(lines[-TRACEBACK_LINES:]))
         self._cancelled.discard(job_id)
 
-    def _simulate(self, job_id: str, description: dict[str, Any], run_simulation: RunSimulation) -> SimulationResult:
-        job = SimulationJob.from_dict(description)
+    def _work(self, message: dict[str, Any], run: Runner) -> Any:
+        job_id = message["job_id"]
+        job = JOBS[message["type"]].from_dict(message.get("job", {}))
         self._work_folder = job.work_folder
 
         def progress(fraction: float, text: str) -> None:
@@ -122,7 +127,7 @@ class Engine:
             self.send("progress", job_id, fraction=float(fraction), text=text)
 
         progress(0.0, "Reading the job")
-        result = run_simulation(job, progress)
+        result = run(job, progress)
         progress(1.0, "Done")
         return result
 
@@ -148,10 +153,12 @@ def describe_shortage(message: dict[str, Any], error: BaseException) -> str:
     job = message.get("job", {})
     grid = job.get("grid", {})
     words = str(error).strip().split("\n")[0]
-    needed = f" for {job['n_realizations']} realizations of {grid['n_rows']} x {grid['n_cols']} cells" if grid else ""
+    realizations = f"{job['n_realizations']} realizations of " if "n_realizations" in job else ""
+    needed = f" for {realizations}{grid['n_rows']} x {grid['n_cols']} cells" if grid else ""
+    fewer = "fewer realizations, " if realizations else ""
     return (
-        f"The memory of the device '{job.get('device', 'auto')}' does not suffice{needed}. Use fewer realizations, "
-        "larger cells or a smaller extent, or another device." + (f" ({words})" if words else "")
+        f"The memory of the device '{job.get('device', 'auto')}' does not suffice{needed}. Use {fewer}larger cells or "
+        "a smaller extent, or another device." + (f" ({words})" if words else "")
     )
 
 
@@ -188,9 +195,9 @@ def resident_memory_mb() -> float | None:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)  # bytes on macOS
 
 
-def load_simulation() -> RunSimulation:
+def load_runners() -> Mapping[str, Runner]:
     """
-    Import torch and all that simulates.
+    Import torch and all that works on jobs; return the runner of each type in `JOBS`.
 
     Raises
     ------
@@ -209,6 +216,7 @@ def load_simulation() -> RunSimulation:
     try:
         import torch
 
+        from .crossvalidation import run_cross_validation
         from .simulation import run_simulation
     except (ImportError, OSError) as error:  # OSError: a library of torch's cannot be loaded
         raise EngineError(
@@ -220,7 +228,7 @@ def load_simulation() -> RunSimulation:
             f"The engine's interpreter {sys.executable} has torch {torch.__version__}; "
             f"it must be {oldest} or newer. {remedy}"
         )
-    return run_simulation
+    return {"simulate": run_simulation, "crossvalidate": run_cross_validation}
 
 
 def take_over_streams() -> tuple[BinaryIO, BinaryIO]:
@@ -239,26 +247,26 @@ def take_over_streams() -> tuple[BinaryIO, BinaryIO]:
     return os.fdopen(incoming, "rb"), os.fdopen(outgoing, "wb")
 
 
-def main(load: Callable[[], RunSimulation] = load_simulation) -> int:
+def main(load: Callable[[], Mapping[str, Runner]] = load_runners) -> int:
     """
     Run the engine until its input ends.
 
     Parameters
     ----------
     load : callable
-        Returns the function that simulates; called when the engine already listens, for importing torch takes a while.
+        Returns the runners by type of request; called when the engine listens, for importing torch takes a while.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for QGIS, whose end is ours too
     engine = Engine(*take_over_streams())
     threading.Thread(target=engine.listen, name="listen", daemon=True).start()
     try:
-        run_simulation = load()
+        runners = load()
     except OadgError as error:
         engine.send("error", kind=type(error).__name__, message=str(error))
         return 1
     os.chdir(tempfile.gettempdir())  # Windows cannot replace or remove a plugin whose folder is in use
     engine.send("ready", pid=os.getpid(), protocol=PROTOCOL_VERSION)
-    engine.serve(run_simulation)
+    engine.serve(runners)
     return 0
 
 

@@ -6,12 +6,13 @@ Everything is plain data with JSON in and out, and importable without torch. One
 QGIS to engine
     {"type": "status", "job_id": …}
     {"type": "simulate", "job_id": …, "job": SimulationJob.to_dict()}
+    {"type": "crossvalidate", "job_id": …, "job": CrossValidationJob.to_dict()}
     {"type": "cancel", "job_id": …}
 Engine to QGIS, each with the `job_id` it answers
     {"type": "ready", "pid": …, "protocol": PROTOCOL_VERSION}     once, when the engine has started; without job_id
     {"type": "status", "status": {…}}                             interpreter, versions, devices, memory
     {"type": "progress", "fraction": 0…1, "text": …}
-    {"type": "result", "result": SimulationResult.to_dict()}
+    {"type": "result", "result": SimulationResult.to_dict() or CrossValidationResult.to_dict()}
     {"type": "error", "kind": "OadgError's class name" or "unexpected", "message": …}
     {"type": "cancelled"}
 """
@@ -19,15 +20,27 @@ Engine to QGIS, each with the `job_id` it answers
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar
+
+import numpy as np
 
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 QUALITIES = ("standard", "preview")
 MAX_REALIZATIONS = 1000
+MODEL = "model"
+"""What the model is called among the methods that are compared."""
+SURPRISE_CLASSES = (
+    (0.1, "#9e2a2b", "under 10 %"),
+    (0.25, "#e07a3f", "10 to 25 %"),
+    (0.5, "#f0c674", "25 to 50 %"),
+    (0.75, "#8fb8d0", "50 to 75 %"),
+    (1.0, "#2f6690", "75 % and more"),
+)
+"""Upper limit, colour and label of classes of the probability given to what was observed, on page and map alike."""
 WORK_FOLDER_PREFIX = "oadg-job-"
 """How the names of work folders begin; the engine deletes no folder that is called otherwise."""
 
@@ -92,46 +105,25 @@ class SimulationJob:
 
     def _check_hard_data(self) -> None:
         """Raise `JobError` unless every datum has a cell of its own on the grid and a class index of the table."""
-        n_data = len(self.row), len(self.col), len(self.class_index)
-        if len(set(n_data)) > 1:
-            raise JobError(
-                "The hard data have {} rows, {} columns and {} facies; there must be as many of each.".format(*n_data)
-            )
+        _check_lengths("hard data", rows=self.row, columns=self.col, facies=self.class_index)
         seen = set()
         for row, col, class_index in zip(self.row, self.col, self.class_index):
             where = f"The hard datum at row {row}, col {col}"
             if not (0 <= row < self.grid.n_rows and 0 <= col < self.grid.n_cols):
                 raise JobError(f"{where} is not on the grid of {self.grid.n_rows} x {self.grid.n_cols} cells.")
-            if not 0 <= class_index < len(self.facies):
-                last = len(self.facies) - 1
-                raise JobError(f"{where} has the class index {class_index}; it must be between 0 and {last}.")
+            _check_class_index(where, class_index, self.facies)
             if (row, col) in seen:
                 raise JobError(f"{where} is given more than once; a cell can hold one facies.")
             seen.add((row, col))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for name in ("row", "col", "class_index"):
-            plain[name] = [int(v) for v in plain[name]]
-        return {**plain, "grid": self.grid.to_dict(), "facies": self.facies.to_list()}
+        return _describe(self)
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> SimulationJob:
         """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(description) - known)
-        if unknown:
-            raise JobError(f"The job has parts that this engine does not know: {', '.join(unknown)}.")
-        try:
-            plain = dict(description)
-            plain["grid"] = Grid.from_dict(plain["grid"])
-            plain["facies"] = FaciesTable.from_list(plain["facies"])
-            for name in ("row", "col", "class_index"):
-                plain[name] = tuple(int(v) for v in plain[name])
-            return cls(**plain)
-        except (KeyError, TypeError, ValueError) as error:
-            raise JobError(f"The job is incomplete or wrong: {error}.") from error
+        return _rebuild(cls, description)
 
 
 @dataclass(frozen=True)
@@ -178,3 +170,183 @@ class SimulationResult:
     def from_dict(cls, description: Mapping[str, Any]) -> SimulationResult:
         """Rebuild the result from `to_dict`."""
         return cls(**description)
+
+
+@dataclass(frozen=True)
+class CrossValidationJob:
+    """
+    Everything that one cross-validation needs.
+
+    Parameters
+    ----------
+    grid : Grid
+        The grid on which the model predicts; it holds all observations and is the same for every fold.
+    facies : FaciesTable
+        The facies of all observations; those that a fold's training data lack exist there all the same.
+    easting, northing : tuple of float
+        Where the observations are, in the grid's CRS.
+    class_index : tuple of int
+        What was observed.
+    fold : tuple of int
+        Which observations are hidden together, numbered from 0; those of a cell share a fold.
+    model_path : str
+        The model file.
+    work_folder : str
+        Where the engine writes its array and its page; the client makes and deletes it.
+    subject : str
+        What is cross-validated, for the page's reader: the layer and the field.
+    unit : str
+        What distances are counted in, for the page's reader.
+    device : str
+        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+
+    Raises
+    ------
+    JobError
+        For observations that do not fit the grid or the facies, fewer than two folds, folds without observations, and
+        a cell whose observations are in different folds.
+    """
+
+    grid: Grid
+    facies: FaciesTable
+    easting: Tuple[float, ...]
+    northing: Tuple[float, ...]
+    class_index: Tuple[int, ...]
+    fold: Tuple[int, ...]
+    model_path: str
+    work_folder: str
+    subject: str = ""
+    unit: str = "units of the CRS"
+    device: str = "auto"
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return max(self.fold, default=-1) + 1
+
+    @property
+    def places(self) -> np.ndarray:
+        """Easting and northing of the observations, shape (n_points, 2)."""
+        return np.stack([self.easting, self.northing], axis=1)
+
+    def __post_init__(self) -> None:
+        _check_lengths(
+            "observations",
+            eastings=self.easting,
+            northings=self.northing,
+            facies=self.class_index,
+            folds=self.fold,
+        )
+        missing = sorted(set(range(self.n_folds)) - set(self.fold))
+        if self.n_folds < 2 or missing or min(self.fold) < 0:
+            raise JobError(
+                f"The observations have the folds {', '.join(map(str, sorted(set(self.fold))[:5])) or 'none'} …; at "
+                "least two are needed, numbered from 0 without a gap."
+            )
+        fold_of_cell: Dict[Tuple[int, int], int] = {}
+        row, col, inside = self.grid.cell_of(np.array(self.easting), np.array(self.northing))
+        for i, class_index in enumerate(self.class_index):
+            where = f"The observation at easting {self.easting[i]:g}, northing {self.northing[i]:g}"
+            if not inside[i]:
+                raise JobError(f"{where} is not on the grid of {self.grid.n_rows} x {self.grid.n_cols} cells.")
+            _check_class_index(where, class_index, self.facies)
+            if fold_of_cell.setdefault((int(row[i]), int(col[i])), self.fold[i]) != self.fold[i]:
+                raise JobError(f"{where} shares a cell with one of another fold, which would give it away.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return _describe(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> CrossValidationJob:
+        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
+        return _rebuild(cls, description)
+
+
+@dataclass(frozen=True)
+class CrossValidationResult:
+    """
+    What the engine hands back; array and page lie in the job's work folder.
+
+    Parameters
+    ----------
+    probability_path : str
+        float32 array (n_facies, n_points): the model's probabilities at each observation while it was hidden.
+    page_path : str
+        A self-contained HTML page.
+    scores : dict
+        Method to its scores: 'log_loss' (nats), 'brier', 'accuracy' (share). `MODEL` is the model.
+    better_kriging : str
+        Which of the krigings has the lower log loss: the one that the gain refers to.
+    gain, gain_low, gain_high : float
+        By how many percent the model's log loss is lower than the better kriging's, and its 95 % interval.
+    verdict : str
+        The same in plain words.
+    device, model_id : str
+        What it was computed on, and with.
+    seconds : float
+        Wall time in the engine, in seconds.
+    """
+
+    probability_path: str
+    page_path: str
+    scores: Mapping[str, Mapping[str, float]]
+    better_kriging: str
+    gain: float
+    gain_low: float
+    gain_high: float
+    verdict: str
+    device: str
+    model_id: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> CrossValidationResult:
+        """Rebuild the result from `to_dict`."""
+        return cls(**description)
+
+
+_Job = TypeVar("_Job", SimulationJob, CrossValidationJob)
+_NUMBERS: Dict[str, Type[Any]] = {
+    **dict.fromkeys(("row", "col", "class_index", "fold"), int),
+    **dict.fromkeys(("easting", "northing"), float),
+}
+
+
+def _describe(job: Any) -> dict[str, Any]:
+    """Return a job as plain data."""
+    plain = {f.name: getattr(job, f.name) for f in fields(job)}
+    plain.update({name: [kind(v) for v in plain[name]] for name, kind in _NUMBERS.items() if name in plain})
+    return {**plain, "grid": job.grid.to_dict(), "facies": job.facies.to_list()}
+
+
+def _rebuild(cls: Type[_Job], description: Mapping[str, Any]) -> _Job:
+    """Rebuild a job; raise `JobError` when a part is missing, wrong or unknown."""
+    unknown = sorted(set(description) - {f.name for f in fields(cls)})
+    if unknown:
+        raise JobError(f"The job has parts that this engine does not know: {', '.join(unknown)}.")
+    try:
+        plain = dict(description)
+        plain["grid"] = Grid.from_dict(plain["grid"])
+        plain["facies"] = FaciesTable.from_list(plain["facies"])
+        for name in set(_NUMBERS) & {f.name for f in fields(cls)}:
+            plain[name] = tuple(_NUMBERS[name](v) for v in plain[name])
+        return cls(**plain)
+    except (KeyError, TypeError, ValueError) as error:
+        raise JobError(f"The job is incomplete or wrong: {error}.") from error
+
+
+def _check_lengths(what: str, **columns: Tuple[Any, ...]) -> None:
+    """Raise `JobError` unless each datum has all its parts."""
+    if len({len(column) for column in columns.values()}) > 1:
+        told = [f"{len(column)} {name}" for name, column in columns.items()]
+        raise JobError(f"The {what} have {', '.join(told[:-1])} and {told[-1]}; there must be as many of each.")
+
+
+def _check_class_index(where: str, class_index: int, facies: FaciesTable) -> None:
+    if not 0 <= class_index < len(facies):
+        raise JobError(f"{where} has the class index {class_index}; it must be between 0 and {len(facies) - 1}.")

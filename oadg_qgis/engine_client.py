@@ -12,6 +12,8 @@ saves the mask there, and deletes it all when the block is left, so arrays are r
 `Cancelled` within a moment of `is_cancelled()` turning true, `EngineError` when the engine is missing, crashed or was
 killed, and whatever the engine itself objects to (`ModelError`, `DeviceError`, `JobError` …).
 
+`cross_validate(job)` is its like for a `CrossValidationJob`.
+
 `engine_status()` asks the engine about itself. `close_idle_engines()` belongs into the plugin's `unload`.
 
 An engine that has finished waits, warm, in one slot; the next run takes it, or starts its own.
@@ -27,11 +29,17 @@ import shutil
 import tempfile
 import threading
 import uuid
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
-from ..core.job import WORK_FOLDER_PREFIX, SimulationJob, SimulationResult
+from ..core.job import (
+    WORK_FOLDER_PREFIX,
+    CrossValidationJob,
+    CrossValidationResult,
+    SimulationJob,
+    SimulationResult,
+)
 from .engine_process import Engine, EngineGone, Message, Progress
 from .environment import engine_command
 
@@ -224,20 +232,60 @@ def simulate(
     Cancelled, EngineError, ModelError, DeviceError, JobError
         See the module's description.
     """
-    client = client or EngineClient()
-    folder = os.path.realpath(tempfile.mkdtemp(prefix=WORK_FOLDER_PREFIX))
-    try:
+    with _work_folder() as folder:
         mask_path = None
         if mask is not None:
             mask_path = os.path.join(folder, "mask.npy")
             np.save(mask_path, np.asarray(mask, dtype=bool))
-        # The engine works elsewhere, so a relative path would mean another file there.
-        model_path = os.path.abspath(job.model_path)
-        job = dataclasses.replace(job, work_folder=folder, mask_path=mask_path, model_path=model_path)
-        answer = client.run({"type": "simulate", "job": job.to_dict()}, on_progress, is_cancelled)
-        yield SimulationResult.from_dict(answer)
+        job = dataclasses.replace(job, mask_path=mask_path)
+        yield SimulationResult.from_dict(_work_on("simulate", job, folder, on_progress, is_cancelled, client))
+
+
+@contextlib.contextmanager
+def cross_validate(
+    job: CrossValidationJob,
+    *,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> Iterator[CrossValidationResult]:
+    """
+    Run a cross-validation on the engine; the result's files exist until the block is left.
+
+    Parameters and errors are those of `simulate`; `work_folder` is filled in here.
+
+    Yields
+    ------
+    CrossValidationResult
+        Paths of an array and a page in a work folder that is deleted afterwards.
+    """
+    with _work_folder() as folder:
+        yield CrossValidationResult.from_dict(_work_on("crossvalidate", job, folder, on_progress, is_cancelled, client))
+
+
+@contextlib.contextmanager
+def _work_folder() -> Iterator[str]:
+    """Make a work folder, and delete it afterwards."""
+    folder = os.path.realpath(tempfile.mkdtemp(prefix=WORK_FOLDER_PREFIX))
+    try:
+        yield folder
     finally:
         delete_work_folder(folder)
+
+
+def _work_on(
+    request: str,
+    job: Union[SimulationJob, CrossValidationJob],
+    folder: str,
+    on_progress: Progress,
+    is_cancelled: Callable[[], bool],
+    client: Optional[EngineClient],
+) -> Message:
+    """Let the engine work on a job in a work folder, and return its result."""
+    # The engine works elsewhere, so a relative path would mean another file there.
+    job = dataclasses.replace(job, work_folder=folder, model_path=os.path.abspath(job.model_path))
+    client = client or EngineClient()
+    return client.run({"type": request, "job": job.to_dict()}, on_progress, is_cancelled)
 
 
 def engine_status(

@@ -1,4 +1,4 @@
-"""Engines that do not keep the protocol: `python rogue.py HOW`."""
+"""Engines that do not keep the protocol, whose version they are told: `python rogue.py HOW VERSION`."""
 
 import json
 import os
@@ -13,13 +13,13 @@ def say(**message):
 
 def deaf():
     """Gets ready, then neither answers nor ends, not even with its input."""
-    say(type="ready", protocol=1)
+    say(type="ready", protocol=int(sys.argv[2]))
 
 
 def babbling():
     sys.stderr.write("Segmentation of the fault is normal\n")
     sys.stderr.flush()
-    say(type="ready", protocol=1)
+    say(type="ready", protocol=int(sys.argv[2]))
     sys.stdout.write("hello, world\n")
     sys.stdout.flush()
 

@@ -92,8 +92,8 @@ def load():
     time.sleep(float(os.environ.get("OADG_TEST_START_S", "0")))
     if os.environ.get("OADG_TEST_NO_TORCH"):
         sys.modules["torch"] = None
-        return engine.load_simulation()
-    return run_simulation
+        return engine.load_runners()
+    return {"simulate": run_simulation}
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import pytest
 from oadg.core.errors import Cancelled, DeviceError, EngineError, ModelError
 from oadg.core.facies import build_facies_table
 from oadg.core.grid import Grid
-from oadg.core.job import WORK_FOLDER_PREFIX, SimulationJob
+from oadg.core.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
 from oadg.oadg_qgis import engine_client
 from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status, simulate
 from oadg.oadg_qgis.engine_process import Engine, describe_exit
@@ -50,7 +50,7 @@ def tidy(monkeypatch, tmp_path):
 
 
 def rogue(how):
-    return EngineClient((sys.executable, *FLAGS, str(ENGINES / "rogue.py"), how))
+    return EngineClient((sys.executable, *FLAGS, str(ENGINES / "rogue.py"), how, str(PROTOCOL_VERSION)))
 
 
 def job(seed=2, **changes):
@@ -276,7 +276,7 @@ def test_an_exit_is_reported_with_the_last_words():
     ("how", "words"),
     [
         ("babbling", "broke the protocol with 'hello, world.*last words: Segmentation of the fault is normal"),
-        ("foreign", "speaks protocol 99, this plugin 1; restart QGIS"),
+        ("foreign", f"speaks protocol 99, this plugin {PROTOCOL_VERSION}; restart QGIS"),
         ("mute", "closed its output, so it was ended"),
     ],
 )

@@ -21,17 +21,20 @@ LAYERS = (
         "path",
         "random_fields",
         "kriging_features",
+        "calibration",
         "job",
         "drawing",
     },
-    {"network", "scores", "report"},
+    {"network", "scores", "report", "folds", "cautions"},
     {"objective", "lattice", "model"},
     {"training", "sampler", "likelihood", "hub", "kriging"},
     {"simulation", "yardsticks", "train_universal"},
-    {"evaluation"},
+    {"evaluation", "comparison"},
+    {"validation_page"},
+    {"crossvalidation"},
     {"engine"},
 )
-CONTRACT = {"job", "grid", "facies", "conditioning", "errors"}
+CONTRACT = {"job", "grid", "facies", "conditioning", "folds", "cautions", "errors"}
 ENGINE_PACKAGES = {"torch", "safetensors", "huggingface_hub"}
 GUI_PACKAGES = {"qgis", "osgeo", "PyQt5", "PyQt6", "processing"}
 

@@ -1,0 +1,131 @@
+"""What a user should know before trusting a map: told by the observations and the grid alone, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional
+
+import numpy as np
+
+from .conditioning import ConditioningData, median_spacing, nearest_others
+from .grid import Grid
+
+FAR_SHARE = 0.25
+"""From this share of cells far from all observations on, users are told."""
+LEAST_DATA = 10
+"""Of fewer observations neighbours tell nothing about correlation."""
+_ONE_SIDED_95 = 1.645
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """
+    How often neighbouring observations are of one facies.
+
+    Parameters
+    ----------
+    share : float
+        Share of pairs of nearest neighbours that are of one facies, 0 to 1.
+    by_chance : float
+        The same for pairs of any two observations: what neighbours without correlation would have.
+    n_pairs : int
+        Number of pairs of nearest neighbours, each counted once.
+    """
+
+    share: float
+    by_chance: float
+    n_pairs: int
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the neighbours agree no more often than chance: one-sided, at the level of 5 %."""
+        deviation = np.sqrt(self.by_chance * (1 - self.by_chance) / self.n_pairs)
+        return bool(self.share < self.by_chance + _ONE_SIDED_95 * deviation)
+
+
+def neighbour_agreement(easting: np.ndarray, northing: np.ndarray, class_index: np.ndarray) -> Agreement:
+    """
+    Compare nearest neighbours with any two observations.
+
+    Parameters
+    ----------
+    easting, northing : array, shape (n_points,)
+        World coordinates of at least two observations, at different places.
+    class_index : int array, shape (n_points,)
+        Observed facies.
+    """
+    class_index = np.asarray(class_index)
+    looking, neighbour, _ = nearest_others(np.stack([easting, northing], axis=1))
+    pairs = np.unique(np.sort(np.stack([looking, neighbour], axis=1), axis=1), axis=0)
+    counts = np.bincount(class_index)
+    return Agreement(
+        share=float((class_index[pairs[:, 0]] == class_index[pairs[:, 1]]).mean()),
+        by_chance=float((counts * (counts - 1)).sum() / (counts.sum() * (counts.sum() - 1))),
+        n_pairs=len(pairs),
+    )
+
+
+def share_far_from_data(data: ConditioningData, grid: Grid, inside: Optional[np.ndarray] = None) -> float:
+    """
+    Return the share of simulated cells that lie far from the area of the observations.
+
+    Far is more than half that area's longer side beyond its bounding box: an extent twice as wide and as high as the
+    observations, and centred on them, holds no such cell.
+
+    Parameters
+    ----------
+    data : ConditioningData
+        At least one datum.
+    grid : Grid
+        The simulation grid.
+    inside : bool array, shape (n_rows, n_cols), optional
+        Cells that are simulated; all of them by default.
+    """
+    margin = (max(np.ptp(data.row), np.ptp(data.col)) + 1) / 2
+    near = tuple(
+        slice(max(0, int(np.floor(cells.min() - margin))), int(np.ceil(cells.max() + margin)) + 1)
+        for cells in (data.row, data.col)
+    )
+    if inside is None:
+        inside = np.broadcast_to(True, grid.shape)
+    return 1 - float(inside[near].sum()) / float(inside.sum())
+
+
+def cautions(
+    data: ConditioningData, grid: Grid, *, inside: Optional[np.ndarray] = None, unit: str = "units of the CRS"
+) -> List[str]:
+    """
+    Return, as sentences, where and why a map of these observations would say little; empty when all seems well.
+
+    Parameters
+    ----------
+    data : ConditioningData
+        The observations on the grid.
+    grid : Grid
+        The simulation grid.
+    inside : bool array, shape (n_rows, n_cols), optional
+        Cells that are simulated; all of them by default.
+    unit : str
+        What distances are counted in.
+    """
+    told = []
+    far = share_far_from_data(data, grid, inside)
+    if far >= FAR_SHARE:
+        told.append(
+            f"{100 * far:.0f} % of the cells lie far from all observations, more than half the size of their area away "
+            "from it. There the map shows what the model expects anywhere (its prior), and no observation supports "
+            "it. Use a smaller extent, or a mask."
+        )
+    if len(data) >= LEAST_DATA and len(np.unique(data.class_index)) > 1:
+        easting, northing = grid.centre_of(data.row, data.col)
+        agreement = neighbour_agreement(easting, northing, data.class_index)
+        if agreement.is_chance:
+            told.append(
+                f"Neighbouring observations are of one facies in {100 * agreement.share:.0f} % of cases, any two "
+                f"observations in {100 * agreement.by_chance:.0f} %: neighbours agree no more often than chance. The "
+                "range of the facies seems to be shorter than the distance between observations (about "
+                f"{median_spacing(easting, northing):.3g} {unit}; cells are {grid.cell_size:g}), so between them the "
+                "map can tell little more than proportions. Smaller cells do not help; nearer observations would. "
+                "Is this the right field?"
+            )
+    return told

@@ -1,0 +1,94 @@
+"""The model beside simpler methods at hidden observations: scores, gains with their intervals, a verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .job import MODEL
+from .scores import PairedInterval, accuracy, brier, log_loss_nats, paired_interval
+from .yardsticks import KRIGING, better_kriging
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """
+    What each method said of observations that were hidden from it.
+
+    Parameters
+    ----------
+    probabilities : mapping
+        Method to float array (n_facies, n_points); `MODEL` is the model, the others are yardsticks.
+    class_index : int array, shape (n_points,)
+        What was observed.
+    fold : int array, shape (n_points,)
+        Which observations were hidden together.
+    """
+
+    probabilities: Mapping[str, np.ndarray]
+    class_index: np.ndarray
+    fold: np.ndarray
+
+    @cached_property
+    def losses(self) -> dict[str, np.ndarray]:
+        """Method to the log loss of each observation, floored, nats, shape (n_points,)."""
+        return {name: log_loss_nats(p, self.class_index) for name, p in self.probabilities.items()}
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Method to its mean 'log_loss' (nats), its mean 'brier' (0 to 2) and its 'accuracy' (share of points)."""
+        return {
+            name: {
+                "log_loss": float(self.losses[name].mean()),
+                "brier": float(brier(probability, self.class_index).mean()),
+                "accuracy": accuracy(probability, self.class_index),
+            }
+            for name, probability in self.probabilities.items()
+        }
+
+    @cached_property
+    def kriging(self) -> str:
+        """The kriging with the lower log loss: chosen with hindsight, so the harder one to beat."""
+        return better_kriging({name: float(loss.mean()) for name, loss in self.losses.items()})
+
+    @cached_property
+    def gains(self) -> dict[str, PairedInterval]:
+        """
+        Yardstick to the percentage by which the model's log loss is lower, with its 95 % interval.
+
+        The observations of a fold resemble each other, so the interval counts folds, not observations.
+        """
+        return {
+            name: paired_interval(100 * (loss - self.losses[MODEL]) / loss.mean(), groups=self.fold)
+            for name, loss in self.losses.items()
+            if name != MODEL
+        }
+
+    @property
+    def verdict(self) -> str:
+        """Whether the model is better than simpler maps, in plain words; never more than the intervals say."""
+        gain = self.gains[self.kriging]
+        numbers = (
+            f"its log loss is {abs(gain.mean):.1f} % {'lower' if gain.mean >= 0 else 'higher'} than that of the better "
+            f"kriging (95 % interval of the gain: {gain.low:+.1f} to {gain.high:+.1f} %)"
+        )
+        first = {
+            1: f"Here the model is better than kriging: {numbers}.",
+            0: f"Here the model is as good as kriging, as far as these observations can tell: {numbers}.",
+            -1: f"Here the model is worse than kriging: {numbers}. Prefer kriging here.",
+        }[gain.verdict]
+        simpler = [name for name in self.gains if name not in KRIGING]
+        parts = [
+            f"{words} {_listed([name for name in simpler if self.gains[name].verdict == sign])}"
+            for sign, words in ((1, "better than"), (0, "not shown to differ from"), (-1, "worse than"))
+            if any(self.gains[name].verdict == sign for name in simpler)
+        ]
+        return f"{first} It is {', '.join(parts)}."
+
+
+def _listed(names: list[str]) -> str:
+    """Return names as a list in a sentence."""
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
