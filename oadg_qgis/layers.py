@@ -55,6 +55,8 @@ class Observations:
         Features without a usable position; not among the above.
     styles : dict
         Facies value to (name, colour) of the layer's categorised style; empty when it has none.
+    attributes : list of list
+        The attributes of each point's feature; empty unless they were asked for.
     """
 
     easting: np.ndarray
@@ -63,6 +65,7 @@ class Observations:
     n_empty: int = 0
     n_nowhere: int = 0
     styles: Dict[Value, Style] = field(default_factory=dict)
+    attributes: List[List[Any]] = field(default_factory=list)
 
     @property
     def n_points(self) -> int:
@@ -99,6 +102,7 @@ def observations_reader(
     transform_context: QgsCoordinateTransformContext,
     *,
     restricted: bool = False,
+    with_attributes: bool = False,
 ) -> Callable[[], Observations]:
     """
     Return what reads observed facies from a point layer as it is now: here on the main thread, then on any.
@@ -117,6 +121,8 @@ def observations_reader(
         How to transform.
     restricted : bool
         Whether the source may hold fewer features than the layer, for example its selected ones.
+    with_attributes : bool
+        Whether the observations keep all attributes of their features.
 
     Returns
     -------
@@ -137,7 +143,9 @@ def observations_reader(
             "Choose a point layer, or make points of it first (for example with 'Centroids')."
         )
     position, to_value = _facies_reader(source, field_name)
-    request = QgsFeatureRequest().setSubsetOfAttributes([position]).setDestinationCrs(crs, transform_context)
+    request = QgsFeatureRequest().setDestinationCrs(crs, transform_context)
+    if not with_attributes:
+        request.setSubsetOfAttributes([position])
     if restricted:
         identifiers = QgsFeatureRequest().setNoAttributes().setFlags(QgsFeatureRequest.Flag.NoGeometry)
         unchecked = QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks
@@ -150,6 +158,7 @@ def observations_reader(
     def read() -> Observations:
         coordinates: List[Tuple[float, float]] = []
         values: List[Value] = []
+        attributes: List[List[Any]] = []
         n_empty = n_nowhere = 0
         for feature in snapshot.getFeatures(request):
             shape = feature.geometry().constGet()
@@ -164,7 +173,9 @@ def observations_reader(
             for point in points:
                 coordinates.append((point.x(), point.y()))
                 values.append(value)
-        return _observations(coordinates, values, n_empty, n_nowhere, styles)
+            if with_attributes:
+                attributes += [feature.attributes()] * len(points)
+        return _observations(coordinates, values, attributes, n_empty, n_nowhere, styles)
 
     return read
 
@@ -172,6 +183,7 @@ def observations_reader(
 def _observations(
     coordinates: List[Tuple[float, float]],
     values: List[Value],
+    attributes: List[List[Any]],
     n_empty: int,
     n_nowhere: int,
     styles: Dict[Value, Style],
@@ -182,7 +194,8 @@ def _observations(
     places = np.array(coordinates, dtype=float).reshape(-1, 2)
     finite = np.isfinite(places).all(axis=1)
     if not finite.all():
-        places, values = places[finite], [v for v, keep in zip(values, finite) if keep]
+        places = places[finite]
+        values, attributes = ([part for part, keep in zip(whole, finite) if keep] for whole in (values, attributes))
     return Observations(
         easting=places[:, 0],
         northing=places[:, 1],
@@ -190,6 +203,7 @@ def _observations(
         n_empty=n_empty,
         n_nowhere=n_nowhere + int((~finite).sum()),
         styles=styles,
+        attributes=attributes,
     )
 
 

@@ -5,33 +5,23 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
-from qgis.core import (
-    QgsCoordinateReferenceSystem,
-    QgsProcessingContext,
-    QgsProcessingFeedback,
-    QgsProcessingOutputNumber,
-    QgsProcessingOutputString,
-    QgsUnitTypes,
-    QgsVectorLayer,
-)
+from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData, place_on_grid
+from ...core.conditioning import ConditioningData, place_on_grid
 from ...core.errors import EngineError, JobError
-from ...core.facies import Facies, FaciesTable
-from ...core.grid import Grid
+from ...core.facies import FaciesTable
 from ...core.job import SimulationJob, SimulationResult
-from ..destinations import check_destinations, file_of
+from ..destinations import check_destinations
 from ..engine_client import simulate
-from ..environment import find_interpreter
-from ..layers import check_projected, make_grid, observations_reader
+from ..layers import make_grid
 from ..mask import crop, extent_of, rasterise, read_polygons
-from ..models import installed_models, model_path, unknown_model
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplySavedStyle, entropy_style, facies_style, probability_style
-from .base import OadgAlgorithm, errors_for_qgis, is_given, plugin_version, report_to, tr
+from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
+from .facies_algorithm import FaciesAlgorithm
 from .simulate_parameters import parameters as declared_parameters
 
 FEW_OBSERVATIONS = 10
@@ -55,7 +45,7 @@ _TAGS = (
 )
 
 
-class SimulateFacies(OadgAlgorithm):
+class SimulateFacies(FaciesAlgorithm):
     """Realizations, probabilities, most probable facies and entropy of an area with observed facies."""
 
     ID = "simulatefacies"
@@ -63,14 +53,6 @@ class SimulateFacies(OadgAlgorithm):
     SUMMARY = "Simulates facies maps and their uncertainty from point observations."
     HELP = _HELP
     TAGS = tuple(_TAGS.split(","))
-
-    def why_not(self) -> str:
-        """Return why the engine cannot be started; empty when it can."""
-        try:
-            find_interpreter()
-        except EngineError as error:
-            return str(error)
-        return ""
 
     def initAlgorithm(self, configuration=None) -> None:
         """Declare parameters and outputs."""
@@ -87,48 +69,15 @@ class SimulateFacies(OadgAlgorithm):
             self.addOutput(QgsProcessingOutputNumber(name, description))
         self.addOutput(QgsProcessingOutputString("DEVICE", tr("Device")))
 
-    def checkParameterValues(self, parameters, context) -> Tuple[bool, str]:
-        """Check as Processing does; name the installed models when another one is asked for."""
-        valid, message = super().checkParameterValues(parameters, context)
-        name = parameters.get("MODEL")
-        if not valid and isinstance(name, str) and name not in installed_models():
-            return False, unknown_model(name)
-        return valid, message
-
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
-        """Take hold of the observations, read the mask and the extent, and from which files they come."""
-        source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
-        layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
-        if source is None or layer is None:
-            raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
-        transforms = context.transformContext()
-        crs = source.sourceCrs()
-        if is_given(parameters, "CRS"):
-            crs = self.parameterAsCrs(parameters, "CRS", context)
-            if not crs.isValid():
-                raise JobError(
-                    f"The parameter CRS is {parameters['CRS']!r}, which QGIS does not know. Give a projected one, for "
-                    "example EPSG:32632, or leave it away for that of the observations."
-                )
-        check_projected(crs, source.sourceExtent(), source.sourceCrs(), transforms)
-        if not source.sourceCrs().isValid():
-            feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
-        field = self.parameterAsString(parameters, "FACIES_FIELD", context)
-        self._crs = crs
-        restricted = not isinstance(parameters["OBSERVATIONS"], (str, QgsVectorLayer))
-        self._read = observations_reader(source, layer, field, crs, transforms, restricted=restricted)
+        """Take hold of the observations, and read the mask and the extent."""
+        super().read(parameters, context, feedback)
         mask = self.parameterAsSource(parameters, "MASK", context)
-        self._polygons = None if mask is None else read_polygons(mask, crs, transforms)
-        model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
-        files = {
-            "OBSERVATIONS": file_of(layer),
-            "MASK": file_of(self.layer_of_source(parameters, "MASK", context)),
-            "MODEL_FILE": Path(model_file) if model_file else None,
-        }
-        self._inputs = {name: path for name, path in files.items() if path is not None}
+        self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
+        self.note_input("MASK", self.layer_of_source(parameters, "MASK", context))
         self._extent = None
         if is_given(parameters, "EXTENT"):
-            self._extent = self.parameterAsExtent(parameters, "EXTENT", context, crs)
+            self._extent = self.parameterAsExtent(parameters, "EXTENT", context, self._crs)
         elif self._polygons is not None:
             self._extent = extent_of(self._polygons)
 
@@ -169,15 +118,10 @@ class SimulateFacies(OadgAlgorithm):
 
     def _make_job(self, parameters, context, feedback) -> Tuple[SimulationJob, Optional[np.ndarray], int]:
         """Place the observations on a grid; return job, mask and number of points used; report all that was decided."""
-        model = model_path(
-            self.parameterAsEnumString(parameters, "MODEL", context),
-            self.parameterAsString(parameters, "MODEL_FILE", context),
-        )
+        model = self.model_of(parameters, context)
         observations = self._observations = self._read()
         facies, class_index = observations.facies_table()
-        cell_size = None
-        if is_given(parameters, "CELL_SIZE"):
-            cell_size = self.parameterAsDouble(parameters, "CELL_SIZE", context)
+        cell_size = self.cell_size_of(parameters, context)
         grid = make_grid(observations, self._extent, cell_size)
         inside = None
         if self._polygons is not None:
@@ -204,60 +148,21 @@ class SimulateFacies(OadgAlgorithm):
             seed=self.parameterAsInt(parameters, "SEED", context),
             device=self.parameterAsEnumString(parameters, "DEVICE", context),
         )
-        self._report_grid(grid, inside, cell_size is None, feedback)
-        self._report_data(data, facies, feedback)
+        self.tell_grid(grid, cell_size is None, feedback)
+        if inside is not None:
+            feedback.pushInfo(tr("The mask leaves {:,} of {:,} cells.").format(int(inside.sum()), grid.n_cells))
+        self._tell_data(data, facies, feedback)
+        self.tell_cautions(data, grid, feedback, inside)
         feedback.pushInfo(tr("The model is {}, the quality {}.").format(model, job.quality))
         return job, inside, data.n_points
 
-    def _report_grid(self, grid: Grid, inside: Optional[np.ndarray], by_default: bool, feedback) -> None:
-        feedback.pushInfo(
-            tr("The grid has {:,} rows x {:,} columns of {:g} x {:g} {}{}, in {}.").format(
-                *grid.shape,
-                grid.cell_size,
-                grid.cell_size,
-                _unit(self._crs),
-                tr(" (chosen from the distance between observations)") if by_default else "",
-                self._crs.userFriendlyIdentifier() or tr("an unknown CRS"),
-            )
-        )
-        if inside is not None:
-            feedback.pushInfo(tr("The mask leaves {:,} of {:,} cells.").format(int(inside.sum()), grid.n_cells))
-
-    def _report_data(self, data: ConditioningData, facies: FaciesTable, feedback) -> None:
+    def _tell_data(self, data: ConditioningData, facies: FaciesTable, feedback) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
-        observations = self._observations
-        feedback.pushInfo(
-            tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
-                data.n_points,
-                observations.n_points,
-                len(data),
-                len(facies),
-                ", ".join(_label(f) for f in facies.facies),
-            )
-        )
-        for number, reason in (
-            (data.n_outside, tr("lie outside the extent or the mask")),
-            (data.n_conflicts, tr("lost against another facies in their cell")),
-            (observations.n_empty, tr("have no facies (NULL or blank)")),
-            (observations.n_nowhere, tr("have no usable position")),
-        ):
-            if number:
-                feedback.pushWarning(f"{number:,} {reason}.")
-        if data.n_conflict_cells > STACKED_SHARE * len(data):
-            feedback.pushWarning(
-                tr(
-                    "Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?"
-                ).format(len(data), data.n_conflict_cells)
-                + f" {DEPTH_REMEDY} "
-                + tr("Otherwise use smaller cells.")
-            )
-        alike = _alike_names(facies)
-        if alike:
-            feedback.pushWarning(
-                tr("These facies differ in upper and lower case only, and are simulated as different ones: {}.").format(
-                    "; ".join(alike)
-                )
-            )
+        others = {
+            tr("lie outside the extent or the mask"): data.n_outside,
+            tr("lost against another facies in their cell"): data.n_conflicts,
+        }
+        self.tell_observations(self._observations, data, facies, feedback, n_used=data.n_points, others=others)
         unseen = [f.name for k, f in enumerate(facies.facies) if not (data.class_index == k).any()]
         if unseen:
             feedback.pushWarning(
@@ -343,20 +248,3 @@ def _to_codes(facies: FaciesTable, plan: RasterPlan) -> Callable[[np.ndarray], n
     codes = np.full(256, plan.nodata, dtype=plan.data_type)
     codes[: len(facies)] = facies.codes
     return lambda band: codes[band]
-
-
-def _label(facies: Facies) -> str:
-    """Return name and code of a facies, once when they are the same."""
-    return facies.name if facies.name == str(facies.code) else f"{facies.name} ({facies.code})"
-
-
-def _alike_names(facies: FaciesTable) -> List[str]:
-    """Return the names that differ in case only, those of each kind in one text."""
-    kinds: Dict[str, List[str]] = {}
-    for name in facies.names:
-        kinds.setdefault(name.casefold(), []).append(name)
-    return [", ".join(names) for names in kinds.values() if len(names) > 1]
-
-
-def _unit(crs: QgsCoordinateReferenceSystem) -> str:
-    return QgsUnitTypes.toString(crs.mapUnits())

@@ -1,0 +1,200 @@
+"""What algorithms share that let the engine work on observed facies: reading, the grid, and what the user is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsUnitTypes,
+    QgsVectorLayer,
+)
+
+from ...core.cautions import cautions
+from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
+from ...core.errors import EngineError, JobError
+from ...core.facies import Facies, FaciesTable
+from ...core.grid import Grid
+from ..destinations import file_of
+from ..environment import find_interpreter
+from ..layers import Observations, check_projected, observations_reader
+from ..models import installed_models, model_path, unknown_model
+from .base import OadgAlgorithm, is_given, tr
+
+
+class FaciesAlgorithm(OadgAlgorithm):
+    """
+    Base of the algorithms that have the parameters of `parameters.py`.
+
+    Attributes
+    ----------
+    KEEPS_ATTRIBUTES : bool
+        Whether observations keep the attributes of their features.
+    """
+
+    KEEPS_ATTRIBUTES = False
+
+    def why_not(self) -> str:
+        """Return why the engine cannot be started; empty when it can."""
+        try:
+            find_interpreter()
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    def checkParameterValues(self, parameters, context) -> Tuple[bool, str]:
+        """Check as Processing does; name the installed models when another one is asked for."""
+        valid, message = super().checkParameterValues(parameters, context)
+        name = parameters.get("MODEL")
+        if not valid and isinstance(name, str) and name not in installed_models():
+            return False, unknown_model(name)
+        return valid, message
+
+    def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
+        """Take hold of the observations and the CRS, and note from which files the run reads."""
+        source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
+        layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
+        if source is None or layer is None:
+            raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
+        transforms = context.transformContext()
+        self._crs = source.sourceCrs()
+        if is_given(parameters, "CRS"):
+            self._crs = self.parameterAsCrs(parameters, "CRS", context)
+            if not self._crs.isValid():
+                raise JobError(
+                    f"The parameter CRS is {parameters['CRS']!r}, which QGIS does not know. Give a projected one, for "
+                    "example EPSG:32632, or leave it away for that of the observations."
+                )
+        check_projected(self._crs, source.sourceExtent(), source.sourceCrs(), transforms)
+        if not source.sourceCrs().isValid():
+            feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
+        self._read = observations_reader(
+            source,
+            layer,
+            self.parameterAsString(parameters, "FACIES_FIELD", context),
+            self._crs,
+            transforms,
+            restricted=not isinstance(parameters["OBSERVATIONS"], (str, QgsVectorLayer)),
+            with_attributes=self.KEEPS_ATTRIBUTES,
+        )
+        self._source_name = source.sourceName()
+        model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
+        self._inputs: Dict[str, Path] = {"MODEL_FILE": Path(model_file)} if model_file else {}
+        self.note_input("OBSERVATIONS", layer)
+
+    def note_input(self, name: str, layer: Optional[QgsVectorLayer]) -> None:
+        """Note from which file a layer is read, if from any: no result may go there."""
+        path = file_of(layer)
+        if path is not None:
+            self._inputs[name] = path
+
+    def model_of(self, parameters, context) -> Path:
+        """Return the model file to use."""
+        return model_path(
+            self.parameterAsEnumString(parameters, "MODEL", context),
+            self.parameterAsString(parameters, "MODEL_FILE", context),
+        )
+
+    def cell_size_of(self, parameters, context) -> Optional[float]:
+        """Return the cell size, None when it is to be chosen."""
+        return self.parameterAsDouble(parameters, "CELL_SIZE", context) if is_given(parameters, "CELL_SIZE") else None
+
+    @property
+    def unit(self) -> str:
+        """What the grid's CRS counts in."""
+        return QgsUnitTypes.toString(self._crs.mapUnits())
+
+    def tell_grid(self, grid: Grid, by_default: bool, feedback) -> None:
+        """Tell the grid."""
+        feedback.pushInfo(
+            tr("The grid has {:,} rows x {:,} columns of {:g} x {:g} {}{}, in {}.").format(
+                *grid.shape,
+                grid.cell_size,
+                grid.cell_size,
+                self.unit,
+                tr(" (chosen from the distance between observations)") if by_default else "",
+                self._crs.userFriendlyIdentifier() or tr("an unknown CRS"),
+            )
+        )
+
+    def tell_observations(
+        self,
+        observations: Observations,
+        data: ConditioningData,
+        facies: FaciesTable,
+        feedback,
+        *,
+        n_used: int,
+        others: Mapping[str, int],
+    ) -> None:
+        """
+        Tell how many observations are used, what became of the others, and what looks suspicious.
+
+        Parameters
+        ----------
+        observations : Observations
+            All of them.
+        data : ConditioningData
+            The same on the grid.
+        facies : FaciesTable
+            Their facies.
+        feedback : QgsProcessingFeedback
+            Whom it is told to.
+        n_used : int
+            How many are used.
+        others : mapping of str to int
+            What is to be said of some of them, beside those without facies or position, and how many there are.
+        """
+        feedback.pushInfo(
+            tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
+                n_used,
+                observations.n_points,
+                len(data),
+                len(facies),
+                ", ".join(_label(f) for f in facies.facies),
+            )
+        )
+        numbers = {
+            **others,
+            tr("have no facies (NULL or blank)"): observations.n_empty,
+            tr("have no usable position"): observations.n_nowhere,
+        }
+        for words, number in numbers.items():
+            if number:
+                feedback.pushWarning(f"{number:,} {words}.")
+        if data.n_conflict_cells > STACKED_SHARE * len(data):
+            feedback.pushWarning(
+                tr(
+                    "Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?"
+                ).format(len(data), data.n_conflict_cells)
+                + f" {DEPTH_REMEDY} "
+                + tr("Otherwise use smaller cells.")
+            )
+        alike = _alike_names(facies)
+        if alike:
+            feedback.pushWarning(
+                tr("These facies differ in upper and lower case only, and are simulated as different ones: {}.").format(
+                    "; ".join(alike)
+                )
+            )
+
+    def tell_cautions(self, data: ConditioningData, grid: Grid, feedback, inside: Optional[np.ndarray] = None) -> None:
+        """Warn where and why a map of these observations would say little."""
+        for caution in cautions(data, grid, inside=inside, unit=self.unit):
+            feedback.pushWarning(caution)
+
+
+def _label(facies: Facies) -> str:
+    """Return name and code of a facies, once when they are the same."""
+    return facies.name if facies.name == str(facies.code) else f"{facies.name} ({facies.code})"
+
+
+def _alike_names(facies: FaciesTable) -> List[str]:
+    """Return the names that differ in case only, those of each kind in one text."""
+    kinds: Dict[str, List[str]] = {}
+    for name in facies.names:
+        kinds.setdefault(name.casefold(), []).append(name)
+    return [", ".join(names) for names in kinds.values() if len(names) > 1]

@@ -1,0 +1,101 @@
+"""Parameters that several algorithms have, each with its help."""
+
+from __future__ import annotations
+
+from typing import Iterable, Iterator, Tuple
+
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingParameterCrs,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterDistance,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterField,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+)
+
+from ..models import SUFFIX, installed_models, user_folder
+from .base import tr
+
+DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{number}" for number in range(8)), "mps")
+MAX_SEED = 2**31 - 1
+
+Helped = Tuple[QgsProcessingParameterDefinition, str]
+
+
+def helped(pairs: Iterable[Helped], *, advanced: bool = False) -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield each parameter with its help in it; advanced ones are folded away in the dialog."""
+    for parameter, text in pairs:
+        parameter.setHelp(text)
+        if advanced:
+            parameter.setFlags(parameter.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
+        yield parameter
+
+
+def choice(name: str, description: str, options: Iterable[str]) -> QgsProcessingParameterEnum:
+    """Return a choice among texts, which scripts and the command line name as they are; the first is the default."""
+    texts = list(options)
+    return QgsProcessingParameterEnum(name, description, texts, defaultValue=texts[0], usesStaticStrings=True)
+
+
+def whole_number(name: str, description: str, default: int, least: int, most: int) -> QgsProcessingParameterNumber:
+    """Return a whole number within bounds."""
+    kind = QgsProcessingParameterNumber.Type.Integer
+    return QgsProcessingParameterNumber(name, description, kind, default, minValue=least, maxValue=most)
+
+
+def observations() -> Iterator[Helped]:
+    """Yield the layer of observations and its field of facies."""
+    points = [QgsProcessing.SourceType.TypeVectorPoint]
+    yield (
+        QgsProcessingParameterFeatureSource("OBSERVATIONS", tr("Observations"), points),
+        tr("Points with an observed facies: boreholes at one depth, outcrops, soil pits."),
+    )
+    yield (
+        QgsProcessingParameterField("FACIES_FIELD", tr("Facies field"), None, "OBSERVATIONS"),
+        tr("The field with the facies: text or whole numbers. Observations where it is empty are skipped."),
+    )
+
+
+def cells() -> Iterator[Helped]:
+    """Yield the size of a cell and the coordinate reference system."""
+    yield (
+        QgsProcessingParameterDistance("CELL_SIZE", tr("Cell size"), None, "OBSERVATIONS", optional=True),
+        tr("Side of a cell, in units of the CRS. By default it follows from the distance between observations."),
+    )
+    yield (
+        QgsProcessingParameterCrs("CRS", tr("CRS of the results"), optional=True),
+        tr("A projected coordinate reference system. By default that of the observations."),
+    )
+
+
+def model() -> Helped:
+    """Return the choice of an installed model."""
+    text = tr(
+        "The model that has learnt how facies lie together. The universal one fits itself to the observations. "
+        "Other models are found in {}."
+    )
+    return choice("MODEL", tr("Model"), installed_models()), text.format(user_folder())
+
+
+def model_file() -> Helped:
+    """Return the file of a model that is not installed."""
+    return (
+        QgsProcessingParameterFile("MODEL_FILE", tr("Model file"), extension=SUFFIX.lstrip("."), optional=True),
+        tr("A model file that is used instead of the installed model."),
+    )
+
+
+def seed(text: str) -> Helped:
+    """Return the seed; the text tells what depends on it."""
+    return whole_number("SEED", tr("Seed"), 0, 0, MAX_SEED), text
+
+
+def device() -> Helped:
+    """Return the choice of a device."""
+    return choice("DEVICE", tr("Device"), DEVICES), tr(
+        "What computes: 'auto' takes an NVIDIA graphics processor (CUDA) when there is one, else the processor "
+        "('cpu'). With several of them, 'cuda:0' is the first. 'mps' is Apple's."
+    )
