@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 
 from .errors import Cancelled, EngineError, JobError, OadgError
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
+from .memory import keep_freed_memory, return_freed_memory
 
 OLDEST_PYTHON = (3, 9)
 OLDEST_TORCH = (2, 2)
@@ -115,6 +116,7 @@ class Engine:
                 lines = traceback.format_exc().strip().split("\n")
                 self.send("error", job_id, kind="unexpected", message="\n".join(lines[-TRACEBACK_LINES:]))
         self._cancelled.discard(job_id)
+        return_freed_memory()
 
     def _work(self, message: dict[str, Any], run: Runner) -> Any:
         job_id = message["job_id"]
@@ -256,6 +258,7 @@ def main(load: Callable[[], Mapping[str, Runner]] = load_runners) -> int:
     load : callable
         Returns the runners by type of request; called when the engine listens, for importing torch takes a while.
     """
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for QGIS, whose end is ours too
     engine = Engine(*take_over_streams())
     threading.Thread(target=engine.listen, name="listen", daemon=True).start()

@@ -41,6 +41,8 @@ class NetworkConfig:
         Blocks at the coarsest scale.
     reads_kriging : bool
         Whether the network takes `KrigingFeatures`, and starts from their estimate.
+    n_levels : int
+        Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -49,6 +51,7 @@ class NetworkConfig:
     n_evidence: int = 8
     n_bottom: int = 2
     reads_kriging: bool = False
+    n_levels: int = 1
 
     @property
     def total_stride(self) -> int:
@@ -104,6 +107,8 @@ class FaciesNetwork(nn.Module):
         self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence + of_facies) * folded, stream[0], 1)
         if config.reads_kriging:
             self.trust = nn.Parameter(torch.ones(()))  # in the kriging estimate that the logits start from
+        if config.n_levels > 1:
+            self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
         pairs = list(zip(trunk, stream))
         self.down_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         self.trunk_down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(trunk, trunk[1:]))
@@ -147,6 +152,7 @@ class FaciesNetwork(nn.Module):
         data: HardData,
         n_facies: int,
         *,
+        level: int = 0,
         features: KrigingFeatures | None = None,
         present: Tensor | None = None,
     ) -> Tensor:
@@ -163,6 +169,8 @@ class FaciesNetwork(nn.Module):
             The hard data.
         n_facies : int
             Number of facies.
+        level : int
+            Of the lattice, whose nodes are 2^level cells apart.
         features : KrigingFeatures, optional
             What kriging reads from the hard data, if the network takes it and it is at hand.
         present : bool Tensor, shape (batch, n_facies), optional
@@ -186,6 +194,8 @@ class FaciesNetwork(nn.Module):
             trunk = torch.cat([trunk, told.of_place], dim=1)
             stream = torch.cat([stream, told.of_facies], dim=2)
         trunk = self.trunk_stem(_fold(trunk))  # (batch, trunk, n_rows / 2, n_cols / 2)
+        if self.config.n_levels > 1:
+            trunk = trunk + self.of_level[min(level, self.config.n_levels - 1), :, None, None]
         stream = self.stream_stem(_fold(stream.flatten(0, 1)))  # (batch * n_facies, stream, n_rows / 2, n_cols / 2)
 
         skips = []

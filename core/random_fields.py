@@ -50,7 +50,7 @@ class Texture(NamedTuple):
 
 def draw_textures(n_fields: int, shortest: float, longest: float, generator: torch.Generator) -> Texture:
     """
-    Draw textures with ranges log-uniform between `shortest` and `longest` cells.
+    Draw textures with ranges log-uniform between `shortest` and `longest` cells; no detail is shorter than `shortest`.
 
     Parameters
     ----------
@@ -65,14 +65,17 @@ def draw_textures(n_fields: int, shortest: float, longest: float, generator: tor
     def uniform() -> Tensor:
         return torch.rand(n_fields, generator=generator, device=generator.device)
 
+    range_cells = shortest * (longest / shortest) ** uniform()
     isotropic = uniform() < 0.4
+    ratio = torch.where(isotropic, torch.ones(()).to(isotropic.device), 8 ** uniform())
+    ratio = torch.minimum(ratio, range_cells / shortest)
     return Texture(
-        range_cells=shortest * (longest / shortest) ** uniform(),
-        ratio=torch.where(isotropic, torch.ones(()).to(isotropic.device), 8 ** uniform()),
+        range_cells=range_cells,
+        ratio=ratio,
         azimuth=math.pi * uniform(),
-        roughness=1.75 * 3.4 ** uniform(),
+        roughness=2.0 * 3 ** uniform(),
         nested_share=torch.where(uniform() < 0.3, 0.5 * uniform(), 0.0),
-        nested_range=0.05 * 8 ** uniform(),
+        nested_range=torch.maximum(0.05 * 8 ** uniform(), ratio * shortest / range_cells),
     )
 
 
@@ -153,8 +156,7 @@ def categorical_fields(
         if n_chosen:
             texture = draw_textures(n_chosen, shortest, longest, generator)
             fields[chosen] = draw_family(texture, n_facies, size, generator)
-    fields = _add_inclusions(_shuffle_classes(fields, n_facies, generator), shortest, generator)
-    return _add_noise(fields, generator)
+    return _add_inclusions(_shuffle_classes(fields, n_facies, generator), shortest, generator)
 
 
 def _argmax_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
@@ -195,7 +197,7 @@ def _tree_fields(texture: Texture, n_facies: int, size: int, generator: torch.Ge
     label = torch.zeros(n_fields, size, size, dtype=torch.int64, device=device)
     for new in range(1, n_facies):
         # Each split has its own scale, not far from the field's.
-        factor = 3 ** (2 * torch.rand(n_fields, generator=generator, device=device) - 1)
+        factor = 2 ** (2 * torch.rand(n_fields, generator=generator, device=device) - 1)
         split = texture._replace(range_cells=texture.range_cells * factor, roughness=texture.roughness.clamp_min(2.5))
         field = gaussian_fields(split, 1, size, generator)[:, 0]
         band = torch.rand(n_fields, generator=generator, device=device) < 0.3
@@ -280,17 +282,6 @@ def _add_inclusions(fields: Tensor, shortest: float, generator: torch.Generator)
     body = gaussian_fields(texture, 1, size, generator)[:, 0] > threshold[:, None, None]
     row, col = torch.randint(size, (2,), generator=generator, device=device).tolist()
     return torch.where(body, fields.roll((row, col), dims=(1, 2)), fields)
-
-
-def _add_noise(fields: Tensor, generator: torch.Generator) -> Tensor:
-    """Replace a share of the cells of 12 % of the fields (up to 30 %, mostly few) by cells from anywhere."""
-    device = generator.device
-    share = 0.3 * torch.rand(len(fields), 1, generator=generator, device=device) ** 2
-    share = share * (torch.rand(len(fields), 1, generator=generator, device=device) < 0.12)
-    flat = fields.flatten(1)
-    elsewhere = torch.randint(flat.shape[1], flat.shape, generator=generator, device=device)
-    noisy = torch.rand(flat.shape, generator=generator, device=device) < share
-    return torch.where(noisy, flat.gather(1, elsewhere), flat).view_as(fields)
 
 
 def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch.Generator) -> Tensor:

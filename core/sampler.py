@@ -47,6 +47,7 @@ class Predictor(Protocol):
         data: HardData,
         n_facies: int,
         *,
+        level: int,
         features: KrigingFeatures | None = None,
     ) -> Tensor:
         """Return logits (batch, n_facies, n_rows, n_cols)."""
@@ -152,7 +153,7 @@ def sample(
         split = partial(schedule.split, level=current, is_coarsest=current == level)
         for batch, row, col in passes(maps, inside, lattice, streams, split):
             on_pass()
-            logits = predict(predictor, class_index, on_grid, data, n_facies, features)
+            logits = predict(predictor, class_index, on_grid, data, n_facies, current, features)
             node_row, node_col = lattice.node_of(batch, row, col)
             probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
             drawn = draw_facies(probability, uniform[batch, row, col])
@@ -279,7 +280,8 @@ def marginal(
         )
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
         features = None if told is None else _features_at(told, place, on_grid)
-        predicted = predict(predictor, class_index, on_grid, data, n_facies, features).float().softmax(dim=1)
+        logits = predict(predictor, class_index, on_grid, data, n_facies, level, features)
+        predicted = logits.float().softmax(dim=1)
         # Each place is a node in four of the positions.
         probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)
     probability = _interpolate(probability.view(n_facies, *map(len, ticks)), step, known.shape)
@@ -334,6 +336,7 @@ def predict(
     inside: Tensor,
     data: HardData,
     n_facies: int,
+    level: int,
     features: KrigingFeatures | None,
 ) -> Tensor:
     """
@@ -341,7 +344,7 @@ def predict(
 
     Parameters
     ----------
-    predictor, class_index, inside, data, n_facies, features
+    predictor, class_index, inside, data, n_facies, level, features
         As `FaciesNetwork.forward` takes them.
 
     Returns
@@ -351,7 +354,7 @@ def predict(
     """
     n_maps, n_rows, n_cols = class_index.shape
     if n_rows * n_cols * (n_facies + 2) <= _TILE_NODES_TIMES_STREAMS:
-        return predictor(class_index, inside, data, n_facies, features=features)
+        return predictor(class_index, inside, data, n_facies, level=level, features=features)
     stride = predictor.config.total_stride
     halo = -(-predictor.config.receptive_radius // stride) * stride
     side = int((_TILE_NODES_TIMES_STREAMS / (n_facies + 2)) ** 0.5) - 2 * halo
@@ -366,7 +369,7 @@ def predict(
             within = within._replace(row=within.row - north, col=within.col - west)
             window = (slice(None), slice(north, south), slice(west, east))
             told = None if features is None else KrigingFeatures(*(v[..., north:south, west:east] for v in features))
-            tile = predictor(class_index[window], inside[window], within, n_facies, features=told)
+            tile = predictor(class_index[window], inside[window], within, n_facies, level=level, features=told)
             bottom, right = min(top + side, n_rows), min(left + side, n_cols)
             inner = tile[:, :, top - north : bottom - north, left - west : right - west]
             logits[:, :, top:bottom, left:right] = inner

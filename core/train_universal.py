@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .device import keep_freed_memory
 from .facies import MAX_FACIES
 from .kriging_features import FEWEST_DATA, SurveyKriging
 from .lattice import Lattice
+from .memory import keep_freed_memory
 from .model import FaciesModel
 from .network import NetworkConfig
 from .objective import uniform_rank_known
@@ -33,8 +33,8 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=20_000, seed=20_261_124)
-NETWORK = NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True)
+RECIPE = TrainingConfig(steps=16_000, seed=20_261_125, learning_rate=1.2e-3)
+NETWORK = NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True, n_levels=3)
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
 
@@ -46,13 +46,16 @@ _FEWEST_NODES, _MOST_NODES = 12, 48
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
 _WINDOWS_PER_FIELD = 4
-_DATA_ONLY_SHARE = 0.5
-"""Of the maps whose nodes are all unknown: the task of the first pass, which is what the probability layer shows."""
-_TOLD_SHARES = (0.9, 0.5)
-"""
-Of these and of the other maps to which kriging is told: on the lattice that the sampler starts from, unless the data
-are too many for kriging, but not on finer ones.
-"""
+_REFINING_SHARE = 0.4
+"""Of the batches on lattices that the sampler refines: a coarser one is known, and kriging tells nothing."""
+_SHORTEST_REFINED_CELLS = 4.0
+"""What is refined has no detail shorter than this: users choose cells that resolve what they map."""
+_SHORTEST_STARTED_NODES = 0.7
+"""On the lattice that the sampler starts from, what lies between nodes is a nugget to the network."""
+_DATA_ONLY_SHARE = 0.7
+"""Of the maps on these whose nodes are all unknown: the task of the first pass, which the probability layer shows."""
+_TOLD_SHARE = 0.9
+"""Of the maps on these to which kriging is told; to the others it is not, as when data are too many for it."""
 
 
 def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", data_only: bool = False) -> Examples:
@@ -77,7 +80,9 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     n_facies = int(rng.choice(_FACIES, p=_FACIES_SHARES))
     spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
-    windows = _draw_windows(n_facies, spacing, rng, generator)
+    refining = rng.random() < _REFINING_SHARE and not data_only
+    shortest = max(_SHORTEST_STARTED_NODES * spacing, _SHORTEST_REFINED_CELLS if refining else 0)
+    windows = _draw_windows(n_facies, spacing, shortest, rng, generator)
     n_maps, *grid_shape = windows.shape
     n_nodes = grid_shape[0] * grid_shape[1] // spacing**2
 
@@ -98,9 +103,9 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
     present[torch.as_tensor((rng.random(n_maps) < 0.3) | (n_data == 0), device=device)] = True
     possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
 
-    share = np.zeros(n_maps) if data_only else _shares_known(n_maps, rng)
+    share = np.zeros(n_maps) if data_only else _shares_known(n_maps, rng, refining=refining)
     class_index = torch.where(_known_prefix(lattice.shape, possible, share, rng, generator), truth, class_index)
-    told = (n_data >= FEWEST_DATA) & (rng.random(n_maps) < np.where(share == 0, *_TOLD_SHARES))
+    told = (n_data >= FEWEST_DATA) & (rng.random(n_maps) < (0 if refining else _TOLD_SHARE))
     place = torch.stack([row, col], dim=1).float()
     surveys = [
         SurveyKriging.fit(place[batch == index], facies[batch == index], n_facies) if told[index] else None
@@ -114,18 +119,21 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
         present=present,
         truth=truth,
         unknown=possible & (class_index < 0),
+        level=spacing.bit_length() - 1,
         features=lattice.kriging_features(surveys, n_facies),
     )
 
 
-def _draw_windows(n_facies: int, spacing: int, rng: np.random.Generator, generator: torch.Generator) -> Tensor:
+def _draw_windows(
+    n_facies: int, spacing: int, shortest: float, rng: np.random.Generator, generator: torch.Generator
+) -> Tensor:
     """Draw the windows of a batch (n_maps, n_rows, n_cols), cut from fields of all families."""
     field_size = 128 if spacing <= 2 else 256
     most_nodes = min(_MOST_NODES, field_size // spacing)
     shape = tuple(int(n) for n in rng.integers(_FEWEST_NODES, most_nodes + 1, size=2))
     n_maps = int(np.clip(_BATCH_CELLS / (shape[0] * shape[1] * (4 + n_facies)), 4, 64))
     n_fields = -(-n_maps // _WINDOWS_PER_FIELD)
-    fields = categorical_fields(n_fields, n_facies, field_size, 0.7 * spacing, 3.0 * max(shape) * spacing, generator)
+    fields = categorical_fields(n_fields, n_facies, field_size, shortest, 3.0 * max(shape) * spacing, generator)
     return torch.stack([_cut_window(fields[i % n_fields], shape, spacing, rng) for i in range(n_maps)])
 
 
@@ -139,8 +147,10 @@ def _cut_window(field: Tensor, shape: tuple[int, ...], spacing: int, rng: np.ran
     return window.flip([axis for axis in (0, 1) if rng.integers(2)])
 
 
-def _shares_known(n_maps: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the share of the nodes of each map that are simulated already, shape (n_maps,): often none, often few."""
+def _shares_known(n_maps: int, rng: np.random.Generator, *, refining: bool) -> np.ndarray:
+    """Return the share of the nodes of each map that are simulated already, shape (n_maps,)."""
+    if refining:
+        return 0.25 + 0.75 * rng.random(n_maps)  # the next coarser lattice, and more
     share = np.where(rng.random(n_maps) < 0.3, 0.002 * 100 ** rng.random(n_maps), rng.random(n_maps))
     return np.where(rng.random(n_maps) < _DATA_ONLY_SHARE, 0.0, share)
 
@@ -165,18 +175,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw examples ahead (0 on a GPU)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
+    parser.add_argument("--start", type=Path, help="a model file, whose weights the first step starts from")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
 
+    start = FaciesModel.load(arguments.start) if arguments.start else None
     network, state = train(
         NETWORK,
         RECIPE,
         lambda step: draw_examples(step, seed=RECIPE.seed, device=arguments.device),
         arguments.folder,
         device=arguments.device,
+        start=start.network if start else None,
         n_workers=arguments.workers if arguments.device == "cpu" else 0,
         stop_after_seconds=60 * arguments.minutes,
         on_log=lambda line: logging.info(json.dumps(line)),
@@ -193,6 +206,7 @@ def main() -> None:
     }
     provenance = {
         "recipe": asdict(RECIPE),
+        "started_from": {"model": start.model_id, **start.provenance} if start else None,
         "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
         "steps_done": state["step"],
         "seconds": round(state["seconds"]),

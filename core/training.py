@@ -26,7 +26,7 @@ class Examples(NamedTuple):
 
     Maps have the shape (batch, n_rows, n_cols): `class_index`, -1 where unknown; `inside`, whether a node lies on the
     grid; `truth`, which counts where `unknown`. `data` are the hard data, and `features` what kriging reads from them.
-    `present` (batch, n_facies) tells which facies each map has.
+    `present` (batch, n_facies) tells which facies each map has. `level` is that of the lattice, 0 the finest.
     """
 
     class_index: Tensor
@@ -36,6 +36,7 @@ class Examples(NamedTuple):
     present: Tensor
     truth: Tensor
     unknown: Tensor
+    level: int = 0
     features: KrigingFeatures | None = None
 
 
@@ -89,6 +90,7 @@ def train(
     folder: Path,
     *,
     device: torch.device | str = "cpu",
+    start: FaciesNetwork | None = None,
     n_workers: int = 0,
     stop_after_seconds: float = math.inf,
     on_log: Callable[[dict[str, Any]], None] = lambda line: None,
@@ -109,6 +111,8 @@ def train(
         Where `checkpoint.pt` and `log.jsonl` live.
     device : torch.device or str
         Where to train.
+    start : FaciesNetwork, optional
+        Whose weights the first step starts from; what that network lacks starts as it would without.
     n_workers : int
         Processes that draw examples ahead; 0 draws them in this one. The weights do not depend on it.
     stop_after_seconds : float
@@ -131,6 +135,8 @@ def train(
     recipe = {"network": network_config.to_dict(), "training": asdict(config)}
     torch.manual_seed(config.seed)
     network = FaciesNetwork(network_config).to(device)
+    if start is not None:
+        network.load_state_dict({**network.state_dict(), **start.state_dict()})
     average = {key: value.detach().clone() for key, value in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.98), weight_decay=config.weight_decay)
     folder.mkdir(parents=True, exist_ok=True)
@@ -212,6 +218,7 @@ def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "
             examples.inside,
             examples.data,
             examples.n_facies,
+            level=examples.level,
             features=examples.features,
             present=examples.present,
         )

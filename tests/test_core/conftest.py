@@ -32,7 +32,7 @@ class ExactPredictor:
         fits = (self.maps[:, cells] == codes).all(axis=1)
         return np.where(fits, self.joint, 0) / self.joint[fits].sum()
 
-    def __call__(self, class_index, inside, data, n_facies, *, features=None):
+    def __call__(self, class_index, inside, data, n_facies, *, level, features=None):
         spacing = 1 if int(inside[0].any(dim=1).sum()) == self.shape[0] else 2
         logits = torch.full((len(class_index), n_facies, *class_index.shape[1:]), -torch.inf)
         for index in range(len(class_index)):
