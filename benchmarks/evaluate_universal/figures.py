@@ -226,7 +226,7 @@ def _compared_targets(of: Figures, group: str, limit: float) -> list[Target]:
         Target(
             f"{group} the prior: largest distance from the diagonal of a reliability bin",
             0.05,
-            max(abs(b["predicted"] - b["observed"]) for b in judged),
+            max((abs(b["predicted"] - b["observed"]) for b in judged), default=0.0),
             f"{len(judged)} bins hold {LEAST_PAIRS} pairs or more",
         ),
     ]

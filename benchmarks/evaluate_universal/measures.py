@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Mapping
 
 import numpy as np
@@ -75,22 +75,22 @@ class Ensemble:
     ----------
     n_facies, n_data : int
         Sizes of the survey.
-    range_share : float
-        Range that leave-one-out reads from the data, in units of the grid's longer side.
-    ranks : mapping
-        Statistic to the rank of the truth among `N_RANKED` realizations; empty where the truth is not known.
     bias : tuple of PairedInterval
         Of each facies that is not rare: share in the realizations less that in the first pass.
     squared_bias : float
         Mean over cells and facies of the squared difference, less the counting noise; may come out below 0.
+    ranks : mapping
+        Statistic to the rank of the truth among `N_RANKED` realizations, where the truth is known.
+    range_share : float or None
+        Then also the range that leave-one-out reads from the data, in units of the grid's longer side.
     """
 
     n_facies: int
     n_data: int
-    range_share: float
-    ranks: Mapping[str, int]
     bias: tuple[PairedInterval, ...]
     squared_bias: float
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    range_share: float | None = None
 
     @property
     def headline(self) -> str:
@@ -159,7 +159,7 @@ def compare(survey: Survey, model: FaciesModel, group: str) -> Compared:
 
 def simulate(known: np.ndarray, n_facies: int, model_path: str, n_realizations: int, seed: int) -> Ensemble:
     """Simulate on a grid of observations and hold the realizations against the first pass."""
-    return _ensemble(known, n_facies, *_run(known, n_facies, model_path, n_realizations, seed), {})
+    return against_first_pass(known, n_facies, *_run(known, n_facies, model_path, n_realizations, seed))
 
 
 def calibrate(truth: Truth, model_path: str, seed: int) -> Ensemble:
@@ -177,7 +177,10 @@ def calibrate(truth: Truth, model_path: str, seed: int) -> Ensemble:
         name: rank_among(of(truth.facies), np.array([of(facies) for facies in maps]), rng)
         for name, of in statistics.items()
     }
-    return _ensemble(truth.known, truth.n_facies, probability, maps, ranks)
+    row, col = np.nonzero(truth.known >= 0)
+    covariance = choose_by_leave_one_out(np.stack([row, col], axis=1), truth.known[row, col], truth.n_facies)[0]
+    ensemble = against_first_pass(truth.known, truth.n_facies, probability, maps)
+    return replace(ensemble, ranks=ranks, range_share=covariance.range / max(truth.known.shape))
 
 
 def refine(coarse: np.ndarray, fine: np.ndarray, n_facies: int, model: FaciesModel, kind: str) -> Refined:
@@ -202,6 +205,22 @@ def halved(survey: Survey, seed: int) -> np.ndarray:
     return fine
 
 
+def against_first_pass(known: np.ndarray, n_facies: int, probability: np.ndarray, maps: np.ndarray) -> Ensemble:
+    """Hold realizations (n, n_rows, n_cols) against the first pass (n_facies, n_rows, n_cols) at unknown cells."""
+    first = probability[:, known < 0]  # (n_facies, n_cells)
+    difference = np.stack([(cells == np.arange(n_facies)[:, None]) - first for cells in maps[:, known < 0]])
+    n, total = len(maps), difference.sum(axis=0)
+    # Products of different realizations only: each realization's own square is what counting adds.
+    squared = (total**2 - (difference**2).sum(axis=0)) / (n * (n - 1))
+    common = first.mean(axis=1) >= _LEAST_SHARE
+    return Ensemble(
+        n_facies=n_facies,
+        n_data=int((known >= 0).sum()),
+        bias=tuple(paired_interval(of_facies) for of_facies in difference.mean(axis=2).T[common]),
+        squared_bias=float(squared.mean()),
+    )
+
+
 def _run(
     known: np.ndarray, n_facies: int, model_path: str, n_realizations: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -222,25 +241,3 @@ def _run(
         )
         result = run_simulation(job, lambda fraction, text: None)
         return np.load(result.probability_path), np.load(result.realizations_path)
-
-
-def _ensemble(
-    known: np.ndarray, n_facies: int, probability: np.ndarray, maps: np.ndarray, ranks: Mapping[str, int]
-) -> Ensemble:
-    """Hold realizations (n, n_rows, n_cols) against the first pass (n_facies, n_rows, n_cols) at unknown cells."""
-    row, col = np.nonzero(known >= 0)
-    covariance = choose_by_leave_one_out(np.stack([row, col], axis=1), known[row, col], n_facies)[0]
-    first = probability[:, known < 0]  # (n_facies, n_cells)
-    difference = np.stack([(cells == np.arange(n_facies)[:, None]) - first for cells in maps[:, known < 0]])
-    n, total = len(maps), difference.sum(axis=0)
-    # Products of different realizations only: each realization's own square is what counting adds.
-    squared = (total**2 - (difference**2).sum(axis=0)) / (n * (n - 1))
-    common = first.mean(axis=1) >= _LEAST_SHARE
-    return Ensemble(
-        n_facies=n_facies,
-        n_data=len(row),
-        range_share=covariance.range / max(known.shape),
-        ranks=ranks,
-        bias=tuple(paired_interval(of_facies) for of_facies in difference.mean(axis=2).T[common]),
-        squared_bias=float(squared.mean()),
-    )

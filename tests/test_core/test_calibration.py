@@ -1,0 +1,98 @@
+"""Calibration: uniform ranks pass, others do not; statistics of maps by hand and against a plain search."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oadg.core.calibration import (
+    boundary_length,
+    chi_square_tail,
+    mean_chord_cells,
+    n_bodies,
+    rank_among,
+    uniformity,
+)
+from oadg.core.errors import JobError
+
+
+def ranks(spread, n=400):
+    """Return ranks of standard normal truths among 19 simulated values of another spread."""
+    rng = np.random.default_rng(5)
+    return np.array([rank_among(rng.normal(), spread * rng.standard_normal(19), rng) for _ in range(n)])
+
+
+def test_ranks_are_uniform_where_truth_and_realizations_are_alike():
+    found = uniformity(ranks(1.0), 20)
+    assert found.counts.sum() == 400
+    assert found.p_value > 0.05
+    assert found.extreme == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize(("spread", "sign"), [(0.6, 1), (1.6, -1)], ids=["too sure", "not sure enough"])
+def test_ranks_of_another_spread_are_rejected(spread, sign):
+    found = uniformity(ranks(spread), 20)
+    assert found.p_value < 0.001
+    assert sign * (found.extreme - 0.2) > 0.08
+
+
+def test_a_rank_counts_what_lies_below():
+    rng = np.random.default_rng(0)
+    assert [rank_among(t, np.array([1.0, 2.0, 3.0]), rng) for t in (0.5, 1.5, 3.5)] == [0, 1, 3]
+
+
+def test_ties_fall_anywhere():
+    rng = np.random.default_rng(0)
+    drawn = np.array([rank_among(0.0, np.zeros(3), rng) for _ in range(400)])
+    assert np.bincount(drawn, minlength=4).min() > 70
+
+
+def test_bins_hold_equally_many_ranks():
+    assert uniformity(np.array([0, 1, 2, 19]), 20, 5).counts.tolist() == [3, 0, 0, 0, 1]
+    with pytest.raises(JobError, match="20 possible ones cannot be tested in 3 bins"):
+        uniformity(np.array([1]), 20, 3)
+    with pytest.raises(JobError, match="0 ranks"):
+        uniformity(np.array([], dtype=int), 20)
+
+
+@pytest.mark.parametrize(
+    ("value", "degrees", "tail"),
+    [(3.841, 1, 0.05), (9.488, 4, 0.05), (16.919, 9, 0.05), (21.666, 9, 0.01), (8.343, 9, 0.5), (0.0, 4, 1.0)],
+)
+def test_chi_square_tail_of_the_tables(value, degrees, tail):
+    assert chi_square_tail(value, degrees) == pytest.approx(tail, abs=0.01)
+
+
+def test_boundaries_and_chords_by_hand():
+    halves = np.array([[0, 0, 1, 1]] * 4)
+    assert boundary_length(halves) == 4
+    # Rows are cut into 8 pieces of 2 cells, columns are 4 pieces of 4.
+    assert mean_chord_cells(halves) == pytest.approx(32 / 12)
+    assert boundary_length(np.zeros((3, 5))) == 0
+    assert mean_chord_cells(np.zeros((4, 4))) == 4
+
+
+def test_bodies_by_hand():
+    assert n_bodies(np.zeros((3, 4), dtype=int)) == 1
+    assert n_bodies(np.indices((4, 4)).sum(axis=0) % 2) == 16, "corners do not join"
+    assert n_bodies(np.array([[1, 0, 1], [1, 0, 1], [1, 1, 1]])) == 2, "arms join below"
+
+
+def bodies_by_search(facies):
+    """Count bodies by walking from cell to cell."""
+    left, number = set(np.ndindex(facies.shape)), 0
+    while left:
+        number, reached = number + 1, [left.pop()]
+        while reached:
+            row, col = reached.pop()
+            near = {(row + 1, col), (row - 1, col), (row, col + 1), (row, col - 1)} & left
+            near = {cell for cell in near if facies[cell] == facies[row, col]}
+            left -= near
+            reached += near
+    return number
+
+
+@given(seed=st.integers(0, 10_000), n_rows=st.integers(1, 14), n_cols=st.integers(1, 14), n_facies=st.integers(1, 3))
+def test_bodies_as_a_search_finds_them(seed, n_rows, n_cols, n_facies):
+    facies = np.random.default_rng(seed).integers(0, n_facies, (n_rows, n_cols))
+    assert n_bodies(facies) == bodies_by_search(facies)
