@@ -12,8 +12,10 @@ from .grid import Grid
 
 FAR_SHARE = 0.25
 """From this share of cells far from all observations on, users are told."""
-LEAST_DATA = 10
+LEAST_DATA = 20
 """Of fewer observations neighbours tell nothing about correlation."""
+WEAK_AGREEMENT = 0.2
+"""Less than this share of the way from chance to certainty, and neighbours tell hardly anything about each other."""
 _ONE_SIDED_95 = 1.645
 
 
@@ -37,10 +39,10 @@ class Agreement:
     n_pairs: int
 
     @property
-    def is_chance(self) -> bool:
-        """Whether the neighbours agree no more often than chance: one-sided, at the level of 5 %."""
-        deviation = np.sqrt(self.by_chance * (1 - self.by_chance) / self.n_pairs)
-        return bool(self.share < self.by_chance + _ONE_SIDED_95 * deviation)
+    def is_weak(self) -> bool:
+        """Whether neighbours agree hardly more often than chance, beyond doubt: one-sided, at the level of 5 %."""
+        doubt = _ONE_SIDED_95 * np.sqrt(self.by_chance * (1 - self.by_chance) / self.n_pairs)
+        return bool(self.share + doubt < self.by_chance + WEAK_AGREEMENT * (1 - self.by_chance))
 
 
 def neighbour_agreement(easting: np.ndarray, northing: np.ndarray, class_index: np.ndarray) -> Agreement:
@@ -119,11 +121,11 @@ def cautions(
     if len(data) >= LEAST_DATA and len(np.unique(data.class_index)) > 1:
         easting, northing = grid.centre_of(data.row, data.col)
         agreement = neighbour_agreement(easting, northing, data.class_index)
-        if agreement.is_chance:
+        if agreement.is_weak:
             told.append(
                 f"Neighbouring observations are of one facies in {100 * agreement.share:.0f} % of cases, any two "
-                f"observations in {100 * agreement.by_chance:.0f} %: neighbours agree no more often than chance. The "
-                "range of the facies seems to be shorter than the distance between observations (about "
+                f"observations in {100 * agreement.by_chance:.0f} %: neighbours agree hardly more often than chance. "
+                "The range of the facies seems to be shorter than the distance between observations (about "
                 f"{median_spacing(easting, northing):.3g} {unit}; cells are {grid.cell_size:g}), so between them the "
                 "map can tell little more than proportions. Smaller cells do not help; nearer observations would. "
                 "Is this the right field?"

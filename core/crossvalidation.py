@@ -61,7 +61,7 @@ def run_cross_validation(job: CrossValidationJob, progress: Progress) -> CrossVa
     def tell(fraction: float, words: str) -> None:
         nonlocal done, text
         done, text = fraction, words
-        progress(done, text)
+        progress(fraction, words)
 
     def from_data(known: np.ndarray) -> np.ndarray:
         hard_data = torch.as_tensor(known, dtype=torch.int64, device=device)
@@ -69,12 +69,16 @@ def run_cross_validation(job: CrossValidationJob, progress: Progress) -> CrossVa
 
     comparison = Comparison(predict_hidden(job, from_data, tell), np.array(job.class_index), np.array(job.fold))
     progress(1.0, "Writing the page")
-    path, page = (os.path.join(job.work_folder, name) for name in ("probability.npy", "report.html"))
-    np.save(path, comparison.probabilities[MODEL].astype(np.float32))
+    probability, log_loss, page = (
+        os.path.join(job.work_folder, name) for name in ("probability.npy", "log_loss.npy", "report.html")
+    )
+    np.save(probability, comparison.probabilities[MODEL].astype(np.float32))
+    np.save(log_loss, comparison.losses[MODEL].astype(np.float32))
     Path(page).write_text(validation_page(job, comparison, model.model_id), encoding="utf-8")
     gain = comparison.gains[comparison.kriging]
     return CrossValidationResult(
-        probability_path=path,
+        probability_path=probability,
+        log_loss_path=log_loss,
         page_path=page,
         scores=comparison.scores,
         better_kriging=comparison.kriging,
@@ -119,13 +123,13 @@ def predict_hidden(
     probabilities = {name: np.empty((n_facies, len(places))) for name in (MODEL, *YARDSTICKS)}
     for number in range(job.n_folds):
         hidden = fold == number
-        tell(number / job.n_folds, f"Fold {number + 1} of {job.n_folds}: the model")
         seen = known.copy()
         seen[row[hidden], col[hidden]] = -1
-        probabilities[MODEL][:, hidden] = from_data(seen)[:, row[hidden], col[hidden]]
-        for step, (name, yardstick) in enumerate(YARDSTICKS.items(), start=1):
-            share_done = (number + step / (1 + len(YARDSTICKS))) / job.n_folds
-            tell(share_done, f"Fold {number + 1} of {job.n_folds}: {name}")
-            at_hidden = yardstick(places[~hidden], class_index[~hidden], places[hidden], n_facies)
-            probabilities[name][:, hidden] = at_hidden
+        for step, name in enumerate(probabilities):
+            tell((number + step / len(probabilities)) / job.n_folds, f"Fold {number + 1} of {job.n_folds}")
+            if name == MODEL:
+                predicted = from_data(seen)[:, row[hidden], col[hidden]]
+            else:
+                predicted = YARDSTICKS[name](places[~hidden], class_index[~hidden], places[hidden], n_facies)
+            probabilities[name][:, hidden] = predicted
     return probabilities

@@ -19,6 +19,8 @@ MIN_OBSERVATIONS = 10
 MAX_OBSERVATIONS = 2000
 """Kriging uses all observations at once, whose cost grows with the third power of their number: minutes, with these."""
 MIN_FOLDS, MAX_FOLDS = 2, 20
+_TELLING = 5
+"""Fewer observations of a fold may well be of one facies."""
 
 
 def check_observations(easting: np.ndarray, northing: np.ndarray) -> None:
@@ -145,11 +147,29 @@ def check_facies_of_folds(fold: np.ndarray, class_index: np.ndarray, facies: Fac
             )
 
 
-def facies_in_one_fold(fold: np.ndarray, class_index: np.ndarray, n_facies: int) -> List[int]:
-    """Return the observed facies (class indices) that occur in one fold only: hidden, no method knows of them."""
-    return [k for k in range(n_facies) if len(np.unique(fold[class_index == k])) == 1]
+def fold_cautions(fold: np.ndarray, class_index: np.ndarray, facies: FaciesTable) -> List[str]:
+    """
+    Return, as sentences, what these folds cannot tell; empty when all seems well.
 
-
-def folds_of_one_facies(fold: np.ndarray, class_index: np.ndarray) -> List[int]:
-    """Return the folds whose observations are all of one facies: they tell nothing about boundaries."""
-    return [int(number) for number in np.unique(fold) if len(np.unique(class_index[fold == number])) == 1]
+    Parameters
+    ----------
+    fold, class_index : int array, shape (n_points,)
+        Fold and observed facies of each point.
+    facies : FaciesTable
+        For names.
+    """
+    told = []
+    in_one = [name for k, name in enumerate(facies.names) if len(np.unique(fold[class_index == k])) == 1]
+    if in_one:
+        told.append(
+            f"Facies that were observed in one fold only: {', '.join(in_one)}. While it is hidden no method has seen "
+            "them, so all must fail there. More folds are smaller, and may part such observations."
+        )
+    observed = {int(number): class_index[fold == number] for number in np.unique(fold)}
+    of_one = [f"{n + 1} ({facies.names[k[0]]})" for n, k in observed.items() if len(k) >= _TELLING and np.ptp(k) == 0]
+    if of_one:
+        told.append(
+            f"In {len(of_one)} of {len(observed)} folds all observations are of one facies: {', '.join(of_one)}. Such "
+            "a fold tells whether a method knows the facies, but nothing about its boundaries. Fewer folds are larger."
+        )
+    return told

@@ -31,8 +31,8 @@ from .grid import Grid
 PROTOCOL_VERSION = 2
 QUALITIES = ("standard", "preview")
 MAX_REALIZATIONS = 1000
-MODEL = "model"
-"""What the model is called among the methods that are compared."""
+MODEL, NEAREST = "model", "nearest observation"
+"""What the model, and the simplest method that it is compared with, are called among all methods."""
 SURPRISE_CLASSES = (
     (0.1, "#9e2a2b", "under 10 %"),
     (0.25, "#e07a3f", "10 to 25 %"),
@@ -192,7 +192,7 @@ class CrossValidationJob:
     model_path : str
         The model file.
     work_folder : str
-        Where the engine writes its array and its page; the client makes and deletes it.
+        Where the engine writes its arrays and its page; the client makes and deletes it.
     subject : str
         What is cross-validated, for the page's reader: the layer and the field.
     unit : str
@@ -266,12 +266,14 @@ class CrossValidationJob:
 @dataclass(frozen=True)
 class CrossValidationResult:
     """
-    What the engine hands back; array and page lie in the job's work folder.
+    What the engine hands back; arrays and page lie in the job's work folder.
 
     Parameters
     ----------
     probability_path : str
         float32 array (n_facies, n_points): the model's probabilities at each observation while it was hidden.
+    log_loss_path : str
+        float32 array (n_points,): the model's log loss there, nats.
     page_path : str
         A self-contained HTML page.
     scores : dict
@@ -289,6 +291,7 @@ class CrossValidationResult:
     """
 
     probability_path: str
+    log_loss_path: str
     page_path: str
     scores: Mapping[str, Mapping[str, float]]
     better_kriging: str

@@ -29,8 +29,9 @@ body { font: 16px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #dcd8d0; }
 p { margin: .5rem 0; max-width: 46rem; }
-figure { display: inline-block; vertical-align: top; margin: .75rem 1.5rem .75rem 0; max-width: 100%; }
+figure { display: inline-block; vertical-align: bottom; margin: .75rem 1.5rem .75rem 0; max-width: 100%; }
 figcaption, caption { font-size: .875rem; color: #52606d; text-align: left; padding-bottom: .35rem; max-width: 40rem; }
+figcaption { max-width: 27rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .75rem 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid #e4e0d8; text-align: left; }

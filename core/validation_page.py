@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from .cautions import cautions
 from .comparison import Comparison
-from .job import MODEL, SURPRISE_CLASSES, CrossValidationJob
+from .conditioning import place_on_grid
+from .facies import PALETTE
+from .folds import fold_cautions
+from .job import MODEL, NEAREST, SURPRISE_CLASSES, CrossValidationJob
 from .kriging import distances
 from .report import (
     Section,
@@ -31,8 +35,8 @@ _WORDS = (
     "Accuracy: how often the most probable facies was the observed one. It ignores how sure a method was.",
     (
         "Gain: by how many percent the model's log loss is lower than another method's. Its 95 % interval counts "
-        "folds, not observations, for neighbours resemble each other. The kriging that counts is the one that turned out "
-        "better here, which is the harder one to beat."
+        "folds, not observations, for neighbours resemble each other. The kriging that counts is the one that turned "
+        "out better here, which is the harder one to beat."
     ),
 )
 
@@ -59,6 +63,9 @@ def validation_page(job: CrossValidationJob, comparison: Comparison, model_id: s
         Section("Fold by fold", _folds(job, comparison)),
         Section("What the words mean", _words()),
     ]
+    told = _cautions(job)
+    if told:
+        sections.insert(1, Section("What to be careful about", told))
     title = f"Is this map better than simpler ones? {job.subject}".strip()
     return page(title, sections, lead=comparison.verdict)
 
@@ -88,6 +95,14 @@ def _scores(comparison: Comparison) -> str:
     )
 
 
+def _cautions(job: CrossValidationJob) -> str:
+    """Say what these observations, and these folds, cannot tell."""
+    class_index, (easting, northing) = np.array(job.class_index), job.places.T
+    data = place_on_grid(easting, northing, class_index, job.grid, job.facies)
+    told = fold_cautions(np.array(job.fold), class_index, job.facies) + cautions(data, job.grid, unit=job.unit)
+    return "".join(map(paragraph, told))
+
+
 def _method(job: CrossValidationJob, model_id: str) -> str:
     """Say what was hidden, how far from the rest, and how that compares with the use of the map."""
     hidden, everywhere = hidden_distance(job), map_distance(job)
@@ -96,22 +111,34 @@ def _method(job: CrossValidationJob, model_id: str) -> str:
         if hidden > 1.2 * everywhere
         else "That is about as hard as what the map has to do"
     )
-    return paragraph(
-        f"{len(job.class_index)} observations of {len(job.facies)} facies were divided into {job.n_folds} regions. "
-        "Each region was hidden in turn and predicted from the others: by the model "
-        f"({model_id}, cells of {job.grid.cell_size:g} {job.unit}), by indicator kriging in two kinds, and by simpler "
-        "methods. All methods saw and missed the same observations; those of one cell were hidden together."
-    ) + paragraph(
-        f"A hidden observation lies {hidden:.3g} {job.unit} (median) from the nearest one that stayed; a place within "
-        f"the rectangle around the observations lies {everywhere:.3g} {job.unit} from the nearest of all. {compared}; "
-        "more folds are smaller, and hide observations less far from the rest."
+    return (
+        paragraph(
+            f"{len(job.class_index)} observations of {len(job.facies)} facies were divided into {job.n_folds} regions. "
+            "Each region was hidden in turn and predicted from the others: by the model "
+            f"({model_id}, cells of {job.grid.cell_size:g} {job.unit}), by indicator kriging in two kinds, and by "
+            "simpler methods. All methods saw and missed the same observations; those of one cell were hidden together."
+        )
+        + paragraph(
+            f"A hidden observation lies {hidden:.3g} {job.unit} (median) from the nearest one that stayed; a place "
+            f"within the rectangle around the observations lies {everywhere:.3g} {job.unit} from the nearest of all. "
+            f"{compared}; more folds are smaller, and hide observations less far from the rest."
+        )
+        + scatter_map(
+            job.places[:, 0],
+            job.places[:, 1],
+            [PALETTE[number % len(PALETTE)] for number in job.fold],
+            titles=[f"fold {number + 1}" for number in job.fold],
+            caption="The regions, each in a colour.",
+        )
     )
 
 
 def _map(job: CrossValidationJob, comparison: Comparison) -> str:
-    """Return maps of what the model gave to the facies that was found, and of the folds."""
+    """Return maps of what was observed, and of what the model gave to it; the most surprising points in front."""
     probability = comparison.probabilities[MODEL]
     found = probability[comparison.class_index, np.arange(len(comparison.class_index))]
+    front_last = np.argsort(-found, kind="stable")
+    easting, northing = job.places[front_last].T
     limits = [upper for upper, _, _ in SURPRISE_CLASSES]
     number = np.minimum(np.searchsorted(limits, found, side="right"), len(limits) - 1)
     titles = [
@@ -119,12 +146,19 @@ def _map(job: CrossValidationJob, comparison: Comparison) -> str:
         for k, p, q in zip(comparison.class_index, probability.argmax(axis=0), found)
     ]
     return scatter_map(
-        job.places[:, 0],
-        job.places[:, 1],
-        [SURPRISE_CLASSES[k][1] for k in number],
+        easting,
+        northing,
+        [job.facies.colors[comparison.class_index[i]] for i in front_last],
+        legend=dict(zip(job.facies.names, job.facies.colors)),
+        titles=[titles[i] for i in front_last],
+        caption="What was observed:",
+    ) + scatter_map(
+        easting,
+        northing,
+        [SURPRISE_CLASSES[number[i]][1] for i in front_last],
         legend={label: color for _, color, label in SURPRISE_CLASSES},
-        titles=titles,
-        caption="Probability that the model gave to the facies that was observed, while it was hidden:",
+        titles=[titles[i] for i in front_last],
+        caption="Probability that the model gave to it while it was hidden:",
     )
 
 
@@ -137,7 +171,8 @@ def _reliability(comparison: Comparison) -> str:
         plots.append(reliability_plot(found.predicted, found.observed, found.number, caption=caption))
     return paragraph(
         "Of all facies that were given a probability of 70 %, about 70 % should have been found: points on the "
-        "dashed line. Below it a method is too sure, above it too timid. Bars tell how often a probability was given."
+        "dashed line. A flatter curve tells that a method is too sure, a steeper one that it is too timid. Bars tell how "
+        "often a probability was given."
     ) + "\n".join(plots)
 
 
@@ -151,7 +186,7 @@ def _confusion(job: CrossValidationJob, comparison: Comparison) -> str:
 
 def _folds(job: CrossValidationJob, comparison: Comparison) -> str:
     """Return the log loss of the model and of some yardsticks in each fold."""
-    methods = [MODEL, comparison.kriging, "nearest observation", "proportions"]
+    methods = [MODEL, comparison.kriging, NEAREST, "proportions"]
     rows = []
     for number in range(job.n_folds):
         hidden = comparison.fold == number

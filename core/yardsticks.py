@@ -13,6 +13,7 @@ from typing import Callable, Iterator, Mapping
 import numpy as np
 
 from .errors import ConditioningError
+from .job import NEAREST
 from .kriging import choose_by_leave_one_out, distances, fit_class_by_class, indicator_kriging
 
 Yardstick = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
@@ -110,7 +111,7 @@ KRIGING: Mapping[str, Yardstick] = {
 """The two krigings; the better one on a survey is what a model has to beat there."""
 
 YARDSTICKS: Mapping[str, Yardstick] = {
-    "nearest observation": nearest_observation,
+    NEAREST: nearest_observation,
     "inverse distance": inverse_distance,
     "proportions": observed_proportions,
     **KRIGING,

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from oadg.core.errors import GridError, JobError
 from oadg.core.facies import build_facies_table
 from oadg.core.grid import Grid
-from oadg.core.job import MAX_REALIZATIONS, QUALITIES, SimulationJob, SimulationResult
+from oadg.core.job import (
+    MAX_REALIZATIONS,
+    QUALITIES,
+    CrossValidationJob,
+    CrossValidationResult,
+    SimulationJob,
+    SimulationResult,
+)
 
 paths = st.text(min_size=1)  # spaces and letters of any alphabet
 
@@ -120,6 +127,55 @@ def test_a_job_with_an_impossible_grid_keeps_the_grids_own_words():
     description["grid"]["cell_size"] = 0
     with pytest.raises(GridError, match="it must be a positive number"):
         SimulationJob.from_dict(description)
+
+
+def make_validation(**changes) -> CrossValidationJob:
+    plain = {
+        "grid": Grid(west=0.0, north=30.0, cell_size=10.0, n_rows=3, n_cols=2),
+        "facies": build_facies_table([311, -1]),
+        "easting": (1.0, 2.5, 15.0),
+        "northing": (1.0, 2.5, 15.0),
+        "class_index": (0, 1, 1),
+        "fold": (1, 1, 0),
+        "model_path": "universal.safetensors",
+        "work_folder": "work",
+    }
+    return CrossValidationJob(**{**plain, **changes})
+
+
+def test_a_cross_validation_survives_one_line_of_json():
+    job = make_validation(subject="Bohrungen, Gestein", unit="Meter", device="cuda:1")
+    assert CrossValidationJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    scores = {"model": {"log_loss": 0.5, "brier": 0.1, "accuracy": 1.0}}
+    result = CrossValidationResult("p", "l", "h", scores, "kriging", 1.5, -1.0, 4.0, "Good.", "cpu", "universal", 2.0)
+    assert CrossValidationResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fold": (1, 1)}, "3 eastings, 3 northings, 3 facies and 2 folds; there must be as many of each"),
+        ({"fold": (0, 0, 0)}, "have the folds 0 …; at least two are needed, numbered from 0 without a gap"),
+        ({"fold": (2, 2, 0)}, "have the folds 0, 2 …"),
+        ({"fold": (-1, -1, 1)}, "have the folds -1, 1 …"),
+        ({"fold": (0, 1, 1)}, r"easting 2\.5, northing 2\.5 shares a cell with one of another fold"),
+        ({"easting": (1.0, 2.5, 20.5)}, r"easting 20\.5, northing 15 is not on the grid of 3 x 2 cells"),
+        ({"class_index": (0, 1, 2)}, "easting 15, northing 15 has the class index 2; it must be between 0 and 1"),
+        (dict.fromkeys(("easting", "northing", "class_index", "fold"), ()), "have the folds none …; at least two"),
+    ],
+)
+def test_a_cross_validation_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(JobError, match=message):
+        make_validation(**changes)
+
+
+def test_a_cross_validation_with_a_missing_or_an_unknown_part_names_it():
+    description = make_validation().to_dict()
+    with pytest.raises(JobError, match="parts that this engine does not know: n_realizations"):
+        CrossValidationJob.from_dict({**description, "n_realizations": 3})
+    del description["fold"]
+    with pytest.raises(JobError, match="The job is incomplete or wrong: .*'fold'"):
+        CrossValidationJob.from_dict(description)
 
 
 def test_the_contract_is_importable_without_torch_or_qgis():

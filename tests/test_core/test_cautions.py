@@ -1,0 +1,79 @@
+"""Cautions: told where a map would say little, and not where it would say something."""
+
+import numpy as np
+import pytest
+
+from oadg.core.cautions import cautions, neighbour_agreement, share_far_from_data
+from oadg.core.conditioning import ConditioningData
+from oadg.core.grid import Grid
+
+GRID = Grid(west=0.0, north=1000.0, cell_size=10.0, n_rows=100, n_cols=100)
+
+
+def placed(n_data=100, seed=0, facies=lambda row, col: (col // 25) % 2, first=0, size=100):
+    """Return data in a square of the grid, whose facies are by default bands that are wide beside their spacing."""
+    cell = np.random.default_rng(seed).choice(size**2, n_data, replace=False)
+    row, col = first + cell // size, first + cell % size
+    return ConditioningData(row, col, np.asarray(facies(row, col)))
+
+
+def noise(row, col):
+    return np.random.default_rng(int(row.sum())).integers(0, 2, len(row))
+
+
+def test_a_good_survey_is_nothing_to_warn_of():
+    assert cautions(placed(), GRID) == []
+
+
+def test_an_extent_twice_the_data_has_no_far_cell():
+    """Half the longer side, on all sides, is near."""
+    corners = ConditioningData(np.array([25, 74]), np.array([25, 74]), np.array([0, 1]))
+    assert share_far_from_data(corners, GRID) == 0
+    smaller = ConditioningData(np.array([40, 59]), np.array([40, 59]), np.array([0, 1]))
+    assert share_far_from_data(smaller, GRID) == pytest.approx(1 - 0.4**2)
+
+
+def test_the_mask_counts():
+    data = placed(first=40, size=20)
+    inside = np.zeros(GRID.shape, dtype=bool)
+    inside[40:60, 40:60] = True
+    assert share_far_from_data(data, GRID, inside) == 0
+    inside[0, :100] = True
+    assert share_far_from_data(data, GRID, inside) == pytest.approx(100 / 500)
+    assert cautions(data, GRID, inside=inside[::-1]) == []
+
+
+def test_an_extent_far_larger_than_the_data_is_prior():
+    (told,) = cautions(placed(first=40, size=20, facies=lambda row, col: col // 50), GRID)
+    assert told.startswith("84 % of the cells lie far from all observations")
+    assert "its prior" in told
+    assert told.endswith("Use a smaller extent, or a mask.")
+
+
+def test_facies_without_correlation_are_told_with_the_distances():
+    (told,) = cautions(placed(300, facies=noise), GRID, unit="meters")
+    assert "neighbours agree hardly more often than chance" in told
+    assert "meters; cells are 10)" in told
+
+
+@pytest.mark.parametrize("n_data", [10, 19])
+def test_few_observations_prove_nothing(n_data):
+    assert cautions(placed(n_data, facies=lambda row, col: np.arange(len(row)) % 2), GRID) == []
+
+
+def test_one_facies_in_the_area_is_nothing_to_compare():
+    assert cautions(placed(facies=lambda row, col: 0 * row), GRID) == []
+
+
+def test_agreement_by_hand():
+    """Nearest pairs are 0-1, 2-1 and 3-2; of the six pairs, 0-1 and 2-3 are of one facies."""
+    found = neighbour_agreement(np.array([0.0, 1.0, 2.5, 5.0]), np.zeros(4), np.array([0, 0, 1, 1]))
+    assert (found.share, found.by_chance, found.n_pairs) == pytest.approx((2 / 3, 2 / 6, 3))
+
+
+def test_warnings_are_seldom_wrong():
+    """Of 150 observations without correlation most are told; of bands five spacings wide hardly any."""
+    surveys = [[placed(150, seed, facies) for seed in range(50)] for facies in (noise, lambda row, col: col // 20 % 2)]
+    told = [np.mean([bool(cautions(data, GRID)) for data in of_kind]) for of_kind in surveys]
+    assert told[0] > 0.6
+    assert told[1] < 0.05
