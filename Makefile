@@ -2,16 +2,20 @@
 #
 #   TORCH_INDEX   an index of PyTorch builds, in addition to pip's own, e.g. https://download.pytorch.org/whl/cpu
 #   PYTEST_ARGS   more arguments for pytest, e.g. "-m slow"
+#   EVALUATE_ARGS more arguments for evaluate-universal, e.g. "--quick" or "--model FILE --output FOLDER"
+#   JURA_MAP      the Jura survey's map, a table (CSV) with the columns long, lat and rock, to be scored as well
 
 # A recipe is a script: it runs in one shell, which stops at the first failure.
 .ONESHELL:
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system env demo test check bench package train-universal clean
+.PHONY: help system env demo test check bench package train-universal evaluate-universal clean
 
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+EVALUATE_ARGS ?=
+JURA_MAP ?=
 
 # QGIS's own modules belong to the distribution's Python, so the environment is made from that one, whatever comes
 # first on PATH.
@@ -22,7 +26,7 @@ PYTHON := $(VENV)/bin/python
 ZIP := dist/oadg.zip
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 25
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 28
 
 system: ## Install QGIS and what else is missing of the distribution's packages (Debian, Ubuntu)
 	@missing=""
@@ -64,7 +68,7 @@ check: env ## Lint, check types, the direction of imports, and security
 	$(PYTHON) -m pytest -q tests/test_package/test_imports.py
 	$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml --severity-level high .
 
-bench: env ## Measure speed, memory and quality
+bench: env ## Measure speed and memory
 	@for benchmark in $(shell grep -ls '^if __name__' benchmarks/*.py); do
 		echo "==> $$benchmark"
 		$(PYTHON) -m "$$(tr / . <<< "$${benchmark%.py}")"
@@ -78,6 +82,9 @@ package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last co
 
 train-universal: env ## Train the universal model (seeded, resumable; hours)
 	$(PYTHON) -m oadg.core.train_universal
+
+evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (half an hour)
+	nice $(PYTHON) -m benchmarks.evaluate_universal $(if $(JURA_MAP),--map "$(JURA_MAP)") $(EVALUATE_ARGS)
 
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist .links .qgis-settings .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

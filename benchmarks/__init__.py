@@ -1,5 +1,5 @@
-"""Figures, side by side in one run: `make bench`. Absolute times depend on the machine and on what else it does."""
+"""
+Figures, side by side in one run. Absolute times depend on the machine and on what else it does.
 
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the engine does, before torch is imported
+`make bench` runs the modules that are commands: speed and memory. `make evaluate-universal` runs `evaluate_universal`.
+"""

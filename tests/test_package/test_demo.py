@@ -51,6 +51,6 @@ def test_one_wrong_cell_in_one_realization_is_found(demo, honest):
 
 def test_help_explains_every_command():
     text = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in ("help", "env", "demo", "test", "check", "bench", "package", "train-universal"):
+    for target in ("help", "env", "demo", "test", "check", "bench", "package", "train-universal", "evaluate-universal"):
         line = next((line for line in text.splitlines() if line.split()[:2] == ["make", target]), "")
         assert len(line.split()) > 3, f"make help says nothing about {target}"
