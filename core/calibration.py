@@ -84,7 +84,8 @@ def uniformity(ranks: np.ndarray, n_ranks: int, n_bins: int = 10) -> Uniformity:
     if n_ranks % n_bins or not len(ranks):
         raise JobError(
             f"{len(ranks)} ranks of {n_ranks} possible ones cannot be tested in {n_bins} bins: it takes a rank at "
-            "least, and bins of equally many ranks. Choose a number of bins that divides the number of realizations plus 1."
+            "least, and bins of equally many ranks. Choose a number of bins that divides the number of realizations "
+            "plus 1."
         )
     counts = np.bincount(np.asarray(ranks) * n_bins // n_ranks, minlength=n_bins)
     expected = len(ranks) / n_bins

@@ -11,10 +11,10 @@ from benchmarks.outside_prior import DESIGNS, MECHANISMS, draw_cells, draw_map, 
 from oadg.core.errors import ConditioningError
 from oadg.core.evaluation import Survey, survey_of_map
 from oadg.core.random_fields import categorical_fields, draw_surveys
-from oadg.core.sampler import coarsest_level
 
 _OUTSIDE, _INSIDE, _CALIBRATION = range(3)  # streams of random numbers that never meet
-_FIELD_SIZE = 256
+_SHORTEST_CELLS = 4.0
+"""Of the ranges of the prior: users choose cells that resolve what they map."""
 
 
 class Truth(NamedTuple):
@@ -66,10 +66,10 @@ def calibration_truth(seed: int, number: int) -> Truth:
 
 
 def _draw_of_prior(rng: np.random.Generator, shape: tuple[int, int], n_data: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a map and its visited cells as the model's training does for the lattice that the sampler starts from."""
+    """Draw a map and its visited cells as the model's training does for grids of such a size."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    n_facies, spacing = draw_n_facies(rng), 2 ** coarsest_level(shape, n_data)
-    field = categorical_fields(1, n_facies, _FIELD_SIZE, 0.7 * spacing, 3.0 * max(shape), generator)
+    n_facies, field_size = draw_n_facies(rng), 128 if max(shape) <= 64 else 256
+    field = categorical_fields(1, n_facies, field_size, _SHORTEST_CELLS, 3.0 * max(shape), generator)
     window = field[:, : shape[0], : shape[1]]
     visited = draw_surveys(window, torch.tensor([n_data]), n_facies, generator)
     return window[0].numpy(), visited[0].numpy()
