@@ -14,31 +14,37 @@ from .figures import Figures, figures_of
 from .pages import evaluation_page, lead
 from .tasks import PARTS, Context, Found, Task, perform_all
 
+_MEMORY = ROOT / "build" / "yardsticks"
 _SEED = 20_261_125
 _NUMBERS = {"outside": 210, "inside": 105, "calibration": 100, "first_pass": 12, "cell_size": 16}
 _QUICK = {"outside": 9, "inside": 4, "calibration": 6, "first_pass": 2, "cell_size": 2}
 
 
 def main() -> None:
-    """Evaluate, tell how far it is, and write the page and the figures."""
+    """Evaluate, tell how far it is, and write the page and the figures; an interruption sums up what is there."""
     options = read_options()
-    tasks = plan(options)
-    context = Context(options.seed, str(options.model), options.map)
-    began = time.monotonic()
+    tasks, began = plan(options), time.monotonic()
+    context = Context(options.seed, str(options.model), _MEMORY, options.map)
+    for folder in (options.output, context.memory):
+        folder.mkdir(parents=True, exist_ok=True)
     found: dict[str, dict[int, Found]] = defaultdict(dict)
-    for done, (task, result) in enumerate(perform_all(context, tasks, options.processes), 1):
-        found[task.part][task.number] = result
-        minutes = (time.monotonic() - began) / 60
-        print(f"{minutes:5.1f} min {done:4}/{len(tasks)} {task.part} {task.number}: {result.headline}", flush=True)
+    try:
+        for done, (task, result) in enumerate(perform_all(context, tasks, options.processes), 1):
+            found[task.part][task.number] = result
+            minutes = (time.monotonic() - began) / 60
+            print(f"{minutes:5.1f} min {done:4}/{len(tasks)} {task.part} {task.number}: {result.headline}", flush=True)
+    except KeyboardInterrupt:
+        print("Interrupted.")
     figures: Figures = {
         "model_id": context.model.model_id,
         "model_provenance": context.model.provenance,
         "seed": options.seed,
         "processes": options.processes,
         "minutes": (time.monotonic() - began) / 60,
+        "n_tasks": len(tasks),
+        "n_done": sum(map(len, found.values())),
         **figures_of({part: [of for _, of in sorted(results.items())] for part, results in found.items()}),
     }
-    options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "figures.json").write_text(json.dumps(figures, indent=1, allow_nan=False), encoding="utf-8")
     (options.output / "evaluation.html").write_text(evaluation_page(figures), encoding="utf-8")
     tell(figures, options.output)
@@ -64,7 +70,8 @@ def plan(options: argparse.Namespace) -> list[Task]:
     numbers = dict(_QUICK if options.quick else _NUMBERS)
     numbers.update({part: asked for part in numbers if (asked := getattr(options, part)) is not None})
     numbers.update(jura=2 if options.map else 1, jura_cell_size=1, jura_first_pass=1)
-    return [Task(part, number) for part in PARTS for number in range(numbers[part])]
+    tasks = [Task(part, number) for part in PARTS for number in range(numbers[part])]
+    return sorted(tasks, key=lambda task: task.number / numbers[task.part])  # all parts advance together
 
 
 def tell(figures: Figures, folder: Path) -> None:

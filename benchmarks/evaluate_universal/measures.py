@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Mapping
 
 import numpy as np
@@ -15,11 +16,13 @@ from oadg.core.evaluation import OURS, Survey, evaluate, model_method, yardstick
 from oadg.core.facies import build_facies_table
 from oadg.core.grid import Grid
 from oadg.core.job import SimulationJob
+from oadg.core.kriging import choose_by_leave_one_out
 from oadg.core.model import FaciesModel
 from oadg.core.scores import PairedInterval, Reliability, paired_interval
 from oadg.core.simulation import facies_probability_from_data, run_simulation
-from oadg.core.yardsticks import better_kriging, choose_by_leave_one_out
+from oadg.core.yardsticks import KRIGING, better_kriging
 
+from .remembered import remembered
 from .surveys import Truth
 
 BETTER_KRIGING = "better kriging"
@@ -130,9 +133,11 @@ class Refined:
         return f"{self.kind}, {self.n_data} data: mean entropy {self.coarse_bits:.3f}, {self.fine_bits:.3f} bits"
 
 
-def compare(survey: Survey, model: FaciesModel, group: str) -> Compared:
-    """Ask all methods at a survey's targets."""
-    of_methods = evaluate(survey, {OURS: model_method(model), **yardstick_methods()})
+def compare(survey: Survey, model: FaciesModel, group: str, memory: Path) -> Compared:
+    """Ask all methods at a survey's targets; what the krigings answer is kept in a folder."""
+    methods = {OURS: model_method(model), **yardstick_methods()}
+    methods.update({name: remembered(name, methods[name], memory) for name in KRIGING})
+    of_methods = evaluate(survey, methods)
     better = better_kriging({name: found.mean_loss for name, found in of_methods.items()})
     of_methods[BETTER_KRIGING] = of_methods[better]
     scores = {

@@ -56,10 +56,11 @@ def evaluation_page(figures: Figures) -> str:
 
 def lead(figures: Figures) -> str:
     """Return the evaluation in a sentence."""
-    n_met = sum(target["met"] for target in figures["targets"])
+    n_met, left = sum(target["met"] for target in figures["targets"]), figures["n_tasks"] - figures["n_done"]
+    interrupted = f" It was interrupted: {left} of {figures['n_tasks']} tasks were left." if left else ""
     return (
         f"{n_met} of {len(figures['targets'])} targets are met. Seed {figures['seed']}, "
-        f"{figures['minutes']:.0f} minutes on {figures['processes']} processes."
+        f"{figures['minutes']:.0f} minutes on {figures['processes']} processes.{interrupted}"
     )
 
 

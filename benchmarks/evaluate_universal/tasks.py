@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Sequence, Union
@@ -34,12 +35,15 @@ class Context:
         From which all surveys and realizations descend.
     model_path : str
         The model file.
+    memory : Path
+        Folder where the answers of the krigings are kept.
     map_path : Path, optional
         Table of the Jura map's nodes.
     """
 
     seed: int
     model_path: str
+    memory: Path
     map_path: Path | None = None
 
     @property
@@ -62,11 +66,11 @@ def _read_model(path: str) -> FaciesModel:
 
 
 def _outside(context: Context, number: int) -> Compared:
-    return compare(outside_survey(context.seed, number), context.model, "outside")
+    return compare(outside_survey(context.seed, number), context.model, "outside", context.memory)
 
 
 def _inside(context: Context, number: int) -> Compared:
-    return compare(inside_survey(context.seed, number), context.model, "inside")
+    return compare(inside_survey(context.seed, number), context.model, "inside", context.memory)
 
 
 def _either(context: Context, number: int) -> Survey:
@@ -91,7 +95,7 @@ def _cell_size(context: Context, number: int) -> Refined:
 
 def _jura(context: Context, number: int) -> Compared:
     hidden = read_map(context.map_path) if number and context.map_path else read_points("validation")
-    return compare(jura_survey(hidden, ("validation points", "map")[number]), context.model, "Jura")
+    return compare(jura_survey(hidden, ("validation points", "map")[number]), context.model, "Jura", context.memory)
 
 
 def _jura_known(cell_size: float) -> np.ndarray:
@@ -108,7 +112,7 @@ def _jura_first_pass(context: Context, number: int) -> Ensemble:
 
 def _jura_cell_size(context: Context, number: int) -> Refined:
     coarse, fine = (_jura_known(size) for size in (50.0, 25.0))
-    return refine(coarse, fine, int(coarse.max()) + 1, context.model, "Jura")
+    return refine(coarse, fine, int(coarse.max()) + 1, context.model, "Jura", context.memory)
 
 
 PARTS: Mapping[str, Callable[[Context, int], Found]] = {
@@ -121,7 +125,7 @@ PARTS: Mapping[str, Callable[[Context, int], Found]] = {
     "calibration": _calibration,
     "cell_size": _cell_size,
 }
-"""What is done for a number, by part; those that take longest come first."""
+"""What is done for a number, by part."""
 
 
 def perform(context: Context, task: Task) -> tuple[Task, Found]:
@@ -133,5 +137,11 @@ def perform_all(context: Context, tasks: Sequence[Task], n_processes: int) -> It
     """Do tasks in several processes of one thread each, and yield what was found as it comes."""
     # Processes that start anew read these when they import numpy.
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    with multiprocessing.get_context("spawn").Pool(n_processes, torch.set_num_threads, (1,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(n_processes, _start) as pool:
         yield from pool.imap_unordered(functools.partial(perform, context), tasks)
+
+
+def _start() -> None:
+    """Begin a process: an interruption is for the one that waits for it."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

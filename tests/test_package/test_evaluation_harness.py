@@ -10,6 +10,7 @@ import pytest
 from benchmarks.evaluate_universal.figures import figures_of
 from benchmarks.evaluate_universal.measures import BETTER_KRIGING, Compared, Refined, against_first_pass, halved
 from benchmarks.evaluate_universal.pages import evaluation_page
+from benchmarks.evaluate_universal.remembered import remembered
 from benchmarks.evaluate_universal.surveys import calibration_truth, inside_survey, outside_survey
 from benchmarks.outside_prior import DESIGNS, MECHANISMS, draw_cells, draw_map, draw_n_facies
 from oadg.core.evaluation import OURS
@@ -111,6 +112,21 @@ def test_an_ensemble_of_the_first_pass_agrees_with_it_and_another_does_not():
     assert apart.squared_bias == pytest.approx(0.01, abs=0.001)
 
 
+def test_a_question_is_answered_once_and_remembered_until_it_changes(tmp_path):
+    survey, asked = outside_survey(0, 2), []
+
+    def method(survey):
+        asked.append(survey)
+        return np.full((survey.n_facies, len(survey.targets)), 1 / survey.n_facies)
+
+    for _ in range(2):
+        assert remembered("even", method, tmp_path)(survey) == pytest.approx(method(survey))
+    assert len(asked) == 3
+    remembered("other", method, tmp_path)(survey)
+    remembered("even", method, tmp_path)(replace(survey, targets=survey.targets[:9]))
+    assert len(asked) == 5
+
+
 def compared(ours, kriging, observed=0.5):
     scores = {"log_loss": ours, "brier": 0.5, "accuracy": 0.5, "sharpness_bits": 1.0}
     bins = Reliability(np.array([0.1, 0.5, np.nan]), np.array([0.1, observed, np.nan]), np.array([300, 200, 0]))
@@ -163,6 +179,8 @@ def test_the_page_says_what_the_figures_say():
             "cell_size": [Refined("halos", 100, 1.0, 1.1, 0.1, 0.08), Refined("parcels", 80, 1.0, 0.98, -0.02, 0.0)],
         }
     )
-    page = evaluation_page({**figures, "model_id": "tiny-0", "seed": 1, "minutes": 2.0, "processes": 1})
-    for text in ("2 of 4 targets are met", "missed by 0.025", "halos", "1.100", "tiny-0"):
+    page = evaluation_page(
+        {**figures, "model_id": "tiny-0", "seed": 1, "minutes": 2.0, "processes": 1, "n_tasks": 5, "n_done": 4}
+    )
+    for text in ("2 of 4 targets are met", "missed by 0.025", "halos", "1.100", "tiny-0", "1 of 5 tasks were left"):
         assert text in page
