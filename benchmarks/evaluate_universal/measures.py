@@ -39,8 +39,8 @@ class Compared:
 
     Parameters
     ----------
-    group, kind, design : str
-        Outside the prior, inside or real; what made the map; how it was surveyed.
+    kind, design : str
+        What made the map, and how it was surveyed.
     n_facies, n_data, n_targets : int
         Sizes of the survey.
     scores : mapping
@@ -51,7 +51,6 @@ class Compared:
         Of the model and of the better kriging.
     """
 
-    group: str
     kind: str
     design: str
     n_facies: int
@@ -133,7 +132,7 @@ class Refined:
         return f"{self.kind}, {self.n_data} data: mean entropy {self.coarse_bits:.3f}, {self.fine_bits:.3f} bits"
 
 
-def compare(survey: Survey, model: FaciesModel, group: str, memory: Path) -> Compared:
+def compare(survey: Survey, model: FaciesModel, memory: Path) -> Compared:
     """Ask all methods at a survey's targets; what the krigings answer is kept in a folder."""
     methods = {OURS: model_method(model), **yardstick_methods()}
     methods.update({name: remembered(name, methods[name], memory) for name in KRIGING})
@@ -150,7 +149,6 @@ def compare(survey: Survey, model: FaciesModel, group: str, memory: Path) -> Com
         for name, found in of_methods.items()
     }
     return Compared(
-        group=group,
         kind=survey.kind,
         design=survey.design,
         n_facies=survey.n_facies,

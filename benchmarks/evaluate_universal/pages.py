@@ -10,7 +10,7 @@ from oadg.core.evaluation import OURS
 from oadg.core.report import Section, bar_chart, histogram, page, paragraph, reliability_plot, table
 
 from .figures import FIRST_PASS_PARTS, LEAST_PAIRS, Figures
-from .measures import BETTER_KRIGING
+from .measures import BETTER_KRIGING, N_RANKED
 
 _N_WORST = 12
 _HEADINGS = {
@@ -157,7 +157,7 @@ def _calibration(figures: Figures) -> str:
     pieces = []
     for name, tested in of["all"].items():
         n_bins = len(tested["counts"])
-        labels = [str(k * 20 // n_bins) for k in range(n_bins)]
+        labels = [str(k * (N_RANKED + 1) // n_bins) for k in range(n_bins)]
         caption = f"{name[0].upper()}{name[1:]}: ranks of {tested['n_surveys']} truths, p = {tested['p_value']:.3f}"
         expected = tested["n_surveys"] / n_bins
         pieces.append(histogram(np.array(tested["counts"]), labels, expected=expected, caption=caption))

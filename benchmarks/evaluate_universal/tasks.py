@@ -66,11 +66,11 @@ def _read_model(path: str) -> FaciesModel:
 
 
 def _outside(context: Context, number: int) -> Compared:
-    return compare(outside_survey(context.seed, number), context.model, "outside", context.memory)
+    return compare(outside_survey(context.seed, number), context.model, context.memory)
 
 
 def _inside(context: Context, number: int) -> Compared:
-    return compare(inside_survey(context.seed, number), context.model, "inside", context.memory)
+    return compare(inside_survey(context.seed, number), context.model, context.memory)
 
 
 def _either(context: Context, number: int) -> Survey:
@@ -95,7 +95,7 @@ def _cell_size(context: Context, number: int) -> Refined:
 
 def _jura(context: Context, number: int) -> Compared:
     hidden = read_map(context.map_path) if number and context.map_path else read_points("validation")
-    return compare(jura_survey(hidden, ("validation points", "map")[number]), context.model, "Jura", context.memory)
+    return compare(jura_survey(hidden, ("validation points", "map")[number]), context.model, context.memory)
 
 
 def _jura_known(cell_size: float) -> np.ndarray:
@@ -112,7 +112,7 @@ def _jura_first_pass(context: Context, number: int) -> Ensemble:
 
 def _jura_cell_size(context: Context, number: int) -> Refined:
     coarse, fine = (_jura_known(size) for size in (50.0, 25.0))
-    return refine(coarse, fine, int(coarse.max()) + 1, context.model, "Jura", context.memory)
+    return refine(coarse, fine, int(coarse.max()) + 1, context.model, "Jura")
 
 
 PARTS: Mapping[str, Callable[[Context, int], Found]] = {

@@ -132,7 +132,6 @@ def compared(ours, kriging, observed=0.5):
     bins = Reliability(np.array([0.1, 0.5, np.nan]), np.array([0.1, observed, np.nan]), np.array([300, 200, 0]))
     difference = ours - kriging
     return Compared(
-        group="outside",
         kind="halos",
         design="roads",
         n_facies=3,
