@@ -33,7 +33,7 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=16_000, seed=20_261_125, learning_rate=1.2e-3)
+RECIPE = TrainingConfig(steps=14_000, seed=20_261_125)
 NETWORK = NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True, n_levels=3)
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
