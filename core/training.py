@@ -1,8 +1,8 @@
 """
 Training: resumable, seeded, logged. What is learnt from comes from a function of the step.
 
-Sources: Loshchilov and Hutter 2019, arXiv 1711.05101 (AdamW); Jordan et al. 2024, *Muon* (orthogonalised momentum for the
-weights inside a network), and Liu et al. 2025, arXiv 2502.16982 (one learning rate for both).
+Sources: Loshchilov and Hutter 2019, arXiv 1711.05101 (AdamW); Jordan et al. 2024, *Muon* (orthogonalised momentum for
+the weights inside a network), and Liu et al. 2025, arXiv 2502.16982 (one learning rate for both).
 """
 
 from __future__ import annotations
