@@ -15,8 +15,7 @@ class ExactPredictor:
     """
     The perfect predictor of an enumerated distribution of maps.
 
-    It answers on any lattice with offset (0, 0): which cells the nodes are follows from the lattice's shape, and data
-    are read at the cell where they lie.
+    It answers on any lattice with offset (0, 0); data are read at the cell where they lie.
     """
 
     config = NetworkConfig()
@@ -33,7 +32,7 @@ class ExactPredictor:
         return np.where(fits, self.joint, 0) / self.joint[fits].sum()
 
     def __call__(self, class_index, inside, data, n_facies, *, level, features=None):
-        spacing = 1 if int(inside[0].any(dim=1).sum()) == self.shape[0] else 2
+        spacing = 2**level
         logits = torch.full((len(class_index), n_facies, *class_index.shape[1:]), -torch.inf)
         for index in range(len(class_index)):
             place, codes = [], []

@@ -1,5 +1,7 @@
 """Laws of the network: local, time-free, a set of facies, any grid."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -134,6 +136,16 @@ def test_facies_that_are_not_present_have_no_part(deep_network):
     among_four = deep_network(known, inside, data, 4, present=present)
     assert torch.allclose(among_four[:, :2], deep_network(known, inside, data, 2), atol=1e-5)
     assert (among_four[:, 2:] == -torch.inf).all()
+
+
+def test_levels_are_told_apart_up_to_the_last(deep_network):
+    known, inside, data = random_input(3, (8, 8))
+    told_apart = FaciesNetwork(replace(deep_network.config, n_levels=2)).eval().requires_grad_(False)
+    told_apart.load_state_dict({**deep_network.state_dict(), "of_level": torch.randn(2, 8)})
+    fine, coarse, coarser = (told_apart(known, inside, data, 3, level=level) for level in (0, 1, 5))
+    assert not torch.allclose(fine, coarse, atol=1e-3)
+    assert torch.equal(coarse, coarser)
+    assert torch.equal(deep_network(known, inside, data, 3), deep_network(known, inside, data, 3, level=1))
 
 
 def test_configuration_survives_json():

@@ -50,6 +50,14 @@ def test_nested_structures_keep_the_long_range_and_add_a_short_one():
     assert correlation(nested, 0, 8) > 0.2
 
 
+def test_no_detail_is_shorter_than_asked():
+    texture = random_fields.draw_textures(2000, 4.0, 100.0, generator())
+    assert (texture.range_cells / texture.ratio).min() >= 4.0 * 0.999
+    nested = texture.range_cells * texture.nested_range / texture.ratio
+    assert nested.min() >= 4.0 * 0.999
+    assert nested.max() > 20
+
+
 def test_layers_follow_each_other_along_a_direction():
     """Across the layers facies change more often than along them, which azimuth 0 puts along columns."""
     layered = random_fields._layered_fields(texture(30, ratio=5, n=30), 4, 128, generator())

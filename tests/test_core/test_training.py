@@ -46,6 +46,15 @@ def test_examples_drawn_ahead_by_another_process_give_the_same_weights(tmp_path)
         assert torch.equal(value, ahead.state_dict()[key]), key
 
 
+def test_training_starts_from_a_network_that_may_lack_a_part(tmp_path):
+    start, _ = train(NETWORK, CONFIG, examples, tmp_path / "start")
+    more = dataclasses.replace(NETWORK, n_levels=3)
+    untouched, _ = train(more, dataclasses.replace(CONFIG, steps=0), examples, tmp_path / "more", start=start)
+    assert not untouched.of_level.any()
+    for key, value in start.state_dict().items():
+        assert torch.equal(value, untouched.state_dict()[key]), key
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     train(NETWORK, dataclasses.replace(CONFIG, steps=2), examples, tmp_path)
     with pytest.raises(JobError, match="belongs to another recipe"):
@@ -91,6 +100,17 @@ def test_data_only_examples_know_nothing_else():
     drawn = draw_examples(2, seed=4, data_only=True)
     full = draw_examples(2, seed=4)
     assert (drawn.class_index >= 0).sum() < (full.class_index >= 0).sum()
+
+
+def test_what_is_refined_has_a_known_coarser_lattice_and_no_kriging():
+    told, known = [], []
+    for step in range(30):
+        drawn = examples(step)
+        told.append(bool(drawn.features.of_place.any()))
+        known.append(float((drawn.class_index >= 0).sum() / (drawn.unknown | (drawn.class_index >= 0)).sum()))
+    refined = [share for share, is_told in zip(known, told) if not is_told]
+    assert 5 < len(refined) < 20
+    assert min(refined) > 0.25
 
 
 def test_an_untrained_network_is_indifferent(tmp_path):
