@@ -83,7 +83,7 @@ package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last co
 train-universal: env ## Train the universal model (seeded, resumable; hours)
 	$(PYTHON) -m oadg.core.train_universal
 
-evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (half an hour)
+evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (20 minutes)
 	nice $(PYTHON) -m benchmarks.evaluate_universal $(if $(JURA_MAP),--map "$(JURA_MAP)") $(EVALUATE_ARGS)
 
 clean: ## Remove what was built (not .venv)

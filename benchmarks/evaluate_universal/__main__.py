@@ -78,7 +78,8 @@ def tell(figures: Figures, folder: Path) -> None:
     """Print the verdicts."""
     for target in figures["targets"]:
         print(f"{target['verdict']:<18} {target['measured']:7.3f} (at most {target['limit']:.3f})  {target['text']}")
-        print(f"{'':<19}{target['detail']}")
+        if target["detail"]:
+            print(f"{'':<19}{target['detail']}")
     print(f"{lead(figures)} The page: {folder / 'evaluation.html'}")
 
 
