@@ -114,8 +114,8 @@ def cautions(
     far = share_far_from_data(data, grid, inside)
     if far >= FAR_SHARE:
         told.append(
-            f"{100 * far:.0f} % of the cells lie far from all observations, more than half the size of their area away "
-            "from it. There the map shows what the model expects anywhere (its prior), and no observation supports "
+            f"{100 * far:.0f} % of the cells lie far from all observations: beyond their area, by more than half its "
+            "size. There the map shows what the model expects anywhere (its prior), and no observation supports "
             "it. Use a smaller extent, or a mask."
         )
     if len(data) >= LEAST_DATA and len(np.unique(data.class_index)) > 1:

@@ -8,11 +8,12 @@ from qgis.core import QgsProcessingModelAlgorithm, QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.base import ICON_PATH, PLUGIN_FOLDER, tr
+from .algorithms.cross_validate import CrossValidate
 from .algorithms.engine_status import EngineStatus
 from .algorithms.setup_engine import SetupEngine
 from .algorithms.simulate_facies import SimulateFacies
 
-ALGORITHMS = (SimulateFacies, SetupEngine, EngineStatus)
+ALGORITHMS = (SimulateFacies, CrossValidate, SetupEngine, EngineStatus)
 MODEL_FOLDER: Path = PLUGIN_FOLDER / "resources" / "workflows"
 """Models of QGIS's model designer that chain OADG with other algorithms."""
 

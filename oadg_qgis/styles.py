@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Callable, ClassVar, List, Sequence
+from typing import Any, Callable, ClassVar, List, Sequence
 
 from qgis.core import (
     QgsBasicNumericFormat,
     QgsColorRampLegendNodeSettings,
     QgsColorRampShader,
+    QgsFeatureRequest,
     QgsGradientColorRamp,
     QgsGradientStop,
+    QgsGraduatedSymbolRenderer,
+    QgsMapLayer,
+    QgsMarkerSymbol,
     QgsPalettedRasterRenderer,
     QgsProcessingContext,
     QgsProcessingLayerPostProcessorInterface,
     QgsRasterLayer,
     QgsRasterShader,
+    QgsRendererRange,
     QgsSingleBandPseudoColorRenderer,
+    QgsVectorLayer,
 )
 from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QColor
 
 from ..core.errors import JobError
 from ..core.facies import FaciesTable
+from ..core.job import SURPRISE_CLASSES
 from .quiet import quiet_gdal
 
-Styler = Callable[[QgsRasterLayer], None]
+Styler = Callable[[Any], None]
+"""Gives an open layer its style."""
 
 # Even in lightness and safe for colour-blind eyes: magma and viridis, by Smith and van der Walt (CC0).
 MAGMA = ("#000004", "#51127c", "#b73779", "#fc8961", "#fcfdbf")
@@ -53,6 +61,25 @@ def probability_style() -> Styler:
     return _ramp_style(1.0, VIRIDIS)
 
 
+def surprise_style(field: str) -> Styler:
+    """Return a styler for points by the probability in a field: the more surprising a point, the farther in front."""
+
+    def style(layer: QgsVectorLayer) -> None:
+        ranges, lower = [], 0.0
+        for upper, color, label in SURPRISE_CLASSES:
+            symbol = QgsMarkerSymbol.createSimple(
+                {"name": "circle", "color": color, "size": "2.8", "outline_color": "#ffffff", "outline_width": "0.2"}
+            )
+            ranges.append(QgsRendererRange(lower, upper, symbol, label))
+            lower = upper
+        renderer = QgsGraduatedSymbolRenderer(field, ranges)
+        renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause(f'"{field}"', False)]))
+        renderer.setOrderByEnabled(True)
+        layer.setRenderer(renderer)
+
+    return style
+
+
 def _ramp_style(maximum: float, colors: Sequence[str], suffix: str = "") -> Styler:
     """Return a styler with a continuous ramp from 0 to `maximum`."""
 
@@ -77,6 +104,11 @@ def _ramp_style(maximum: float, colors: Sequence[str], suffix: str = "") -> Styl
     return style
 
 
+def saved_style(layer: QgsMapLayer) -> None:
+    """Give a layer the style that is saved beside it."""
+    layer.loadNamedStyle(layer.styleURI())
+
+
 def save_style(path: Path, styler: Styler) -> None:
     """
     Write a style beside a raster, where every later opening finds it.
@@ -97,28 +129,50 @@ def save_style(path: Path, styler: Styler) -> None:
     options.loadDefaultStyle = False
     with quiet_gdal():  # it tries a histogram of every band, and of a constant one there is none
         layer = QgsRasterLayer(str(path), path.stem, "gdal", options)
+    _save_style_of(layer, path, styler)
+
+
+def save_point_style(path: Path, styler: Styler) -> None:
+    """Write a style beside a file of points; parameters and errors are those of `save_style`."""
+    options = QgsVectorLayer.LayerOptions()
+    options.loadDefaultStyle = False
+    _save_style_of(QgsVectorLayer(str(path), path.stem, "ogr", options), path, styler)
+
+
+def _save_style_of(layer: QgsMapLayer, path: Path, styler: Styler) -> None:
     if not layer.isValid():
-        raise JobError(f"The raster {path} cannot be read back after writing. Is the disk full? Choose another folder.")
+        raise JobError(f"The file {path} cannot be read back after writing. Is the disk full? Choose another folder.")
     styler(layer)
     message, saved = layer.saveNamedStyle(layer.styleURI())
     if not saved:
         raise JobError(f"The style of {path} cannot be written: {message}. Choose another folder.")
 
 
-class ApplySavedStyle(QgsProcessingLayerPostProcessorInterface):
-    """Gives a result the style saved beside it when Processing loads it (which skips saved styles)."""
+class ApplyStyle(QgsProcessingLayerPostProcessorInterface):
+    """
+    Gives a result its style when Processing loads it (which skips saved styles).
 
-    _waiting: ClassVar[List[ApplySavedStyle]] = []
+    Parameters
+    ----------
+    styler : callable
+        Gives the layer its style; by default the one saved beside it.
+    """
+
+    _waiting: ClassVar[List[ApplyStyle]] = []
+
+    def __init__(self, styler: Styler = saved_style) -> None:
+        super().__init__()
+        self._styler = styler
 
     @classmethod
-    def attach(cls, details: QgsProcessingContext.LayerDetails) -> None:
+    def attach(cls, details: QgsProcessingContext.LayerDetails, styler: Styler = saved_style) -> None:
         """Let a layer that will be loaded have its style; each needs its own, for QGIS deletes it with the context."""
-        processor = cls()
+        processor = cls(styler)
         details.setPostProcessor(processor)
         sip.transferto(processor, None)  # Python is not to delete it, but must not forget it before it has run
         cls._waiting = [p for p in cls._waiting if not sip.isdeleted(p)] + [processor]
 
     def postProcessLayer(self, layer, context, feedback) -> None:
-        """Load the style (called by Processing, on the main thread)."""
+        """Give the layer its style (called by Processing, on the main thread)."""
         if layer is not None:
-            layer.loadNamedStyle(layer.styleURI())
+            self._styler(layer)

@@ -19,7 +19,7 @@ from ..engine_client import simulate
 from ..layers import make_grid
 from ..mask import crop, extent_of, rasterise, read_polygons
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
-from ..styles import ApplySavedStyle, entropy_style, facies_style, probability_style
+from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
 from .facies_algorithm import FaciesAlgorithm
 from .simulate_parameters import parameters as declared_parameters
@@ -186,7 +186,7 @@ class SimulateFacies(FaciesAlgorithm):
                 continue
             plans[name] = _plan(name, Path(path), job)
             if context.willLoadLayerOnCompletion(path):
-                ApplySavedStyle.attach(context.layerToLoadOnCompletionDetails(path))
+                ApplyStyle.attach(context.layerToLoadOnCompletionDetails(path))
         if not plans:
             raise JobError(
                 f"No result is asked for. Name a file (or TEMPORARY_OUTPUT) for at least one of {', '.join(RASTERS)}; "

@@ -228,6 +228,26 @@ def test_few_observations_are_told(simulate_facies, world, fake_engine, log):
     assert any(text.startswith("With 4 observations the result rests on the model") for text in log.warnings)
 
 
+def test_an_extent_far_larger_than_the_data_is_said_to_be_prior(simulate_facies, survey, fake_engine, world, log):
+    west, north = world.WEST, world.NORTH
+    simulate_facies(survey, EXTENT=f"{west - 2000},{west + 2000},{north - 2000},{north + 2000}", CELL_SIZE=20)
+    (told,) = [text for text in log.warnings if "lie far from all observations" in text]
+    assert told.startswith("96 % of the cells")
+    assert "its prior" in told
+
+
+def test_facies_that_their_neighbours_tell_nothing_about(simulate_facies, world, fake_engine, log):
+    row, col, _ = world.survey_cells(300)
+    simulate_facies(world.make_layer(world.centres(row, col), np.random.default_rng(0).integers(1, 3, 300).tolist()))
+    (told,) = [text for text in log.warnings if "neighbours agree hardly more often than chance" in text]
+    assert "meters; cells are 10)" in told
+
+
+def test_a_good_survey_is_not_warned_of(simulate_facies, survey, fake_engine, log):
+    simulate_facies(survey)
+    assert log.warnings == []
+
+
 def test_folder_that_is_none(refused, survey, fake_engine, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     refused(

@@ -36,7 +36,8 @@ def provider(processing):
 
 def test_the_toolbox_lists_the_algorithms_and_the_model(provider):
     names = {algorithm.id() for algorithm in provider.algorithms()}
-    assert names == {"oadg:simulatefacies", "oadg:setupengine", "oadg:enginestatus", ZONES}
+    own = {"simulatefacies", "crossvalidate", "setupengine", "enginestatus"}
+    assert names == {*(f"oadg:{name}" for name in own), ZONES}
     assert provider.name() == "OADG"
     assert not provider.icon().isNull()
     assert Path(provider.svgIconPath()).is_file()
@@ -247,3 +248,17 @@ def test_command_line_runs_the_same_in_text_and_json(command_line, processing, s
     pixels = [gdal.Open(str(tmp_path / name)).ReadAsArray() for name in ("text.tif", "json.tif")]
     assert (pixels[0] == pixels[1]).all()
     assert (tmp_path / "text.qml").is_file()
+
+
+def test_command_line_cross_validates_and_says_the_verdict(command_line, processing, survey, tiny_model, tmp_path):
+    points = tmp_path / "Bohrungen.gpkg"
+    QgsVectorFileWriter.writeAsVectorFormatV3(
+        survey, str(points), QgsProject.instance().transformContext(), QgsVectorFileWriter.SaveVectorOptions()
+    )
+    arguments = [f"OBSERVATIONS={points}", "FACIES_FIELD=facies", "N_FOLDS=2", f"MODEL_FILE={tiny_model}"]
+    arguments += [f"REPORT={tmp_path / 'report.html'}", f"ERRORS={tmp_path / 'errors.gpkg'}"]
+    answer = json.loads(command_line("--json", "run", "oadg:crossvalidate", "--", *arguments))
+    assert answer["results"]["N_USED"] == 60
+    assert answer["results"]["VERDICT"] in answer["log"]["info"]
+    assert QgsVectorLayer(answer["results"]["ERRORS"]).featureCount() == 60
+    assert (tmp_path / "report.html").is_file()

@@ -15,7 +15,7 @@ from oadg.core.errors import Cancelled, EngineError, JobError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.grid import Grid
 from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
-from oadg.oadg_qgis.styles import ApplySavedStyle, entropy_style, facies_style, probability_style
+from oadg.oadg_qgis.styles import ApplyStyle, entropy_style, facies_style, probability_style
 
 GRID = Grid(west=100.0, north=50.0, cell_size=5.0, n_rows=3, n_cols=4)
 FACIES = FaciesTable((Facies(1, "Ton", "#e69f00"), Facies(4, "Sand, grün", "#56b4e9")))
@@ -144,7 +144,7 @@ def test_post_processor_gives_a_loaded_layer_its_style(qgis_app, tmp_path):
     options.loadDefaultStyle = False  # as Processing opens results
     layer = QgsRasterLayer(str(path), "loaded", "gdal", options)
     assert layer.renderer().type() != "paletted"
-    ApplySavedStyle().postProcessLayer(layer, None, None)
+    ApplyStyle().postProcessLayer(layer, None, None)
     assert layer.renderer().type() == "paletted"
 
 

@@ -1,0 +1,238 @@
+"""Whether the model's map of one's own observations is better than simpler ones: a page, points and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional
+
+from qgis.core import (
+    QgsFeatureSink,
+    QgsProcessing,
+    QgsProcessingOutputNumber,
+    QgsProcessingOutputString,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterFeatureSink,
+    QgsProcessingParameterFileDestination,
+    QgsWkbTypes,
+)
+
+from ...core.conditioning import place_on_grid
+from ...core.errors import JobError
+from ...core.folds import (
+    MAX_FOLDS,
+    MIN_FOLDS,
+    check_facies_of_folds,
+    check_observations,
+    fold_cautions,
+    folds_by_location,
+)
+from ...core.job import MODEL, NEAREST, CrossValidationJob, CrossValidationResult
+from ..destinations import (
+    check_destinations,
+    check_format,
+    check_table,
+    check_writable,
+    file_of_sink,
+    put_in_place,
+    sink_of,
+)
+from ..engine_client import cross_validate
+from ..error_points import STYLE, error_features, error_fields, removed_on_failure
+from ..layers import Observations, make_grid
+from ..styles import ApplyStyle, save_point_style
+from . import parameters as shared
+from .base import errors_for_qgis, report_to, tr
+from .facies_algorithm import FaciesAlgorithm
+from .parameters import Helped, helped, whole_number
+
+_HELP = """
+<p>Is the map that OADG makes of your observations better than a simpler one? The observations of one region after
+another are hidden and predicted from all others: by the model, by indicator kriging in two kinds, and by simpler
+methods. What was hidden tells who was right, and how sure one may be of the difference.</p>
+<p>Observations are hidden by region, not one by one: one whose neighbours stay would be an easy task for every
+method.</p>
+<p>The <b>report</b> begins with the answer in plain words and shows what it rests on: scores, a map of where the model
+errs, whether its probabilities can be believed, and which facies it mistakes for which. The layer <b>errors</b> holds
+each observation with what the model said of it while it was hidden; red points surprised the model. Look at them: they
+may be errors of the model, or of the data.</p>
+<p><b>Log loss</b> is minus the logarithm of the probability that the observed facies was given: 0 is perfect, and being
+sure and wrong costs most. <b>Gain</b> is by how many percent the model's is lower than that of the better kriging; when
+its 95 % interval (<b>GAIN_LOW</b> to <b>GAIN_HIGH</b>) holds 0, no difference is shown.</p>
+"""
+_TAGS = (
+    "cross-validation,validation,accuracy,confusion matrix,reliability,calibration,kriging,facies,lithology,borehole,"
+    "geostatistics,uncertainty,quality,log loss,brier"
+)
+_NUMBERS = (
+    ("LOG_LOSS", "Log loss of the model (nats)"),
+    ("LOG_LOSS_KRIGING", "Log loss of the better kriging (nats)"),
+    ("LOG_LOSS_NEAREST", "Log loss of the nearest observation (nats)"),
+    ("BRIER", "Brier score of the model"),
+    ("ACCURACY", "Accuracy of the model (share)"),
+    ("GAIN", "Gain over the better kriging (%)"),
+    ("GAIN_LOW", "Lower bound of the gain (%)"),
+    ("GAIN_HIGH", "Upper bound of the gain (%)"),
+    ("N_USED", "Observations used"),
+)
+
+
+class CrossValidate(FaciesAlgorithm):
+    """Scores of the model and of simpler methods at observations that were hidden from them."""
+
+    ID = "crossvalidate"
+    NAME = "Cross-validate facies maps"
+    SUMMARY = "Compares the model's map with kriging and simpler maps at observations that were hidden from them."
+    HELP = _HELP
+    GROUP_ID = "validation"
+    GROUP = "Validation"
+    TAGS = tuple(_TAGS.split(","))
+    KEEPS_ATTRIBUTES = True
+
+    def initAlgorithm(self, configuration=None) -> None:
+        """Declare parameters and outputs."""
+        for parameter in _parameters():
+            self.addParameter(parameter)
+        for name, description in _NUMBERS:
+            self.addOutput(QgsProcessingOutputNumber(name, tr(description)))
+        self.addOutput(QgsProcessingOutputString("VERDICT", tr("Verdict")))
+
+    def read(self, parameters, context, feedback) -> None:
+        """Take hold of the observations, and look where the results are to go."""
+        super().read(parameters, context, feedback)
+        self._fields = self.parameterAsSource(parameters, "OBSERVATIONS", context).fields()
+        page = self.parameterAsFileOutput(parameters, "REPORT", context)
+        self._page = Path(page) if page else None
+        sink = sink_of(parameters.get("ERRORS"), context)
+        self._points = file_of_sink(sink)
+        outputs = {name: path for name, path in (("REPORT", self._page), ("ERRORS", self._points)) if path is not None}
+        if self._points is not None:
+            check_format("ERRORS", self._points)
+        check_destinations(outputs, self._inputs, layers=["ERRORS"])
+        check_table("ERRORS", sink, self.layer_of_source(parameters, "OBSERVATIONS", context))
+        check_writable(outputs)
+
+    def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
+        """Run the job and write page and points; every declared key is returned, None for what is not asked for."""
+        with errors_for_qgis():
+            self.raise_problem()
+            observations = self._read()
+            job = self._make_job(parameters, context, feedback, observations)
+            progress = report_to(feedback)
+            with (
+                cross_validate(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result,
+                removed_on_failure(self._points),
+            ):
+                errors = self._write_points(parameters, context, observations, job, result)
+                if self._page is not None:
+                    put_in_place(result.page_path, self._page)
+        feedback.pushInfo(result.verdict)
+        model = result.scores[MODEL]
+        return {
+            "REPORT": str(self._page) if self._page is not None else None,
+            "ERRORS": errors,
+            "LOG_LOSS": model["log_loss"],
+            "LOG_LOSS_KRIGING": result.scores[result.better_kriging]["log_loss"],
+            "LOG_LOSS_NEAREST": result.scores[NEAREST]["log_loss"],
+            "BRIER": model["brier"],
+            "ACCURACY": model["accuracy"],
+            "GAIN": result.gain,
+            "GAIN_LOW": result.gain_low,
+            "GAIN_HIGH": result.gain_high,
+            "N_USED": len(job.class_index),
+            "VERDICT": result.verdict,
+        }
+
+    def _make_job(self, parameters, context, feedback, observations: Observations) -> CrossValidationJob:
+        """Divide the observations into folds on a grid; tell all that was decided."""
+        model = self.model_of(parameters, context)
+        facies, class_index = observations.facies_table()
+        places = observations.easting, observations.northing
+        check_observations(*places)
+        cell_size = self.cell_size_of(parameters, context)
+        grid = make_grid(observations, None, cell_size)
+        data = place_on_grid(*places, class_index, grid, facies)
+        n_folds = self.parameterAsInt(parameters, "N_FOLDS", context)
+        fold = folds_by_location(*places, grid, n_folds, seed=self.parameterAsInt(parameters, "SEED", context))
+        check_facies_of_folds(fold, class_index, facies)
+        self.tell_grid(grid, cell_size is None, feedback)
+        others = {tr("are predicted, but hidden from the model by another facies in their cell"): data.n_conflicts}
+        self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)
+        for caution in fold_cautions(fold, class_index, facies):
+            feedback.pushWarning(caution)
+        self.tell_cautions(data, grid, feedback)
+        feedback.pushInfo(tr("The model is {}.").format(model))
+        return CrossValidationJob(
+            grid=grid,
+            facies=facies,
+            easting=tuple(observations.easting.tolist()),
+            northing=tuple(observations.northing.tolist()),
+            class_index=tuple(class_index.tolist()),
+            fold=tuple(fold.tolist()),
+            model_path=str(model),
+            work_folder="",
+            subject=f"{self._source_name}, {self.parameterAsString(parameters, 'FACIES_FIELD', context)}",
+            unit=self.unit,
+            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+        )
+
+    def _write_points(
+        self, parameters, context, observations: Observations, job: CrossValidationJob, result: CrossValidationResult
+    ) -> Optional[str]:
+        """Write the points and their style; return where QGIS finds them, None when they are not asked for."""
+        fields, kind = error_fields(self._fields), QgsWkbTypes.Type.Point
+        sink, identifier = self.parameterAsSink(parameters, "ERRORS", context, fields, kind, self._crs)
+        if sink is None:
+            return None
+        features = list(error_features(observations, self._fields, job, result))
+        if not sink.addFeatures(features, QgsFeatureSink.Flag.FastInsert):
+            raise JobError(f"The points cannot be written: {sink.lastError()}. Choose GeoPackage (.gpkg).")
+        del sink  # closes it
+        if self._points is not None:
+            save_point_style(self._points, STYLE)
+        if context.willLoadLayerOnCompletion(identifier):
+            ApplyStyle.attach(context.layerToLoadOnCompletionDetails(identifier), STYLE)
+        return identifier
+
+
+def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield the parameters in the dialog's order, each with its help."""
+    yield from helped(shared.observations())
+    yield from helped(shared.cells())
+    yield from helped(_settings())
+    yield from helped(_advanced(), advanced=True)
+    yield from helped(_results())
+
+
+def _settings() -> Iterator[Helped]:
+    yield (
+        whole_number("N_FOLDS", tr("Number of folds"), 10, MIN_FOLDS, MAX_FOLDS),
+        tr(
+            "Into how many regions the observations are divided, one of which is hidden at a time. More folds are "
+            "smaller, and hide observations less far from the others; each takes a run of every method."
+        ),
+    )
+    yield shared.model()
+
+
+def _advanced() -> Iterator[Helped]:
+    yield shared.model_file()
+    yield shared.seed(tr("Another seed turns the borders between the folds."))
+    yield shared.device()
+
+
+def _results() -> Iterator[Helped]:
+    yield (
+        QgsProcessingParameterFileDestination(
+            "REPORT", tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
+        ),
+        tr("A page with the answer in plain words, and with tables and plots; it needs no other file."),
+    )
+    yield (
+        QgsProcessingParameterFeatureSink(
+            "ERRORS", tr("Errors"), QgsProcessing.SourceType.TypeVectorPoint, optional=True, createByDefault=True
+        ),
+        tr(
+            "The observations, each with the facies that was observed and the one that was predicted while it was "
+            "hidden, the probability of the observed one, its log loss, and its fold."
+        ),
+    )
