@@ -253,6 +253,7 @@ def bar_chart(
     low: Sequence[float] | None = None,
     high: Sequence[float] | None = None,
     reference: float = 0.0,
+    x_label: str = "",
     caption: str = "",
 ) -> str:
     """
@@ -266,12 +267,12 @@ def bar_chart(
         Ends of the bars, and bounds of their intervals if there are any.
     reference : float
         Where the bars begin, marked by a line.
-    caption : str
-        Says what the drawing shows.
+    x_label, caption : str
+        Say what the drawing shows.
     """
     ends = np.concatenate([np.asarray(v, dtype=float) for v in (values, low, high, [reference]) if v is not None])
     left, n_bars = 16 + 6.5 * max(map(len, labels)), len(labels)
-    frame = Frame(span_of(ends), (0, n_bars), 420 + left, 54 + 24 * n_bars, left=left, y_ticks=False)
+    frame = Frame(span_of(ends), (0, n_bars), 420 + left, 54 + 24 * n_bars, x_label, left=left, y_ticks=False)
     parts = []
     for k, (text, value) in enumerate(zip(labels, values)):
         middle = n_bars - k - 0.5

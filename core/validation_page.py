@@ -90,6 +90,7 @@ def _scores(comparison: Comparison) -> str:
         [gain.mean for gain in gains],
         low=[gain.low for gain in gains],
         high=[gain.high for gain in gains],
+        x_label="gain of the model, %",
         caption="By how many percent the model's log loss is lower than each method's. An interval that holds 0 shows "
         "no difference.",
     )
@@ -171,8 +172,8 @@ def _reliability(comparison: Comparison) -> str:
         plots.append(reliability_plot(found.predicted, found.observed, found.number, caption=caption))
     return paragraph(
         "Of all facies that were given a probability of 70 %, about 70 % should have been found: points on the "
-        "dashed line. A flatter curve tells that a method is too sure, a steeper one that it is too timid. Bars tell how "
-        "often a probability was given."
+        "dashed line. A flatter curve tells that a method is too sure, a steeper one that it is too timid. Bars tell "
+        "how often a probability was given."
     ) + "\n".join(plots)
 
 

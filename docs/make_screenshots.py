@@ -1,13 +1,15 @@
 """
 Make the pictures of the README from a real QGIS window: `python3 docs/make_screenshots.py`.
 
-Needs QGIS, Xvfb (`xvfb-run`) and an engine (`make env`). It starts QGIS with a profile of its own and this very file as
-start-up script: it opens the Jura example, shows the dialog, runs it, shows the result and the model designer.
+Needs QGIS, Xvfb (`xvfb-run`), an engine (`make env`) and, for the picture of the report, Chromium. It starts QGIS with
+a profile of its own and this very file as start-up script: it opens the Jura example, shows the dialog, runs it, shows
+the result, the errors of a cross-validation and the model designer.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,8 +18,9 @@ from pathlib import Path
 
 ROOT = Path(os.environ.get("OADG_ROOT") or Path(__file__).resolve().parents[1])
 IMAGES = ROOT / "docs" / "images"
+REPORT = ROOT / "build" / "report.html"
 INSIDE_QGIS = "OADG_SCREENSHOTS"
-LIMIT_S = 240
+LIMIT_S = 1200
 
 _SETTINGS = """\
 [app]
@@ -44,6 +47,7 @@ def start_qgis() -> int:
     """Run QGIS on a virtual screen with this file as its start-up script; return its exit status."""
     python = os.environ.get("OADG_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
     IMAGES.mkdir(parents=True, exist_ok=True)
+    REPORT.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="oadg-screenshots-") as folder:
         home = Path(folder)
         (home / "plugins").mkdir()
@@ -68,6 +72,16 @@ def start_qgis() -> int:
         return subprocess.run(command, env=environment, timeout=LIMIT_S, check=False).returncode
 
 
+def photograph_report() -> None:
+    """Take the picture of the report's beginning with Chromium, where there is one."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        return
+    size, picture = "--window-size=1000,770", f"--screenshot={IMAGES / 'report.png'}"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    subprocess.run([browser, *options, size, picture, REPORT.as_uri()], capture_output=True, check=True)
+
+
 class Photographer:
     """Takes the pictures one after the other; QGIS's event loop runs between the steps."""
 
@@ -76,7 +90,7 @@ class Photographer:
 
         self.iface = iface
         self.steps = [self.open_example, self.show_dialog, self.run, self.wait_for_result, self.show_result]
-        self.steps += [self.open_designer, self.show_designer]
+        self.steps += [self.validate, self.wait_for_errors, self.show_errors, self.open_designer, self.show_designer]
 
     def next(self) -> None:
         """Take the next step; a step that returns True is repeated a little later."""
@@ -179,12 +193,47 @@ class Photographer:
         self.iface.mapCanvas().refreshAllLayers()
 
     def show_result(self) -> bool:
-        """Take the main window's picture, when the map is drawn."""
+        """Take the main window's picture with the entropy."""
+        return self.show_window("result.png")
+
+    def show_window(self, name: str) -> bool:
+        """Take the main window's picture; return whether to wait longer, for the map is not drawn yet."""
         if self.iface.mapCanvas().isDrawing():
             return True
         self.iface.messageBar().clearWidgets()
-        self.save(self.iface.mainWindow(), "result.png")
+        self.save(self.iface.mainWindow(), name)
         return False
+
+    def validate(self) -> None:
+        """Cross-validate in the algorithm's dialog."""
+        import processing
+
+        parameters = {"OBSERVATIONS": self.observations.id(), "FACIES_FIELD": "rock", "CELL_SIZE": 50}
+        self.dialog = processing.createAlgorithmDialog("oadg:crossvalidate", {**parameters, "REPORT": str(REPORT)})
+        self.dialog.resize(1050, 830)
+        self.dialog.show()
+        self.dialog.runButton().click()
+
+    def wait_for_errors(self) -> bool:
+        """Return whether to wait longer for the points; then show them alone in the survey area."""
+        from qgis.core import QgsProject
+        from qgis.PyQt.QtWidgets import QDockWidget
+
+        project = QgsProject.instance()
+        if not project.mapLayersByName("Errors"):
+            return True
+        self.dialog.close()
+        for dock in self.iface.mainWindow().findChildren(QDockWidget):
+            dock.setVisible(dock.objectName() == "Layers")  # the results viewer has come up
+        for node in project.layerTreeRoot().findLayers():
+            node.setItemVisibilityChecked(node.name() in ("Errors", "Survey area"))
+            node.setExpanded(node.name() == "Errors")
+        self.iface.mapCanvas().refreshAllLayers()
+        return False
+
+    def show_errors(self) -> bool:
+        """Take the main window's picture with the errors."""
+        return self.show_window("errors.png")
 
     def open_designer(self) -> None:
         """Open the shipped model in the model designer."""
@@ -210,4 +259,6 @@ if os.environ.get(INSIDE_QGIS):
     photographer = Photographer()
     QTimer.singleShot(4000, photographer.next)
 elif __name__ == "__main__":
-    raise SystemExit(start_qgis())
+    status = start_qgis()
+    photograph_report()
+    raise SystemExit(status)
