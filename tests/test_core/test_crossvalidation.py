@@ -27,7 +27,7 @@ GRID = Grid(west=0.0, north=200.0, cell_size=10.0, n_rows=20, n_cols=30)
 
 @pytest.fixture
 def job(tmp_path):
-    """Sixty observations of six bands, three facies; the last two share a cell with the first, one of them of another facies."""
+    """Sixty observations of three facies in bands; two of them share the first one's cell, one with another facies."""
     rng = np.random.default_rng(0)
     easting, northing = rng.uniform(1, 299, 60), rng.uniform(1, 199, 60)
     easting[-2:], northing[-2:] = 10 * (easting[0] // 10) + [2, 7], 10 * (northing[0] // 10) + 5
