@@ -2,6 +2,7 @@
 #
 #   TORCH_INDEX   an index of PyTorch builds, in addition to pip's own, e.g. https://download.pytorch.org/whl/cpu
 #   PYTEST_ARGS   more arguments for pytest, e.g. "-m slow"
+#   START         a model file that train-universal starts from, instead of random weights
 #   EVALUATE_ARGS more arguments for evaluate-universal, e.g. "--quick" or "--model FILE --output FOLDER"
 #   JURA_MAP      the Jura survey's map, a table (CSV) with the columns long, lat and rock, to be scored as well
 
@@ -14,6 +15,7 @@ SHELL := /bin/bash
 
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+START ?=
 EVALUATE_ARGS ?=
 JURA_MAP ?=
 
@@ -81,7 +83,7 @@ package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last co
 	echo "==> $(ZIP): $$(du -k $(ZIP) | cut -f1) KB"
 
 train-universal: env ## Train the universal model (seeded, resumable; hours)
-	$(PYTHON) -m oadg.core.train_universal
+	$(PYTHON) -m oadg.core.train_universal $(if $(START),--start $(START))
 
 evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (20 minutes)
 	nice $(PYTHON) -m benchmarks.evaluate_universal $(if $(JURA_MAP),--map "$(JURA_MAP)") $(EVALUATE_ARGS)
