@@ -77,7 +77,7 @@ class Comparison:
         )
         first = {
             1: f"Here the model is better than kriging: {numbers}.",
-            0: f"Here the model is as good as kriging, as far as these observations can tell: {numbers}.",
+            0: f"Here these observations cannot tell the model from kriging: {numbers}.",
             -1: f"Here the model is worse than kriging: {numbers}. Prefer kriging here.",
         }[gain.verdict]
         simpler = [name for name in self.gains if name not in KRIGING]

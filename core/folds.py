@@ -17,7 +17,7 @@ from .grid import Grid
 
 MIN_OBSERVATIONS = 10
 MAX_OBSERVATIONS = 2000
-"""Kriging uses all at once, whose cost grows with the third power of their number: a quarter of an hour, with these."""
+"""Kriging uses all at once, whose cost grows with the third power of their number: minutes, with these."""
 MIN_FOLDS, MAX_FOLDS = 2, 20
 _TELLING = 5
 """Fewer observations of a fold may well be of one facies."""

@@ -58,7 +58,7 @@ may be errors of the model, or of the data.</p>
 <p><b>Log loss</b> is minus the logarithm of the probability that the observed facies was given: 0 is perfect, and being
 sure and wrong costs most. <b>Gain</b> is by how many percent the model's is lower than that of the better kriging; when
 its 95 % interval (<b>GAIN_LOW</b> to <b>GAIN_HIGH</b>) holds 0, no difference is shown.</p>
-<p>Some hundred observations take less than a minute; two thousand may take a quarter of an hour, for kriging uses all
+<p>Some hundred observations take less than a minute; two thousand may take ten minutes, for kriging uses all
 of them at once.</p>
 """
 _TAGS = (
