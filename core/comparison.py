@@ -77,7 +77,7 @@ class Comparison:
         )
         first = {
             1: f"Here the model is better than kriging: {numbers}.",
-            0: f"Here these observations cannot tell the model from kriging: {numbers}.",
+            0: f"Here the model is not shown to differ from kriging: {numbers}.",
             -1: f"Here the model is worse than kriging: {numbers}. Prefer kriging here.",
         }[gain.verdict]
         simpler = [name for name in self.gains if name not in KRIGING]

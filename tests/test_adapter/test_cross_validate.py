@@ -105,7 +105,7 @@ def test_every_declared_key_is_returned_and_the_numbers_belong_together(cross_va
     assert result["GAIN_LOW"] < result["GAIN"] < result["GAIN_HIGH"]
     assert 0 < result["ACCURACY"] <= 1
     assert 0 < result["BRIER"] < 2
-    assert result["VERDICT"].startswith("Here ")
+    assert result["VERDICT"].startswith("Here the model is ")
     assert result["VERDICT"] in log.infos
     assert result["VERDICT"] in Path(result["REPORT"]).read_text(encoding="utf-8")
     assert {file.name for file in tmp_path.iterdir()} == {"report.html", "errors.gpkg", "errors.qml"}

@@ -60,7 +60,7 @@ def test_observations_of_a_fold_do_not_count_as_many():
     [
         (0.6, r"^Here the model is better than kriging: its log loss is 26\.3 % lower than that of the better kriging"),
         (0.45, r"^Here the model is worse than kriging: its log loss is 15\.2 % higher .* Prefer kriging here\."),
-        (np.where(FOLD % 2 == 0, 0.7, 0.4), r"^Here these observations cannot tell the model from kriging: its log loss is .* % (low|high)er"),
+        (np.where(FOLD % 2 == 0, 0.7, 0.4), r"^Here the model is not shown to differ from kriging: its log loss is "),
     ],
 )
 def test_the_verdict_says_what_the_interval_says(model, words):

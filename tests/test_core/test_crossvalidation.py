@@ -125,8 +125,8 @@ def page(job):
 
 
 def test_the_page_says_the_verdict_first_and_names_what_was_tested(page):
-    assert page.index("<h1>Is this map better than simpler ones? wells, facies</h1>") < page.index("Here ")
-    assert page.index("Here ") < page.index("<h2>")
+    assert page.index("<h1>Is this map better than simpler ones? wells, facies</h1>") < page.index("Here the model is")
+    assert page.index("Here the model is") < page.index("<h2>")
     assert "60 observations of 3 facies were divided into 5 regions" in page
     assert "tiny-123, cells of 10 meters" in page
     for name in (MODEL, *YARDSTICKS):
