@@ -13,7 +13,6 @@ import torch
 from .comparison import Comparison
 from .conditioning import place_on_grid
 from .device import choose_device
-from .errors import FaciesError
 from .job import MODEL, CrossValidationJob, CrossValidationResult
 from .model import FaciesModel
 from .simulation import facies_probability_from_data
@@ -51,11 +50,7 @@ def run_cross_validation(job: CrossValidationJob, progress: Progress) -> CrossVa
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
     model = FaciesModel.load(Path(job.model_path), device)
-    if len(job.facies) > model.max_facies:
-        raise FaciesError(
-            f"The model {model.name} takes up to {model.max_facies} facies; the observations hold {len(job.facies)}. "
-            "Group rare facies together, or choose another model."
-        )
+    model.check_takes(len(job.facies))
     done, text = 0.0, ""
 
     def tell(fraction: float, words: str) -> None:

@@ -62,6 +62,14 @@ class FaciesModel:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return f"{self.name}-{digest.hexdigest()[:12]}"
 
+    def check_takes(self, n_facies: int) -> None:
+        """Raise `FaciesError` when observations hold more facies than the model takes."""
+        if n_facies > self.max_facies:
+            raise FaciesError(
+                f"The model {self.name} takes up to {self.max_facies} facies; the observations hold {n_facies}. "
+                "Group rare facies together, or choose another model."
+            )
+
     def save(self, path: Path) -> None:
         """Write the model file; an existing one is replaced in one step, never half."""
         header = {

@@ -12,7 +12,7 @@ import torch
 
 from .device import batch_size, choose_device
 from .ensemble import OUTSIDE, entropy_bits, most_probable_facies
-from .errors import FaciesError, JobError
+from .errors import JobError
 from .job import SimulationJob, SimulationResult
 from .lattice import Lattice
 from .model import FaciesModel
@@ -119,11 +119,7 @@ def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -
 def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
     """Load the job's model and check that it takes the job."""
     model = FaciesModel.load(Path(job.model_path), device)
-    if len(job.facies) > model.max_facies:
-        raise FaciesError(
-            f"The model {model.name} takes up to {model.max_facies} facies; the observations hold {len(job.facies)}. "
-            "Group rare facies together, or choose another model."
-        )
+    model.check_takes(len(job.facies))
     if job.quality not in model.schedules:
         raise JobError(
             f"The model {model.name} has no schedule for the quality {job.quality!r}; it has "

@@ -34,6 +34,7 @@ from .training import Examples, TrainingConfig, train, validation_nats
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
 RECIPE = TrainingConfig(steps=14_000, seed=20_261_125)
+"""Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True, n_levels=3)
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
