@@ -108,20 +108,3 @@ def mean_chord_cells(class_index: np.ndarray) -> float:
     """Return the mean distance between boundaries along rows and columns of a map (n_rows, n_cols), cells."""
     n_rows, n_cols = class_index.shape
     return (2 * n_rows * n_cols) / (boundary_length(class_index) + n_rows + n_cols)
-
-
-def n_bodies(class_index: np.ndarray) -> int:
-    """Return the number of bodies of a map (n_rows, n_cols): cells of one facies that hang together by their sides."""
-    cell = np.arange(class_index.size).reshape(class_index.shape)
-    like_row, like_col = class_index[1:] == class_index[:-1], class_index[:, 1:] == class_index[:, :-1]
-    first = np.concatenate([cell[:-1][like_row], cell[:, :-1][like_col]])
-    second = np.concatenate([cell[1:][like_row], cell[:, 1:][like_col]])
-    body = cell.ravel().copy()  # each cell's body, by the number of one of its cells
-    while True:
-        lower = np.minimum(body[first], body[second])
-        if (body[first] == body[second]).all():
-            return int(np.unique(body).size)
-        for cells in (body[first], body[second]):
-            np.minimum.at(body, cells, lower)
-        while (body[body] != body).any():
-            body = body[body]

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 from .errors import Cancelled, EngineError, JobError, OadgError
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
 from .memory import keep_freed_memory, return_freed_memory
+from .training_job import TrainingJob
 
 OLDEST_PYTHON = (3, 9)
 OLDEST_TORCH = (2, 2)
@@ -35,7 +36,11 @@ Progress = Callable[[float, str], None]
 Runner = Callable[[Any, Progress], Any]
 """Works on a job, tells its progress, and returns a result of the contract."""
 
-JOBS: Mapping[str, Any] = {"simulate": SimulationJob, "crossvalidate": CrossValidationJob}
+JOBS: Mapping[str, Any] = {
+    "simulate": SimulationJob,
+    "crossvalidate": CrossValidationJob,
+    "train": TrainingJob,
+}
 """What the jobs of each type of request are."""
 
 
@@ -219,6 +224,7 @@ def load_runners() -> Mapping[str, Runner]:
         import torch
 
         from .crossvalidation import run_cross_validation
+        from .image_training import run_training
         from .simulation import run_simulation
     except (ImportError, OSError) as error:  # OSError: a library of torch's cannot be loaded
         raise EngineError(
@@ -230,7 +236,7 @@ def load_runners() -> Mapping[str, Runner]:
             f"The engine's interpreter {sys.executable} has torch {torch.__version__}; "
             f"it must be {oldest} or newer. {remedy}"
         )
-    return {"simulate": run_simulation, "crossvalidate": run_cross_validation}
+    return {"simulate": run_simulation, "crossvalidate": run_cross_validation, "train": run_training}
 
 
 def take_over_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -37,3 +37,7 @@ class EngineError(OadgError):
 
 class Cancelled(OadgError):
     """The user cancelled the run; nothing is kept."""
+
+
+class TrainingImageError(OadgError):
+    """A training image that nothing can be learnt from as it is."""

@@ -7,12 +7,13 @@ QGIS to engine
     {"type": "status", "job_id": …}
     {"type": "simulate", "job_id": …, "job": SimulationJob.to_dict()}
     {"type": "crossvalidate", "job_id": …, "job": CrossValidationJob.to_dict()}
+    {"type": "train", "job_id": …, "job": TrainingJob.to_dict()}
     {"type": "cancel", "job_id": …}
 Engine to QGIS, each with the `job_id` it answers
     {"type": "ready", "pid": …, "protocol": PROTOCOL_VERSION}     once, when the engine has started; without job_id
     {"type": "status", "status": {…}}                             interpreter, versions, devices, memory
     {"type": "progress", "fraction": 0…1, "text": …}
-    {"type": "result", "result": SimulationResult.to_dict() or CrossValidationResult.to_dict()}
+    {"type": "result", "result": …}                               the to_dict() of the job's result
     {"type": "error", "kind": "OadgError's class name" or "unexpected", "message": …}
     {"type": "cancelled"}
 """
@@ -28,7 +29,7 @@ from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 QUALITIES = ("standard", "preview")
 MAX_REALIZATIONS = 1000
 MODEL, NEAREST = "model", "nearest observation"
@@ -118,12 +119,12 @@ class SimulationJob:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        return _describe(self)
+        return describe_job(self)
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> SimulationJob:
         """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return _rebuild(cls, description)
+        return rebuild_job(cls, description)
 
 
 @dataclass(frozen=True)
@@ -255,12 +256,12 @@ class CrossValidationJob:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        return _describe(self)
+        return describe_job(self)
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> CrossValidationJob:
         """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return _rebuild(cls, description)
+        return rebuild_job(cls, description)
 
 
 @dataclass(frozen=True)
@@ -313,30 +314,34 @@ class CrossValidationResult:
         return cls(**description)
 
 
-_Job = TypeVar("_Job", SimulationJob, CrossValidationJob)
+_Job = TypeVar("_Job")
 _NUMBERS: Dict[str, Type[Any]] = {
     **dict.fromkeys(("row", "col", "class_index", "fold"), int),
     **dict.fromkeys(("easting", "northing"), float),
 }
 
 
-def _describe(job: Any) -> dict[str, Any]:
+def describe_job(job: Any) -> dict[str, Any]:
     """Return a job as plain data."""
     plain = {f.name: getattr(job, f.name) for f in fields(job)}
     plain.update({name: [kind(v) for v in plain[name]] for name, kind in _NUMBERS.items() if name in plain})
-    return {**plain, "grid": job.grid.to_dict(), "facies": job.facies.to_list()}
+    if "grid" in plain:
+        plain["grid"] = job.grid.to_dict()
+    return {**plain, "facies": job.facies.to_list()}
 
 
-def _rebuild(cls: Type[_Job], description: Mapping[str, Any]) -> _Job:
-    """Rebuild a job; raise `JobError` when a part is missing, wrong or unknown."""
-    unknown = sorted(set(description) - {f.name for f in fields(cls)})
+def rebuild_job(cls: Type[_Job], description: Mapping[str, Any]) -> _Job:
+    """Rebuild a job from `describe_job`; raise `JobError` when a part is missing, wrong or unknown."""
+    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(description) - names)
     if unknown:
         raise JobError(f"The job has parts that this engine does not know: {', '.join(unknown)}.")
     try:
         plain = dict(description)
-        plain["grid"] = Grid.from_dict(plain["grid"])
+        if "grid" in names:
+            plain["grid"] = Grid.from_dict(plain["grid"])
         plain["facies"] = FaciesTable.from_list(plain["facies"])
-        for name in set(_NUMBERS) & {f.name for f in fields(cls)}:
+        for name in set(_NUMBERS) & names:
             plain[name] = tuple(_NUMBERS[name](v) for v in plain[name])
         return cls(**plain)
     except (KeyError, TypeError, ValueError) as error:

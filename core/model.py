@@ -15,11 +15,9 @@ from safetensors.torch import save_file
 
 from .errors import FaciesError, ModelError
 from .facies import MAX_FACIES, FaciesTable
+from .model_header import FORMAT, HEADER_KEY, parse_header
 from .network import FaciesNetwork, NetworkConfig
 from .path import SCHEDULES, Schedule
-
-FORMAT = "oadg-model-1"
-_KEY = "oadg"
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,8 @@ class FaciesModel:
         The facies that it was trained on; None for a universal model, which takes any up to `max_facies`.
     max_facies : int
         Most facies that it takes.
+    cell_size : float, optional
+        Side of the cells of its training image, in units of that image's CRS.
     schedules : dict
         Quality name to `Schedule`.
     provenance : dict
@@ -49,6 +49,7 @@ class FaciesModel:
     network: FaciesNetwork
     facies: FaciesTable | None = None
     max_facies: int = MAX_FACIES
+    cell_size: float | None = None
     schedules: dict[str, Schedule] = field(default_factory=lambda: dict(SCHEDULES))
     provenance: dict[str, Any] = field(default_factory=dict)
     licence: str = "GPL-3.0-or-later"
@@ -62,12 +63,17 @@ class FaciesModel:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return f"{self.name}-{digest.hexdigest()[:12]}"
 
-    def check_takes(self, n_facies: int) -> None:
-        """Raise `FaciesError` when observations hold more facies than the model takes."""
-        if n_facies > self.max_facies:
+    def check_takes(self, facies: FaciesTable) -> None:
+        """Raise `FaciesError` when a job's facies are too many for the model, or not those that it was trained on."""
+        if len(facies) > self.max_facies:
             raise FaciesError(
-                f"The model {self.name} takes up to {self.max_facies} facies; the observations hold {n_facies}. "
+                f"The model {self.name} takes up to {self.max_facies} facies; the observations hold {len(facies)}. "
                 "Group rare facies together, or choose another model."
+            )
+        if self.facies is not None and facies.codes.tolist() != self.facies.codes.tolist():
+            raise FaciesError(
+                f"The model {self.name} was trained on the facies codes {self.facies.codes.tolist()}, in this order; "
+                f"the job has {facies.codes.tolist()}. Give the observations the codes, or the names, of the model."
             )
 
     def save(self, path: Path) -> None:
@@ -78,6 +84,7 @@ class FaciesModel:
             "network": self.network.config.to_dict(),
             "facies": self.facies.to_list() if self.facies else None,
             "max_facies": self.max_facies,
+            "cell_size": self.cell_size,
             "schedules": {quality: asdict(schedule) for quality, schedule in self.schedules.items()},
             "provenance": self.provenance,
             "licence": self.licence,
@@ -85,7 +92,7 @@ class FaciesModel:
         weights = {key: tensor.detach().cpu().contiguous() for key, tensor in self.network.state_dict().items()}
         temporary = path.with_name(path.name + ".part")
         try:
-            save_file(weights, temporary, metadata={_KEY: json.dumps(header)})
+            save_file(weights, temporary, metadata={HEADER_KEY: json.dumps(header)})
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -117,6 +124,7 @@ class FaciesModel:
                 network=network.to(device).eval().requires_grad_(False),
                 facies=FaciesTable.from_list(header["facies"]) if header["facies"] else None,
                 max_facies=int(header["max_facies"]),
+                cell_size=None if header.get("cell_size") is None else float(header["cell_size"]),
                 schedules={
                     quality: Schedule(tuple(map(int, s["passes"])), int(s["coarsest_passes"]))
                     for quality, s in header["schedules"].items()
@@ -138,18 +146,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise ModelError(f"There is no model file {path}. Choose an installed model, or another file.")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            text = (file.metadata() or {}).get(HEADER_KEY)
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
             "safetensors files; this one is truncated, damaged or of another kind. Install the model again."
         ) from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ModelError(
-            f"The file {path} is a safetensors file, but not an OADG model of format {FORMAT!r}: its header does not "
-            "say so. Choose a model that was trained or installed with this plugin."
-        )
+    header = parse_header(path, text)
     spoilt = [key for key, tensor in weights.items() if not tensor.isfinite().all()]
     if spoilt:
         raise ModelError(

@@ -3,7 +3,8 @@ The network: facies logits at every node of a lattice from whatever is known.
 
 It is local (no attention over space, no normalisation over space, no position), knows no time step, and treats
 facies as a set: thin streams, one per facies with shared weights, around a trunk that sees facies only through a
-symmetric pooling. So any grid, any number of facies and any renumbering of them go through the same weights.
+symmetric pooling. So any grid, any number of facies and any renumbering of them go through the same weights. A network
+that learns one training image tells its facies apart by a vector that starts each stream.
 Sources: Hoogeboom et al. 2021, arXiv 2110.02037, for the objective; Zaheer et al. 2017, arXiv 1703.06114, for sets.
 """
 
@@ -43,6 +44,8 @@ class NetworkConfig:
         Whether the network takes `KrigingFeatures`, and starts from their estimate.
     n_levels : int
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
+    n_classes : int
+        Facies that the network knows one by one, as those of a training image; 0 when it takes any, as a set.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -52,6 +55,7 @@ class NetworkConfig:
     n_bottom: int = 2
     reads_kriging: bool = False
     n_levels: int = 1
+    n_classes: int = 0
 
     @property
     def total_stride(self) -> int:
@@ -109,6 +113,8 @@ class FaciesNetwork(nn.Module):
             self.trust = nn.Parameter(torch.ones(()))  # in the kriging estimate that the logits start from
         if config.n_levels > 1:
             self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
+        if config.n_classes:
+            self.of_class = nn.Parameter(torch.zeros(config.n_classes, stream[0]))
         pairs = list(zip(trunk, stream))
         self.down_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         self.trunk_down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(trunk, trunk[1:]))
@@ -120,6 +126,24 @@ class FaciesNetwork(nn.Module):
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def start_from(self, other: FaciesNetwork) -> None:
+        """
+        Take over the weights of another network where both have them; what that one lacks stays as it is.
+
+        Of the stems, whose input channels may differ in number, the common ones are taken; levels that the other one
+        does not tell apart start as its last.
+        """
+        theirs = other.state_dict()
+        with torch.no_grad():
+            for name, mine in self.state_dict().items():
+                given = theirs.get(name)
+                if given is None or given.dim() != mine.dim():
+                    continue
+                if name == "of_level":
+                    given = torch.cat([given, given[-1:].expand(max(0, len(mine) - len(given)), -1)])
+                common = tuple(slice(min(a, b)) for a, b in zip(mine.shape, given.shape))
+                mine[common] = given[common]
 
     def encode(self, data: HardData, shape: tuple[int, int, int, int]) -> Tensor:
         """
@@ -197,6 +221,8 @@ class FaciesNetwork(nn.Module):
         if self.config.n_levels > 1:
             trunk = trunk + self.of_level[min(level, self.config.n_levels - 1), :, None, None]
         stream = self.stream_stem(_fold(stream.flatten(0, 1)))  # (batch * n_facies, stream, n_rows / 2, n_cols / 2)
+        if self.config.n_classes:
+            stream = stream + self.of_class.repeat(n_maps, 1)[:, :, None, None]
 
         skips = []
         for block, trunk_down, stream_down in zip(self.down_blocks, self.trunk_down, self.stream_down):

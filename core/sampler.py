@@ -80,22 +80,26 @@ def draw_stream(seed: int, realization: int, shape: tuple[int, int]) -> Stream:
     return Stream(offset, dispersed_rank(shape, rng, offset=offset), rng.random(shape, dtype=np.float32))
 
 
-def coarsest_level(shape: tuple[int, int], n_data: int) -> int:
+def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -> int:
     """
     Return the level to start from: spacing 2^level.
 
-    As coarse as possible, so that the network sees far, but with nodes enough to tell the data apart.
+    As coarse as possible, so that the network sees far, but with nodes enough to tell the data apart, and, of a network
+    that knows its facies one by one, no coarser than it has learnt.
 
     Parameters
     ----------
+    config : NetworkConfig
+        The network's.
     shape : (int, int)
         Rows and columns of the grid.
     n_data : int
         Number of hard data.
     """
     n_nodes = max(_FEWEST_NODES, _NODES_PER_DATUM * n_data)
+    most = config.n_levels - 1 if config.n_classes else max(shape)
     level = 0
-    while shape[0] * shape[1] >= n_nodes * 4 ** (level + 1) and min(shape) >= 2 ** (level + 2):
+    while level < most and shape[0] * shape[1] >= n_nodes * 4 ** (level + 1) and min(shape) >= 2 ** (level + 2):
         level += 1
     return level
 

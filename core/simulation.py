@@ -45,7 +45,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     device = choose_device(job.device)
     model = _fitting_model(job, device)
     known, inside = _read_data(job, device)
-    level = coarsest_level(job.grid.shape, len(job.row))
+    level = coarsest_level(model.network.config, job.grid.shape, len(job.row))
     at_once = batch_size(job.grid.n_cells, len(job.facies))
     schedule = model.schedules[job.quality]
     n_passes = sum(schedule.n_passes(k, is_coarsest=k == level) for k in range(level + 1))
@@ -100,7 +100,7 @@ def facies_probability_from_data(
         model.network,
         known,
         n_facies=n_facies,
-        level=coarsest_level((known.shape[0], known.shape[1]), int((known >= 0).sum())),
+        level=_level_of(model, known),
         positions_at_once=_positions_at_once(model, known, n_facies),
         survey=read_survey(model.network, known, n_facies),
         on_pass=on_pass,
@@ -108,10 +108,14 @@ def facies_probability_from_data(
     return probability.cpu().numpy()
 
 
+def _level_of(model: FaciesModel, known: torch.Tensor) -> int:
+    """Return the level to start from, given hard data (n_rows, n_cols)."""
+    return coarsest_level(model.network.config, (known.shape[0], known.shape[1]), int((known >= 0).sum()))
+
+
 def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -> int:
     """Return how many positions of the coarsest lattice go through the network together."""
-    shape = (known.shape[0], known.shape[1])
-    spacing = 2 ** coarsest_level(shape, int((known >= 0).sum()))
+    shape, spacing = (known.shape[0], known.shape[1]), 2 ** _level_of(model, known)
     n_rows, n_cols = Lattice.at(shape, spacing, known.new_zeros(1, 2), model.network.config.total_stride).shape
     return batch_size(n_rows * n_cols, n_facies)
 
@@ -119,7 +123,7 @@ def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -
 def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
     """Load the job's model and check that it takes the job."""
     model = FaciesModel.load(Path(job.model_path), device)
-    model.check_takes(len(job.facies))
+    model.check_takes(job.facies)
     if job.quality not in model.schedules:
         raise JobError(
             f"The model {model.name} has no schedule for the quality {job.quality!r}; it has "

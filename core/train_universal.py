@@ -20,14 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .examples import make_examples, oriented, shares_refined, shares_started
 from .facies import MAX_FACIES
 from .kriging_features import FEWEST_DATA, SurveyKriging
 from .lattice import Lattice
 from .memory import keep_freed_memory
 from .model import FaciesModel
 from .network import NetworkConfig
-from .objective import uniform_rank_known
-from .path import dispersed_rank
 from .random_fields import categorical_fields, draw_surveys
 from .training import Examples, TrainingConfig, train, validation_nats
 
@@ -95,34 +94,23 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
     facies = windows[batch, row, col]
     position = torch.as_tensor(rng.integers(2 * spacing, size=(n_maps, 2)), device=device)
     lattice = Lattice.at((grid_shape[0], grid_shape[1]), spacing, position, NETWORK.total_stride)
-    truth, inside = lattice.gather(windows)
-    class_index, _ = lattice.gather(torch.where(surveyed, windows, -1))
 
     # Most maps have exactly the facies that were observed; in some, others may exist.
     present = torch.zeros(n_maps, n_facies, dtype=torch.bool, device=device)
     present[batch, facies] = True
     present[torch.as_tensor((rng.random(n_maps) < 0.3) | (n_data == 0), device=device)] = True
-    possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
 
-    share = np.zeros(n_maps) if data_only else _shares_known(n_maps, rng, refining=refining)
-    class_index = torch.where(_known_prefix(lattice.shape, possible, share, rng, generator), truth, class_index)
+    if data_only:
+        share = np.zeros(n_maps)
+    else:
+        share = shares_refined(n_maps, rng) if refining else shares_started(n_maps, _DATA_ONLY_SHARE, rng)
     told = (n_data >= FEWEST_DATA) & (rng.random(n_maps) < (0 if refining else _TOLD_SHARE))
     place = torch.stack([row, col], dim=1).float()
     surveys = [
         SurveyKriging.fit(place[batch == index], facies[batch == index], n_facies) if told[index] else None
         for index in range(n_maps)
     ]
-    return Examples(
-        class_index=class_index,
-        inside=inside,
-        data=lattice.attach(batch, row, col, facies),
-        n_facies=n_facies,
-        present=present,
-        truth=truth,
-        unknown=possible & (class_index < 0),
-        level=spacing.bit_length() - 1,
-        features=lattice.kriging_features(surveys, n_facies),
-    )
+    return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, present=present, surveys=surveys)
 
 
 def _draw_windows(
@@ -143,28 +131,7 @@ def _cut_window(field: Tensor, shape: tuple[int, ...], spacing: int, rng: np.ran
     transposed = bool(rng.integers(2))
     height, width = (n * spacing for n in (reversed(shape) if transposed else shape))
     top, left = int(rng.integers(len(field) - height + 1)), int(rng.integers(len(field) - width + 1))
-    window = field[top : top + height, left : left + width]
-    window = window.T if transposed else window
-    return window.flip([axis for axis in (0, 1) if rng.integers(2)])
-
-
-def _shares_known(n_maps: int, rng: np.random.Generator, *, refining: bool) -> np.ndarray:
-    """Return the share of the nodes of each map that are simulated already, shape (n_maps,)."""
-    if refining:
-        return 0.25 + 0.75 * rng.random(n_maps)  # the next coarser lattice, and more
-    share = np.where(rng.random(n_maps) < 0.3, 0.002 * 100 ** rng.random(n_maps), rng.random(n_maps))
-    return np.where(rng.random(n_maps) < _DATA_ONLY_SHARE, 0.0, share)
-
-
-def _known_prefix(
-    shape: tuple[int, int], possible: Tensor, share: np.ndarray, rng: np.random.Generator, generator: torch.Generator
-) -> Tensor:
-    """Choose the nodes simulated so far: a prefix of a dispersed order, or, in some maps, random ones."""
-    n_maps = len(possible)
-    rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)])
-    prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
-    random = torch.as_tensor((rng.random(n_maps) < 0.1) & (share > 0), device=possible.device)
-    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible
+    return oriented(field[top : top + height, left : left + width], rng, transposed=transposed)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ the weights inside a network), and Liu et al. 2025, arXiv 2502.16982 (one learni
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -44,6 +45,20 @@ class Examples(NamedTuple):
     level: int = 0
     features: KrigingFeatures | None = None
 
+    def to(self, device: torch.device | str) -> Examples:
+        """Return the batch on a device."""
+        return Examples(
+            class_index=self.class_index.to(device),
+            inside=self.inside.to(device),
+            data=HardData(*(value.to(device) for value in self.data)),
+            n_facies=self.n_facies,
+            present=self.present.to(device),
+            truth=self.truth.to(device),
+            unknown=self.unknown.to(device),
+            level=self.level,
+            features=self.features and KrigingFeatures(*(value.to(device) for value in self.features)),
+        )
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -70,6 +85,8 @@ class TrainingConfig:
         Of the network's arithmetic while training.
     checkpoint_steps : int
         A checkpoint and a line in the log every so many steps.
+    patience : int
+        After so many checkpoints without a lower held-out loss training stops early; 0: it never does.
     """
 
     steps: int
@@ -81,6 +98,7 @@ class TrainingConfig:
     clip_norm: float = 1.0
     precision: str = "bfloat16"
     checkpoint_steps: int = 250
+    patience: int = 0
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, 0 … steps - 1."""
@@ -98,7 +116,10 @@ def train(
     start: FaciesNetwork | None = None,
     n_workers: int = 0,
     stop_after_seconds: float = math.inf,
+    held_out_nats: Callable[[FaciesNetwork], float] | None = None,
+    should_stop: Callable[[dict[str, Any]], bool] = lambda state: False,
     on_log: Callable[[dict[str, Any]], None] = lambda line: None,
+    on_best: Callable[[FaciesNetwork, dict[str, Any]], None] = lambda network, state: None,
 ) -> tuple[FaciesNetwork, dict[str, Any]]:
     """
     Train a network, from the last checkpoint in the folder if there is one.
@@ -111,26 +132,34 @@ def train(
     network_config, config : NetworkConfig, TrainingConfig
         What to train, and how.
     draw_examples : callable
-        Step to `Examples` on `device`.
+        Step to `Examples`, on any device.
     folder : Path
         Where `checkpoint.pt` and `log.jsonl` live.
     device : torch.device or str
         Where to train.
     start : FaciesNetwork, optional
-        Whose weights the first step starts from; what that network lacks starts as it would without.
+        Whose weights the first step starts from, as far as they fit.
     n_workers : int
         Processes that draw examples ahead; 0 draws them in this one. The weights do not depend on it.
     stop_after_seconds : float
         Write a checkpoint and return after this time, to be resumed by the next call.
+    held_out_nats : callable, optional
+        The loss of a network on what training never sees, asked at every checkpoint. Where there is one, the best
+        weights are kept beside the last ones.
+    should_stop : callable
+        Asked after each step, with the state: whether to write a checkpoint and return, to be resumed by the next call.
     on_log : callable
         Told each line of the log.
+    on_best : callable
+        Given the network, and the state, whenever its held-out loss is the lowest so far.
 
     Returns
     -------
     network : FaciesNetwork
-        With the running mean of the weights.
+        With the running mean of the weights: the best one by held-out loss if that is asked, else the last one.
     state : dict
-        'step', 'seconds' of training altogether, 'train_nats' over the last logged steps.
+        'step', 'seconds' of training altogether, 'train_nats' over the last logged steps; 'held_out_nats',
+        'best_nats' and 'best_step' if they are asked; 'is_done'.
 
     Raises
     ------
@@ -141,43 +170,89 @@ def train(
     torch.manual_seed(config.seed)
     network = FaciesNetwork(network_config).to(device)
     if start is not None:
-        network.load_state_dict({**network.state_dict(), **start.state_dict()})
-    average = {key: value.detach().clone() for key, value in network.state_dict().items()}
-    optimizer = _Optimizer(network, config.weight_decay)
+        network.start_from(start)
+    run = _Run(network, _Optimizer(network, config.weight_decay))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
-    state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan}
     if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        if saved["recipe"] != recipe:
-            raise JobError(
-                f"The checkpoint {checkpoint} belongs to another recipe: {saved['recipe']}, not {recipe}. "
-                "Go on with that one, or train in another folder."
-            )
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        average, state = saved["average"], saved["state"]
+        run.load(checkpoint, recipe, device)
+    state = run.state
     began, before, losses = time.monotonic(), state["seconds"], []
-    for examples in _draw_ahead(draw_examples, range(state["step"], config.steps), n_workers):
-        losses.append(_train_step(network, optimizer, config, state["step"], examples))
-        decay = min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10))
-        for key, value in network.state_dict().items():
-            average[key].lerp_(value, 1 - decay)
+    patience = config.patience * config.checkpoint_steps or math.inf
+    steps = range(state["step"], 0 if state["is_done"] else config.steps)
+    for examples in _draw_ahead(draw_examples, steps, n_workers):
+        losses.append(_train_step(network, run.optimizer, config, state["step"], examples.to(device)))
+        run.average_in(min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10)))
         state["step"] += 1
-        if state["step"] % config.checkpoint_steps == 0 or state["step"] == config.steps:
+        is_last = state["step"] == config.steps
+        is_due = state["step"] % config.checkpoint_steps == 0 or is_last
+        is_stopped = time.monotonic() - began > stop_after_seconds or should_stop(state)
+        if is_due or is_stopped:
             state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
+        if is_due:
             losses = []
-            _save_checkpoint(checkpoint, network, optimizer, average, state, recipe)
+            if held_out_nats is not None and run.judge(held_out_nats):
+                on_best(run.averaged(), state)
+            state["is_done"] = is_last or state["step"] - state.get("best_step", state["step"]) >= patience
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
             on_log(state)
-        if time.monotonic() - began > stop_after_seconds:
+        if is_due or is_stopped:
+            run.save(checkpoint, recipe)
+        if is_stopped or state["is_done"]:
             break
-    if losses:  # stopped between two checkpoints
-        state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
-        _save_checkpoint(checkpoint, network, optimizer, average, state, recipe)
-    network.load_state_dict(average)
+    network.load_state_dict(run.best or run.average)
     return network.eval(), state
+
+
+class _Run:
+    """What a training has come to: all that a checkpoint holds."""
+
+    def __init__(self, network: FaciesNetwork, optimizer: _Optimizer):
+        self.network, self.optimizer = network, optimizer
+        self.average = {key: value.detach().clone() for key, value in network.state_dict().items()}
+        self.best: dict[str, Tensor] = {}
+        self.state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan, "is_done": False}
+
+    def average_in(self, decay: float) -> None:
+        """Move the running mean towards the weights as they are."""
+        for key, value in self.network.state_dict().items():
+            self.average[key].lerp_(value, 1 - decay)
+
+    def averaged(self) -> FaciesNetwork:
+        """Return a network with the running mean of the weights."""
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(self.average)
+        return network.eval()
+
+    def judge(self, held_out_nats: Callable[[FaciesNetwork], float]) -> bool:
+        """Measure the held-out loss of the running mean; keep that, and return True, if it is the lowest so far."""
+        nats = self.state["held_out_nats"] = held_out_nats(self.averaged())
+        is_best = nats < self.state.get("best_nats", math.inf)
+        if is_best:
+            self.state.update(best_nats=nats, best_step=self.state["step"])
+            self.best = {key: value.clone() for key, value in self.average.items()}
+        return is_best
+
+    def save(self, path: Path, recipe: dict[str, Any]) -> None:
+        """Write a checkpoint in one step, so that an interruption leaves the one before."""
+        temporary = path.with_name(path.name + ".part")
+        weights = {"network": self.network.state_dict(), "average": self.average, "best": self.best}
+        content = {**weights, "optimizer": self.optimizer.state_dict(), "state": self.state, "recipe": recipe}
+        torch.save(content, temporary)
+        os.replace(temporary, path)
+
+    def load(self, path: Path, recipe: dict[str, Any], device: torch.device | str) -> None:
+        """Go on from a checkpoint; raise `JobError` when it belongs to another recipe."""
+        saved = torch.load(path, map_location=device, weights_only=True)
+        if saved["recipe"] != recipe:
+            raise JobError(
+                f"The checkpoint {path} belongs to another recipe: {saved['recipe']}, not {recipe}. "
+                "Go on with that one, or train in another folder."
+            )
+        self.network.load_state_dict(saved["network"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.average, self.best, self.state = saved["average"], saved["best"], saved["state"]
 
 
 class _Optimizer:
@@ -269,23 +344,9 @@ def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "
 def validation_nats(network: FaciesNetwork, draw_examples: Callable[[int], Examples], steps: range) -> float:
     """Return the mean loss over batches, nats per unknown cell; maps without unknown cells do not count."""
     losses = []
+    device = next(network.parameters()).device
     with torch.inference_mode():
         for step in steps:
-            examples = draw_examples(step)
+            examples = draw_examples(step).to(device)
             losses.append(examples_nats(network, examples)[examples.unknown.any(dim=(1, 2))])
     return float(torch.cat(losses).mean())
-
-
-def _save_checkpoint(
-    path: Path,
-    network: FaciesNetwork,
-    optimizer: _Optimizer,
-    average: dict[str, Tensor],
-    state: dict[str, Any],
-    recipe: dict[str, Any],
-) -> None:
-    """Write a checkpoint in one step, so that an interruption leaves the one before."""
-    temporary = path.with_name(path.name + ".part")
-    content = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-    torch.save({**content, "state": state, "recipe": recipe}, temporary)
-    os.replace(temporary, path)

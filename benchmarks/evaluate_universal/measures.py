@@ -10,7 +10,8 @@ from typing import Mapping
 import numpy as np
 import torch
 
-from oadg.core.calibration import mean_chord_cells, n_bodies, rank_among
+from oadg.core.bodies import n_bodies
+from oadg.core.calibration import mean_chord_cells, rank_among
 from oadg.core.ensemble import entropy_bits
 from oadg.core.evaluation import OURS, Survey, evaluate, model_method, yardstick_methods
 from oadg.core.facies import build_facies_table

@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from oadg.core.calibration import (
     boundary_length,
     chi_square_tail,
     mean_chord_cells,
-    n_bodies,
     rank_among,
     uniformity,
 )
@@ -70,29 +67,3 @@ def test_boundaries_and_chords_by_hand():
     assert mean_chord_cells(halves) == pytest.approx(32 / 12)
     assert boundary_length(np.zeros((3, 5))) == 0
     assert mean_chord_cells(np.zeros((4, 4))) == 4
-
-
-def test_bodies_by_hand():
-    assert n_bodies(np.zeros((3, 4), dtype=int)) == 1
-    assert n_bodies(np.indices((4, 4)).sum(axis=0) % 2) == 16, "corners do not join"
-    assert n_bodies(np.array([[1, 0, 1], [1, 0, 1], [1, 1, 1]])) == 2, "arms join below"
-
-
-def bodies_by_search(facies):
-    """Count bodies by walking from cell to cell."""
-    left, number = set(np.ndindex(facies.shape)), 0
-    while left:
-        number, reached = number + 1, [left.pop()]
-        while reached:
-            row, col = reached.pop()
-            near = {(row + 1, col), (row - 1, col), (row, col + 1), (row, col - 1)} & left
-            near = {cell for cell in near if facies[cell] == facies[row, col]}
-            left -= near
-            reached += near
-    return number
-
-
-@given(seed=st.integers(0, 10_000), n_rows=st.integers(1, 14), n_cols=st.integers(1, 14), n_facies=st.integers(1, 3))
-def test_bodies_as_a_search_finds_them(seed, n_rows, n_cols, n_facies):
-    facies = np.random.default_rng(seed).integers(0, n_facies, (n_rows, n_cols))
-    assert n_bodies(facies) == bodies_by_search(facies)

@@ -256,4 +256,9 @@ def test_streams_do_not_depend_on_how_many_there_are():
     [((20, 20), 10, 0), ((97, 117), 100, 2), ((97, 117), 1000, 1), ((1000, 1000), 50, 5), ((3, 2000), 5, 0)],
 )
 def test_coarsest_level(shape, n_data, level):
-    assert coarsest_level(shape, n_data) == level
+    assert coarsest_level(NetworkConfig(), shape, n_data) == level
+
+
+def test_a_network_of_one_image_starts_no_coarser_than_it_has_learnt():
+    assert coarsest_level(NetworkConfig(n_levels=3, n_classes=2), (1000, 1000), 50) == 2
+    assert coarsest_level(NetworkConfig(n_levels=9, n_classes=2), (1000, 1000), 50) == 5

@@ -12,10 +12,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module of core imports modules of the layers above its own line only. A new module gets its place here first.
 LAYERS = (
     {"errors"},
-    {"grid", "facies", "memory"},
+    {"grid", "facies", "memory", "bodies"},
     {
         "conditioning",
         "training_image",
+        "model_header",
+        "fidelity",
         "ensemble",
         "device",
         "path",
@@ -25,16 +27,29 @@ LAYERS = (
         "job",
         "drawing",
     },
-    {"network", "scores", "report", "folds", "cautions"},
+    {"network", "scores", "report", "folds", "cautions", "training_job"},
     {"objective", "lattice", "model"},
     {"training", "sampler", "likelihood", "hub", "kriging"},
-    {"simulation", "yardsticks", "train_universal"},
+    {"examples"},
+    {"simulation", "yardsticks", "train_universal", "image_examples"},
+    {"image_training"},
     {"evaluation", "comparison"},
     {"validation_page"},
     {"crossvalidation"},
     {"engine"},
 )
-CONTRACT = {"job", "grid", "facies", "conditioning", "folds", "cautions", "errors"}
+CONTRACT = {
+    "job",
+    "training_job",
+    "training_image",
+    "model_header",
+    "grid",
+    "facies",
+    "conditioning",
+    "folds",
+    "cautions",
+    "errors",
+}
 ENGINE_PACKAGES = {"torch", "safetensors", "huggingface_hub"}
 GUI_PACKAGES = {"qgis", "osgeo", "PyQt5", "PyQt6", "processing"}
 

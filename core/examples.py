@@ -1,0 +1,133 @@
+"""Examples to learn from: maps whose nodes are known as they are while the sampler works."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .kriging_features import SurveyKriging
+from .lattice import Lattice
+from .objective import uniform_rank_known
+from .path import dispersed_rank
+from .training import Examples
+
+_RANDOM_PREFIX_SHARE = 0.1
+"""Of the maps of which some nodes are simulated already: these nodes lie at random, not dispersed."""
+
+
+def make_examples(
+    windows: Tensor,
+    surveyed: Tensor,
+    lattice: Lattice,
+    n_facies: int,
+    share: np.ndarray,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+    *,
+    present: Tensor | None = None,
+    surveys: Sequence[SurveyKriging | None] = (),
+) -> Examples:
+    """
+    Return windows as they are known on a lattice: at surveyed cells, and at nodes that are simulated already.
+
+    Parameters
+    ----------
+    windows : int64 Tensor, shape (batch, n_rows, n_cols)
+        Class index of every cell, -1 where there is none.
+    surveyed : bool Tensor, shape (batch, n_rows, n_cols)
+        Cells whose facies is observed.
+    lattice : Lattice
+        Which cells are nodes.
+    n_facies : int
+        Number of facies.
+    share : array, shape (batch,)
+        Share of the nodes of each map that are simulated already.
+    rng, generator : numpy and torch generators
+        Sources of randomness.
+    present : bool Tensor, shape (batch, n_facies), optional
+        Which facies each map has; nodes of others are not asked. All of them by default.
+    surveys : sequence of SurveyKriging or None
+        What kriging reads from the observations of each map; empty for a network that does not take it.
+    """
+    batch, row, col = surveyed.nonzero(as_tuple=True)
+    truth, inside = lattice.gather(windows)
+    inside = inside & (truth >= 0)
+    class_index, _ = lattice.gather(torch.where(surveyed, windows, -1))
+    possible = inside
+    if present is None:
+        present = torch.ones(len(windows), n_facies, dtype=torch.bool, device=windows.device)
+    else:
+        possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
+    class_index = torch.where(_simulated_nodes(lattice.shape, possible, share, rng, generator), truth, class_index)
+    return Examples(
+        class_index=class_index,
+        inside=inside,
+        data=lattice.attach(batch, row, col, windows[batch, row, col]),
+        n_facies=n_facies,
+        present=present,
+        truth=truth,
+        unknown=possible & (class_index < 0),
+        level=lattice.spacing.bit_length() - 1,
+        features=lattice.kriging_features(surveys, n_facies) if surveys else None,
+    )
+
+
+def oriented(window: Tensor, rng: np.random.Generator, symmetry: str = "rotations", *, transposed: bool) -> Tensor:
+    """
+    Return a window in one of the orientations that a symmetry allows.
+
+    Parameters
+    ----------
+    window : Tensor, shape (n_rows, n_cols)
+        A window of a map; of n_cols rows when it is to be transposed.
+    rng : numpy Generator
+        Chooses among the orientations.
+    symmetry : {'none', 'half turn', 'flips', 'rotations'}
+        As a `TrainingImage` has it.
+    transposed : bool
+        Whether rows and columns change places, which 'rotations' alone allows.
+    """
+    if transposed:
+        window = window.T
+    if symmetry == "none":
+        return window
+    if symmetry == "half turn":
+        return window.flip((0, 1)) if rng.integers(2) else window
+    return window.flip([axis for axis in (0, 1) if rng.integers(2)])
+
+
+def shares_refined(n_maps: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the share of known nodes (n_maps,) on lattices that are refined: the next coarser lattice, and more."""
+    return 0.25 + 0.75 * rng.random(n_maps)
+
+
+def shares_started(n_maps: int, data_only_share: float, rng: np.random.Generator) -> np.ndarray:
+    """
+    Return the share of known nodes (n_maps,) on the lattice that the sampler starts from.
+
+    Parameters
+    ----------
+    n_maps : int
+        Number of maps.
+    data_only_share : float
+        Of the maps: none of their nodes is simulated yet. Of the others, three in ten have few.
+    rng : numpy Generator
+        Source of randomness.
+    """
+    share = np.where(rng.random(n_maps) < 0.3, 0.002 * 100 ** rng.random(n_maps), rng.random(n_maps))
+    return np.where(rng.random(n_maps) < data_only_share, 0.0, share)
+
+
+def _simulated_nodes(
+    shape: tuple[int, int], possible: Tensor, share: np.ndarray, rng: np.random.Generator, generator: torch.Generator
+) -> Tensor:
+    """Choose the nodes simulated so far: a prefix of a dispersed order, or, in some maps, random ones."""
+    n_maps = len(possible)
+    rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)])
+    prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
+    at_random = (rng.random(n_maps) < _RANDOM_PREFIX_SHARE) & (share > 0)
+    random = torch.as_tensor(at_random, device=possible.device)
+    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible

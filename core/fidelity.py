@@ -1,0 +1,226 @@
+"""
+Do realizations look like the training image? Statistics of maps, at one point, at two, and of patterns.
+
+Every statistic is taken of a set of maps, so that realizations can be told apart from other crops of the image by the
+same ruler. Sources: Tan, Tahmasebi and Caers 2014, *Mathematical Geosciences* 46 (analysis of distances, ANODI);
+Renard and Allard 2013, *Advances in Water Resources* 51 (connectivity).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping
+
+import numpy as np
+
+from .bodies import label_bodies
+
+PATTERN_SIDE = 4
+PATTERN_STEPS = (1, 2, 4)
+"""Cells from one cell of a pattern to the next: patterns at several scales."""
+LAGS = (1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 64, 80)
+"""Cells apart, of two-point statistics."""
+
+Histogram = Mapping[int, float]
+
+
+def pattern_histogram(maps: np.ndarray, n_facies: int, *, side: int = PATTERN_SIDE, step: int = 1) -> Histogram:
+    """
+    Return how often each pattern of side x side cells occurs.
+
+    Parameters
+    ----------
+    maps : int array, shape (n_maps, n_rows, n_cols)
+        Class index; patterns with negative ones do not count.
+    n_facies : int
+        Number of facies; n_facies^(side²) must fit into 63 bits.
+    side, step : int
+        Cells along a side of the pattern, and from one of them to the next.
+
+    Returns
+    -------
+    mapping of int to float
+        Share of each pattern that occurs.
+    """
+    reach = (side - 1) * step
+    n_maps, n_rows, n_cols = maps.shape
+    code = np.zeros((n_maps, n_rows - reach, n_cols - reach), dtype=np.int64)
+    known = np.ones(code.shape, dtype=bool)
+    for row in range(0, reach + 1, step):
+        for col in range(0, reach + 1, step):
+            cell = maps[:, row : row + code.shape[1], col : col + code.shape[2]]
+            known &= cell >= 0
+            code = code * n_facies + cell
+    patterns, counts = np.unique(code[known], return_counts=True)
+    return dict(zip(patterns.tolist(), (counts / counts.sum()).tolist()))
+
+
+def divergence_bits(first: Histogram, second: Histogram) -> float:
+    """Return the Jensen-Shannon divergence of two histograms, in bits: 0 when they are equal, 1 when they are apart."""
+    patterns = sorted(set(first) | set(second))
+    p, q = (np.array([histogram.get(pattern, 0.0) for pattern in patterns]) for histogram in (first, second))
+    middle = (p + q) / 2
+
+    def relative(part: np.ndarray) -> float:
+        occurs = part > 0
+        return float((part[occurs] * np.log2(part[occurs] / middle[occurs])).sum())
+
+    return (relative(p) + relative(q)) / 2
+
+
+def variogram(maps: np.ndarray, facies: int, lag: int, axis: int) -> float:
+    """Return the indicator variogram of a facies over maps (n_maps, n_rows, n_cols), at a lag along rows (0) or columns (1)."""
+    near, far = _apart(maps, lag, axis)
+    valid = (near >= 0) & (far >= 0)
+    return float(0.5 * ((near == facies) != (far == facies))[valid].mean())
+
+
+def connectivity(maps: np.ndarray, bodies: np.ndarray, facies: int, lag: int, axis: int) -> float:
+    """
+    Return how often two cells of a facies a lag apart lie in one body.
+
+    Parameters
+    ----------
+    maps, bodies : int array, shape (n_maps, n_rows, n_cols)
+        Class index, and number of each cell's body.
+    facies, lag, axis
+        As `variogram` takes them.
+
+    Returns
+    -------
+    float
+        NaN where no two cells of the facies are so far apart.
+    """
+    near, far = _apart(maps, lag, axis)
+    both = (near == facies) & (far == facies)
+    near, far = _apart(bodies, lag, axis)
+    return float((near == far)[both].mean()) if both.any() else float("nan")
+
+
+def euler_number(class_index: np.ndarray, facies: int) -> int:
+    """Return the number of bodies of a facies on a map (n_rows, n_cols), touching at corners, less that of holes."""
+    cell = np.pad(class_index == facies, 1)
+    quad = cell[:-1, :-1].astype(int) + cell[:-1, 1:] + cell[1:, :-1] + cell[1:, 1:]
+    diagonal = (quad == 2) & (cell[:-1, :-1] == cell[1:, 1:])
+    return int(((quad == 1).sum() - (quad == 3).sum() - 2 * diagonal.sum()) // 4)
+
+
+def _apart(maps: np.ndarray, lag: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the two views of maps (n_maps, n_rows, n_cols) whose cells are a lag apart along an axis of a map."""
+    near, far = [slice(None)] * 3, [slice(None)] * 3
+    near[axis + 1], far[axis + 1] = slice(None, maps.shape[axis + 1] - lag), slice(lag, None)
+    return maps[tuple(near)], maps[tuple(far)]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """
+    What is measured of a set of maps.
+
+    Parameters
+    ----------
+    proportions : array, shape (n_maps, n_facies)
+        Share of each facies.
+    n_bodies, euler : int array, shape (n_maps, n_facies)
+        Number of bodies, whose cells may touch at corners, and the same less the number of holes.
+    lags : int array, shape (n_lags,)
+        Cells apart.
+    variogram, connectivity : array, shape (n_facies, 2, n_lags)
+        Along rows and columns (axes 0 and 1 of a map).
+    patterns : mapping of int to Histogram
+        By step, over all maps.
+    patterns_of_maps : sequence of Histogram
+        Of each map, 2 x 2 cells at the first step.
+    """
+
+    proportions: np.ndarray
+    n_bodies: np.ndarray
+    euler: np.ndarray
+    lags: np.ndarray
+    variogram: np.ndarray
+    connectivity: np.ndarray
+    patterns: Mapping[int, Histogram]
+    patterns_of_maps: tuple[Histogram, ...]
+
+
+def measure(maps: np.ndarray, n_facies: int) -> Statistics:
+    """
+    Measure a set of maps.
+
+    Parameters
+    ----------
+    maps : int array, shape (n_maps, n_rows, n_cols)
+        Class index, -1 where unknown.
+    n_facies : int
+        Number of facies.
+    """
+    maps = np.asarray(maps).astype(np.int64)
+    bodies = np.stack([label_bodies(m, diagonal=True) for m in maps])
+    facies = range(n_facies)
+    lags = np.array([lag for lag in LAGS if lag < min(maps.shape[1:]) // 2])
+    side = _pattern_side(n_facies)
+    return Statistics(
+        proportions=np.array([[(m == k).sum() / max(1, (m >= 0).sum()) for k in facies] for m in maps]),
+        n_bodies=np.array([[np.unique(b[m == k]).size for k in facies] for m, b in zip(maps, bodies)]),
+        euler=np.array([[euler_number(m, k) for k in facies] for m in maps]),
+        lags=lags,
+        variogram=np.array([[[variogram(maps, k, lag, a) for lag in lags] for a in (0, 1)] for k in facies]),
+        connectivity=np.array([[[connectivity(maps, bodies, k, g, a) for g in lags] for a in (0, 1)] for k in facies]),
+        patterns={step: pattern_histogram(maps, n_facies, side=side, step=step) for step in PATTERN_STEPS},
+        patterns_of_maps=tuple(pattern_histogram(m[None], n_facies, side=min(3, side), step=2) for m in maps),
+    )
+
+
+def _pattern_side(n_facies: int) -> int:
+    """Return the side of the largest patterns, up to `PATTERN_SIDE`, whose number fits into 63 bits."""
+    return next(side for side in range(PATTERN_SIDE, 0, -1) if n_facies ** (side * side) < 2**63)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """
+    How far a set of maps is from a reference set.
+
+    Parameters
+    ----------
+    pattern_divergence : mapping of int to float
+        Jensen-Shannon divergence of the pattern histograms, in bits, by step.
+    proportion_difference : array, shape (n_facies,)
+        Mean share less that of the reference.
+    proportion_spread : array, shape (n_facies,)
+        Standard deviation of the shares over maps.
+    bodies : array, shape (n_facies,)
+        Mean number of bodies.
+    variogram_difference, connectivity_difference : float
+        Largest absolute difference over facies, axes and lags; of facies with no pair at a lag, none.
+    between, within : float
+        Mean divergence of one map's patterns from those of the reference set, and from one another's.
+    """
+
+    pattern_divergence: Mapping[int, float]
+    proportion_difference: np.ndarray
+    proportion_spread: np.ndarray
+    bodies: np.ndarray
+    variogram_difference: float
+    connectivity_difference: float
+    between: float
+    within: float
+
+
+def compare(measured: Statistics, reference: Statistics) -> Fidelity:
+    """Return how far measured maps are from reference maps of the same size."""
+    connected = np.abs(measured.connectivity - reference.connectivity)
+    ours, theirs = measured.patterns_of_maps, reference.patterns_of_maps
+    pairs = [(i, j) for i in range(len(ours)) for j in range(i)]
+    return Fidelity(
+        pattern_divergence={
+            step: divergence_bits(measured.patterns[step], reference.patterns[step]) for step in measured.patterns
+        },
+        proportion_difference=measured.proportions.mean(axis=0) - reference.proportions.mean(axis=0),
+        proportion_spread=measured.proportions.std(axis=0),
+        bodies=measured.n_bodies.mean(axis=0),
+        variogram_difference=float(np.abs(measured.variogram - reference.variogram).max()),
+        connectivity_difference=float(np.nanmax(connected)) if np.isfinite(connected).any() else float("nan"),
+        between=float(np.mean([divergence_bits(mine, other) for mine in ours for other in theirs])),
+        within=float(np.mean([divergence_bits(ours[i], ours[j]) for i, j in pairs])) if pairs else float("nan"),
+    )

@@ -1,0 +1,116 @@
+"""What a model learns a training image from: windows of it, on lattices of several spacings, known here and there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .examples import make_examples, oriented, shares_refined, shares_started
+from .lattice import Lattice
+from .objective import uniform_rank_known
+from .random_fields import draw_surveys
+from .training import Examples
+from .training_image import TrainingImage
+
+_FEWEST_NODES, _MOST_NODES = 16, 64
+"""Nodes along a side of a window, where the image has as many."""
+_BATCH_CELLS = 16_000 * 9
+"""Nodes of a batch times (4 + number of facies), about what a step costs."""
+_STARTED_SHARE = 0.25
+"""Of the batches on finer lattices than the coarsest one: grids too small, or data too many, to start any coarser."""
+_DATA_ONLY_SHARE = 0.3
+"""Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
+_SURVEYED_SHARE = 0.6
+"""Of the maps that have data."""
+_MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
+"""Of a window's cells that are data, at most; and how many at most."""
+
+
+@dataclass(frozen=True)
+class ImageExamples:
+    """
+    Draws the batches that a model of one training image learns from; a batch is a function of its step.
+
+    Parameters
+    ----------
+    image : TrainingImage
+        What is learnt.
+    n_levels : int
+        Levels of lattices, 0 the finest; the sampler starts from the last one where the grid allows it.
+    multiple : int
+        Rows and columns of a lattice are multiples of this.
+    seed : int
+        Of all batches.
+    """
+
+    image: TrainingImage
+    n_levels: int
+    multiple: int
+    seed: int
+
+    def __call__(self, step: int) -> Examples:
+        """Return the batch of a step of training, none of whose cells is held out."""
+        rng = np.random.default_rng([self.seed, step])
+        level = int(rng.choice(self.n_levels, p=_level_shares(self.n_levels)))
+        is_started = level == self.n_levels - 1 or rng.random() < _STARTED_SHARE
+        largest = self.image.largest_window()
+        windows = self._draw_windows(rng, 2**level, largest, held_out=False)
+        n_maps = len(windows)
+        share = shares_started(n_maps, _DATA_ONLY_SHARE, rng) if is_started else shares_refined(n_maps, rng)
+        return self._examples(windows, level, share, rng)
+
+    def held_out(self, step: int) -> Examples:
+        """Return a batch of held-out windows at full resolution without data: any cells are known, as for the bound."""
+        rng = np.random.default_rng([self.seed, 1 << 40, step])
+        windows = self._draw_windows(rng, 1, self.image.held_out.shape, held_out=True)
+        examples = self._examples(windows, 0, np.zeros(len(windows)), rng, surveyed_share=0.0)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        known = uniform_rank_known(examples.inside, generator)
+        return examples._replace(class_index=torch.where(known, examples.truth, -1), unknown=examples.inside & ~known)
+
+    def _draw_windows(
+        self, rng: np.random.Generator, spacing: int, largest: tuple[int, ...], *, held_out: bool
+    ) -> Tensor:
+        """Draw windows (n_maps, n_rows, n_cols) of the image, each in one of the orientations that it may have."""
+        transposes = self.image.symmetry == "rotations"
+        limit = [min(largest)] * 2 if transposes else list(largest)
+        most = [min(_MOST_NODES, side // spacing) for side in limit]
+        shape = tuple(int(rng.integers(min(_FEWEST_NODES, n), n + 1)) * spacing for n in most)
+        n_nodes = shape[0] * shape[1] // spacing**2
+        n_maps = int(np.clip(_BATCH_CELLS / (n_nodes * (4 + len(self.image.facies))), 4, 64))
+        place = self.image.draw_held_out_window if held_out else self.image.draw_window
+        windows = []
+        for _ in range(n_maps):
+            transposed = transposes and bool(rng.integers(2))
+            window = place((shape[1], shape[0]) if transposed else (shape[0], shape[1]), rng)
+            cells = torch.from_numpy(self.image.cut(window).astype(np.int64))
+            windows.append(oriented(cells, rng, self.image.symmetry, transposed=transposed))
+        return torch.stack(windows)
+
+    def _examples(
+        self,
+        windows: Tensor,
+        level: int,
+        share: np.ndarray,
+        rng: np.random.Generator,
+        surveyed_share: float = _SURVEYED_SHARE,
+    ) -> Examples:
+        """Return windows as they are known on a lattice of a level, which is laid anywhere, and at surveyed cells."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        n_maps, n_rows, n_cols = windows.shape
+        n_facies, spacing = len(self.image.facies), 2**level
+        most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
+        n_data = (most ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) < surveyed_share)
+        surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
+        position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
+        lattice = Lattice.at((n_rows, n_cols), spacing, position, self.multiple)
+        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator)
+
+
+def _level_shares(n_levels: int) -> np.ndarray:
+    """Return the share of batches on each level (n_levels,): the finest decides on sharpness, the coarsest on shape."""
+    weight = np.array([0.4] + [0.2] * (n_levels - 2) + [0.3])[:n_levels]
+    return weight / weight.sum()

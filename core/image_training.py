@@ -1,0 +1,214 @@
+"""Training from a training image, from job to model file: what the engine runs."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import shutil
+import tempfile
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+from .device import choose_device
+from .errors import Cancelled, JobError
+from .image_examples import ImageExamples
+from .model import FaciesModel
+from .network import FaciesNetwork, NetworkConfig
+from .training import TrainingConfig, train, validation_nats
+from .training_image import TrainingImage
+from .training_job import TrainingJob, TrainingResult
+
+NETWORKS = {
+    "small": NetworkConfig(trunk=(32, 48, 96), stream=(16, 16, 24), n_bottom=2),
+    "base": NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3),
+    "large": NetworkConfig(trunk=(96, 144, 224), stream=(48, 48, 64), n_bottom=4),
+}
+"""By size; 'base' has the shape of the universal model, whose weights it starts from."""
+LEARNING_RATE = 4e-3
+CHECKPOINTS = 40
+"""Of a training, at most; at each of them the held-out loss is measured."""
+PATIENCE = 10
+_HELD_OUT_BATCHES = range(8)
+_TIMED_STEPS = 6
+_FEWEST_STEPS = 40
+"""However short the time is."""
+
+
+def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> TrainingResult:
+    """
+    Train a model of an image, and write its file.
+
+    The best model so far is in place from the first checkpoint on, and stays there when the training is cancelled;
+    what is needed to go on lies in a folder beside it, and the same job goes on from there.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        What is asked.
+    progress : callable
+        Told the fraction done and what is being done, after each step; what it raises (`Cancelled`) ends the run.
+
+    Returns
+    -------
+    TrainingResult
+        Where the model lies, and how good it is.
+
+    Raises
+    ------
+    OadgError
+        For an image, a device, or a checkpoint that does not fit.
+    """
+    device = choose_device(job.device)
+    image = TrainingImage(
+        np.load(job.image_path, allow_pickle=False), job.facies, job.symmetry, job.cell_size, job.origin
+    )
+    start = FaciesModel.load(Path(job.start_path))
+    n_levels = image.coarsest_level + 1
+    shape = replace(NETWORKS[job.size], n_levels=n_levels, n_classes=len(job.facies))
+    examples = ImageExamples(image, n_levels, shape.total_stride, job.seed)
+    folder = checkpoint_folder(Path(job.model_path))
+    steps = _recorded_steps(folder) or job.steps or _steps_in(job, shape, examples, device, progress)
+    config = TrainingConfig(
+        steps=steps,
+        seed=job.seed,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=max(1, min(200, steps // 10)),
+        ema_decay=min(0.999, 1 - 20 / (steps + 20)),
+        checkpoint_steps=max(1, steps // CHECKPOINTS),
+        patience=PATIENCE,
+    )
+    _record_steps(folder, steps)
+
+    def held_out_nats(network: FaciesNetwork) -> float:
+        return validation_nats(network, examples.held_out, _HELD_OUT_BATCHES)
+
+    def save(network: FaciesNetwork, state: dict[str, Any]) -> None:
+        _model(job, image, network, config, state, start).save(Path(job.model_path))
+
+    cancelled: list[Cancelled] = []
+
+    def should_stop(state: dict[str, Any]) -> bool:
+        try:
+            progress(state["step"] / steps, _describe(state, steps))
+        except Cancelled as error:
+            cancelled.append(error)
+        return bool(cancelled)
+
+    network, state = train(
+        shape,
+        config,
+        examples,
+        folder,
+        device=device,
+        start=start.network,
+        held_out_nats=held_out_nats,
+        should_stop=should_stop,
+        on_best=save,
+    )
+    if cancelled:
+        raise cancelled[0]
+    model = _model(job, image, network, config, state, start)
+    model.save(Path(job.model_path))
+    shutil.rmtree(folder, ignore_errors=True)
+    return TrainingResult(
+        model_path=job.model_path,
+        model_id=model.model_id,
+        device=str(device),
+        held_out_bits=state["best_nats"] / math.log(2),
+        steps=state["step"],
+        best_step=state["best_step"],
+        stopped_early=state["step"] < steps,
+        seconds=state["seconds"],
+    )
+
+
+def checkpoint_folder(model_path: Path) -> Path:
+    """Return where the checkpoint of a training lies until it is done."""
+    return model_path.with_name(f"{model_path.stem}.training")
+
+
+def _describe(state: dict[str, Any], steps: int) -> str:
+    """Say how far the training is; the text changes at checkpoints only."""
+    if "held_out_nats" not in state:
+        return f"Learning, {steps:,} steps"
+    left = (steps - state["best_step"]) * state["seconds"] / max(1, state["step"])
+    bits = state["held_out_nats"] / math.log(2)
+    return f"Learning, {steps:,} steps: {bits:.4f} held-out bits per cell, about {left / 60:.0f} minutes left"
+
+
+def _steps_in(
+    job: TrainingJob,
+    shape: NetworkConfig,
+    examples: ImageExamples,
+    device: torch.device,
+    progress: Callable[[float, str], None],
+) -> int:
+    """Return how many steps fit into the job's minutes, as a few of them, which are thrown away, show."""
+    progress(0.0, "Measuring how long a step takes")
+    with tempfile.TemporaryDirectory() as folder:
+        config = TrainingConfig(steps=_TIMED_STEPS + 1, seed=job.seed)
+        _, first = train(shape, replace(config, steps=1), examples, Path(folder) / "first", device=device)
+        _, all_of_them = train(shape, config, examples, Path(folder) / "all", device=device)
+    seconds = max(1e-3, (all_of_them["seconds"] - first["seconds"]) / _TIMED_STEPS)
+    return max(_FEWEST_STEPS, int(60 * job.minutes / seconds))
+
+
+def _recorded_steps(folder: Path) -> int | None:
+    """Return the length of the training that a folder holds a checkpoint of, None when it holds none."""
+    if not (folder / "checkpoint.pt").exists():
+        return None
+    return int(json.loads((folder / "length.json").read_text(encoding="utf-8")))
+
+
+def _record_steps(folder: Path, steps: int) -> None:
+    """Note the length of a training beside its checkpoint."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "length.json").write_text(json.dumps(steps), encoding="utf-8")
+    except OSError as error:
+        raise JobError(
+            f"The folder {folder} cannot be written: {error.strerror or error}. Choose a folder in which you may "
+            "write, with 100 MB left."
+        ) from error
+
+
+def _model(
+    job: TrainingJob,
+    image: TrainingImage,
+    network: FaciesNetwork,
+    config: TrainingConfig,
+    state: dict[str, Any],
+    start: FaciesModel,
+) -> FaciesModel:
+    """Return the model with everything that users ask about it."""
+    provenance = {
+        "recipe": {"size": job.size, **asdict(config)},
+        "started_from": start.model_id,
+        "learnt_from": job.origin,
+        "image": {
+            "n_rows": image.shape[0],
+            "n_cols": image.shape[1],
+            "symmetry": image.symmetry,
+            "proportions": [round(float(p), 5) for p in image.proportions],
+        },
+        "steps_done": state["step"],
+        "seconds": round(state["seconds"]),
+        "scores": {"held_out_bits": state["best_nats"] / math.log(2), "best_step": state["best_step"]},
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+    }
+    return FaciesModel(
+        job.name,
+        network.float().cpu(),
+        facies=job.facies,
+        max_facies=len(job.facies),
+        cell_size=job.cell_size,
+        provenance=provenance,
+        licence=job.licence,
+    )

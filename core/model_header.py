@@ -1,0 +1,98 @@
+"""What a model file says of itself, read without torch: its first bytes are a header in JSON (safetensors)."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional, Tuple
+
+from .errors import FaciesError, ModelError
+from .facies import FaciesTable
+
+FORMAT = "oadg-model-1"
+HEADER_KEY = "oadg"
+_LONGEST_HEADER = 100_000_000  # bytes, as safetensors has it
+
+
+@dataclass(frozen=True)
+class ModelHeader:
+    """
+    What users are told of a model, and what a job has to fit.
+
+    Parameters
+    ----------
+    name : str
+        What users call it.
+    facies : FaciesTable or None
+        The facies that it was trained on; None for one that takes any.
+    cell_size : float or None
+        Side of the cells of its training image, in units of that image's CRS.
+    qualities : tuple of str
+        For which it has a schedule.
+    provenance : dict
+        How it was made.
+    """
+
+    name: str
+    facies: Optional[FaciesTable]
+    cell_size: Optional[float]
+    qualities: Tuple[str, ...]
+    provenance: Dict[str, Any]
+
+
+def read_header(path: Path) -> ModelHeader:
+    """
+    Read what a model file says of itself.
+
+    Raises
+    ------
+    ModelError
+        When the file is missing, truncated, or not one of ours.
+    """
+    header = parse_header(path, _metadata(path).get(HEADER_KEY))
+    try:
+        return ModelHeader(
+            name=str(header["name"]),
+            facies=FaciesTable.from_list(header["facies"]) if header["facies"] else None,
+            cell_size=None if header.get("cell_size") is None else float(header["cell_size"]),
+            qualities=tuple(header["schedules"]),
+            provenance=dict(header["provenance"]),
+        )
+    except (KeyError, TypeError, ValueError, FaciesError) as error:
+        raise ModelError(
+            f"The model file {path} does not hold together: {str(error)[:300]}. "
+            "It was damaged, or written by another version: install the model again."
+        ) from error
+
+
+def parse_header(path: Path, text: Optional[str]) -> Dict[str, Any]:
+    """Return the header of a file from its text; raise `ModelError` when it is none of ours."""
+    try:
+        header = json.loads(text or "null")
+    except ValueError:
+        header = None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ModelError(
+            f"The file {path} is a safetensors file, but not an OADG model of format {FORMAT!r}: its header does not "
+            "say so. Choose a model that was trained or installed with this plugin."
+        )
+    return header
+
+
+def _metadata(path: Path) -> Dict[str, str]:
+    """Return the metadata of a safetensors file."""
+    if not path.is_file():
+        raise ModelError(f"There is no model file {path}. Choose an installed model, or another file.")
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _LONGEST_HEADER:
+                raise ValueError("its header has no end")
+            return dict(json.loads(file.read(length)).get("__metadata__") or {})
+    except (OSError, ValueError, struct.error, AttributeError) as error:
+        raise ModelError(
+            f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
+            "safetensors files; this one is truncated, damaged or of another kind. Install the model again."
+        ) from error

@@ -1,0 +1,269 @@
+"""The training image: a categorical map whose patterns a model learns, with a block of it held out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from .errors import TrainingImageError
+from .facies import MAX_FACIES, FaciesTable, build_facies_table
+
+SYMMETRIES = ("none", "half turn", "flips", "rotations")
+"""
+What the user declares to leave the image as likely as it was: nothing; a rotation by 180 degrees; this and flips along
+either axis; all these and rotations by 90 degrees.
+"""
+MIN_SIDE = 64
+"""Fewest rows and columns that an image has."""
+MIN_KNOWN_SHARE = 0.25
+"""Smallest share of cells that hold a facies."""
+STRAY_SHARE = 1e-4
+"""A code that covers less than this, and less than `STRAY_CELLS` cells, is taken for an error of the image."""
+STRAY_CELLS = 25
+HELD_OUT_SHARE = 0.25
+"""Of the image's sides: the block in its lower right corner that training does not see."""
+MAX_GAP = 64
+"""Cells between what is learnt and what is held out, at most; and at most a tenth of the shorter side."""
+FEWEST_NODES = 24
+"""Nodes that a lattice has along the image's shorter side at least, for its level to be learnt."""
+MAX_LEVEL = 5
+
+Window = Tuple[int, int, int, int]
+"""First row and column, number of rows and columns."""
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """
+    A validated categorical image.
+
+    Parameters
+    ----------
+    class_index : int16 array, shape (n_rows, n_cols)
+        Class index of each cell, -1 where nothing is known. Row 0 is north.
+    facies : FaciesTable
+        Its facies.
+    symmetry : {'none', 'half turn', 'flips', 'rotations'}
+        What leaves the image as likely as it was.
+    cell_size : float, optional
+        Side of a cell in units of the image's CRS, where it has one.
+    origin : str
+        Where it comes from, in words.
+    stray : mapping of int to int
+        Codes that were taken for errors, and in how many cells; these are unknown in `class_index`.
+
+    Raises
+    ------
+    TrainingImageError
+        When it is too small, or too little of it is known.
+    """
+
+    class_index: np.ndarray
+    facies: FaciesTable
+    symmetry: str = "none"
+    cell_size: Optional[float] = None
+    origin: str = ""
+    stray: Mapping[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.symmetry not in SYMMETRIES:
+            raise TrainingImageError(
+                f"The symmetry {self.symmetry!r} is unknown; choose one of {', '.join(SYMMETRIES)}."
+            )
+        n_rows, n_cols = self.class_index.shape
+        if min(n_rows, n_cols) < MIN_SIDE:
+            raise TrainingImageError(
+                f"The training image has {n_rows} x {n_cols} cells; it needs at least {MIN_SIDE} x {MIN_SIDE} for "
+                "patterns to be learnt from it, and several hundred for good ones. Use a larger image."
+            )
+        share = float((self.class_index >= 0).mean())
+        if share < MIN_KNOWN_SHARE:
+            raise TrainingImageError(
+                f"Only {share:.0%} of the training image's cells hold a facies; at least {MIN_KNOWN_SHARE:.0%} are "
+                "needed. Clip the image to the part that is mapped, or check its nodata value."
+            )
+
+    @property
+    def shape(self) -> Tuple[int, int]:
+        """Rows and columns."""
+        n_rows, n_cols = self.class_index.shape
+        return int(n_rows), int(n_cols)
+
+    @property
+    def proportions(self) -> np.ndarray:
+        """Share of each facies among known cells, shape (n_facies,)."""
+        counts = np.bincount(self.class_index[self.class_index >= 0], minlength=len(self.facies))
+        return counts / counts.sum()
+
+    @property
+    def gap(self) -> int:
+        """Cells between what is learnt and what is held out."""
+        return min(MAX_GAP, min(self.shape) // 10)
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """The block that training does not see: a view of `class_index`."""
+        row, col = self._held_out_from
+        return self.class_index[row:, col:]
+
+    @property
+    def _held_out_from(self) -> Tuple[int, int]:
+        n_rows, n_cols = self.shape
+        return n_rows - round(HELD_OUT_SHARE * n_rows), n_cols - round(HELD_OUT_SHARE * n_cols)
+
+    @property
+    def coarsest_level(self) -> int:
+        """
+        Level of the coarsest lattice worth learning: spacing 2^level.
+
+        Its nodes are no further apart than the thinnest facies is thick along an axis, on average, for what lies
+        between nodes is out of sight; and the image holds `FEWEST_NODES` of them along each side.
+        """
+        thickness = min(mean_thickness(self.class_index, k) for k in range(len(self.facies)))
+        most_nodes = min(self.shape) / FEWEST_NODES
+        return int(np.clip(math.floor(math.log2(max(1.0, min(max(thickness, 4.0), most_nodes)))), 0, MAX_LEVEL))
+
+    def largest_window(self) -> Tuple[int, int]:
+        """Return rows and columns of the largest window that training can be shown: all beside what is held out."""
+        row, col = self._held_out_from
+        return row - self.gap, col - self.gap
+
+    def draw_window(self, shape: Tuple[int, int], rng: np.random.Generator) -> Window:
+        """
+        Place a window at random where it shares no cell with the held-out block or the gap around it.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns, no more than `largest_window`.
+        rng : numpy Generator
+            Source of the place.
+        """
+        limit = self.largest_window()
+        while True:
+            top, left = (int(rng.integers(n - side + 1)) for n, side in zip(self.shape, shape))
+            if top + shape[0] <= limit[0] or left + shape[1] <= limit[1]:
+                return top, left, shape[0], shape[1]
+
+    def draw_held_out_window(self, shape: Tuple[int, int], rng: np.random.Generator) -> Window:
+        """Place a window at random in the held-out block; it is as large as that allows."""
+        first = self._held_out_from
+        rows, cols = (min(side, n - start) for side, n, start in zip(shape, self.shape, first))
+        top, left = (
+            start + int(rng.integers(n - start - side + 1)) for start, n, side in zip(first, self.shape, (rows, cols))
+        )
+        return top, left, rows, cols
+
+    def cut(self, window: Window) -> np.ndarray:
+        """Return a window's class indices, int16, shape (n_rows, n_cols)."""
+        top, left, n_rows, n_cols = window
+        return self.class_index[top : top + n_rows, left : left + n_cols]
+
+
+def mean_thickness(class_index: np.ndarray, facies: int) -> float:
+    """Return how many cells of a facies lie in a row on average, along the axis where they are fewer."""
+    is_facies = class_index == facies
+    n_runs = [(np.diff(np.pad(is_facies, 1).astype(np.int8), axis=axis) == 1).sum() for axis in (0, 1)]
+    return float(is_facies.sum() / max(1, *n_runs))
+
+
+def image_of_codes(
+    codes: np.ndarray,
+    known: np.ndarray,
+    *,
+    styles: Optional[Mapping[Any, Tuple[Optional[str], Optional[str]]]] = None,
+    symmetry: str = "none",
+    cell_size: Optional[float] = None,
+    origin: str = "",
+) -> TrainingImage:
+    """
+    Make a training image of facies codes.
+
+    Parameters
+    ----------
+    codes : array, shape (n_rows, n_cols)
+        Whole numbers, of any type.
+    known : bool array, shape (n_rows, n_cols)
+        False at nodata.
+    styles : mapping, optional
+        Code to (name, colour), as `build_facies_table` takes it.
+    symmetry, cell_size, origin
+        As `TrainingImage` has them.
+
+    Raises
+    ------
+    TrainingImageError
+        For values that are no whole numbers, too many facies or only one, and what `TrainingImage` refuses.
+    """
+    if codes.ndim != 2 or known.shape != codes.shape:
+        raise TrainingImageError(f"A training image has rows and columns, and no more; this one is {codes.shape}.")
+    values = codes[known]
+    if not values.size:
+        raise TrainingImageError("The training image holds nodata only. Check its nodata value.")
+    if not np.issubdtype(values.dtype, np.integer) and not np.array_equal(values, np.round(values)):
+        broken = values[values != np.round(values)][0]
+        raise TrainingImageError(
+            f"The training image holds {broken:g}, which is no facies code: codes are whole numbers. A continuous "
+            "raster (elevation, reflectance) has to be classified first, for example with 'Reclassify by table'."
+        )
+    present, count = np.unique(values, return_counts=True)
+    is_stray = (count < STRAY_SHARE * values.size) & (count < STRAY_CELLS)
+    stray = {int(code): int(n) for code, n in zip(present[is_stray], count[is_stray])}
+    kept = [int(code) for code in present[~is_stray]]
+    if len(kept) > MAX_FACIES:
+        raise TrainingImageError(
+            f"The training image holds {len(kept):,} different values; at most {MAX_FACIES} facies are possible. A "
+            "continuous raster or a photograph has to be classified first, for example with 'Reclassify by table'; "
+            "a picture must be saved without lossy compression."
+        )
+    if len(kept) < 2:
+        raise TrainingImageError(
+            f"The training image holds one facies only ({', '.join(map(str, kept))}); there is nothing to learn. "
+            "Check that band and nodata value are the right ones."
+        )
+    facies = build_facies_table(kept, styles)
+    is_kept = known & np.isin(codes, kept)
+    class_index = np.full(codes.shape, -1, dtype=np.int16)
+    class_index[is_kept] = facies.class_index(codes[is_kept])
+    return TrainingImage(class_index, facies, symmetry, cell_size, origin, stray)
+
+
+def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
+    """
+    Return, in sentences, why a model of an image may be poor.
+
+    Parameters
+    ----------
+    image : TrainingImage
+        The image.
+    receptive_radius : int
+        How many nodes the network sees to each side.
+    """
+    told = []
+    if image.stray:
+        codes = ", ".join(f"{code} ({n:,} cells)" for code, n in image.stray.items())
+        told.append(f"These codes are so rare that they are taken for errors, and their cells for unknown: {codes}.")
+    spacing = 2**image.coarsest_level
+    independent = image.class_index.size / (spacing * FEWEST_NODES) ** 2
+    if independent < 4:
+        told.append(
+            f"The training image of {image.shape[0]} x {image.shape[1]} cells shows its largest structures few times "
+            "over, so that little can be learnt of how they vary. Realizations may repeat the image."
+        )
+    seen = spacing * receptive_radius
+    for k, facies in enumerate(image.facies.facies):
+        across = mean_thickness(image.class_index, k)
+        if across > seen:
+            told.append(
+                f"The facies {facies.name} is {across:,.0f} cells thick on average, and the model sees {seen:,} cells "
+                "to each side: its largest bodies may fall apart. Use an image of coarser cells."
+            )
+    rare = [f.name for f, share in zip(image.facies.facies, image.proportions) if share < 0.01]
+    if rare:
+        told.append(
+            f"These facies cover less than 1 % of the training image, and are learnt poorly: {', '.join(rare)}."
+        )
+    return told

@@ -1,0 +1,136 @@
+"""The part of the contract about training: what is asked, and what comes back. Importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Mapping, Optional
+
+from .errors import JobError
+from .facies import FaciesTable
+from .job import describe_job, rebuild_job
+
+SIZES = ("base", "small", "large")
+"""Of a network; the first is the default."""
+MAX_STEPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """
+    Everything that one training needs.
+
+    Parameters
+    ----------
+    image_path : str
+        A `.npy` file with an int16 array (n_rows, n_cols): class index, -1 where nothing is known.
+    facies : FaciesTable
+        The facies of the image.
+    model_path : str
+        The model file to be written; a checkpoint lies beside it until training is done.
+    start_path : str
+        The model file whose weights training starts from.
+    work_folder : str
+        Unused but for what all jobs have in common.
+    name : str
+        What users will call the model.
+    symmetry : {'none', 'half turn', 'flips', 'rotations'}
+        What leaves the image as likely as it was.
+    cell_size : float, optional
+        Side of the image's cells, in units of its CRS.
+    origin : str
+        Where the image comes from, in words.
+    licence : str
+        Of the model, an SPDX identifier.
+    size : {'small', 'base', 'large'}
+        Of the network.
+    steps : int, optional
+        Length of the training; by default what fits into `minutes`.
+    minutes : float
+        How long to train, where `steps` is not given.
+    seed : int
+        The one number from which all randomness descends.
+    device : str
+        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+
+    Raises
+    ------
+    JobError
+        For a size, length or seed that cannot be.
+    """
+
+    image_path: str
+    facies: FaciesTable
+    model_path: str
+    start_path: str
+    work_folder: str
+    name: str
+    symmetry: str = "none"
+    cell_size: Optional[float] = None
+    origin: str = ""
+    licence: str = "LicenseRef-unknown"
+    size: str = SIZES[0]
+    steps: Optional[int] = None
+    minutes: float = 45.0
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise JobError(f"The size {self.size!r} is unknown; choose one of {', '.join(SIZES)}.")
+        if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
+            raise JobError(f"{self.steps} steps are asked for; between 1 and {MAX_STEPS:,} are possible.")
+        if not 0 < self.minutes < float("inf"):
+            raise JobError(f"The training is to take {self.minutes:g} minutes; it must be some time above 0.")
+        if not 0 <= self.seed < 2**63:
+            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        if not self.name.strip():
+            raise JobError("The model has no name. Give one that says what was learnt.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return describe_job(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> TrainingJob:
+        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
+        return rebuild_job(cls, description)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """
+    What the engine hands back; the model lies where the job said.
+
+    Parameters
+    ----------
+    model_path : str
+        The model file.
+    model_id, device : str
+        What was made, and on what.
+    held_out_bits : float
+        Bound on the code length of held-out cells, bits per cell: the lower, the better.
+    steps, best_step : int
+        Steps that were done, and the one whose weights were kept.
+    stopped_early : bool
+        Whether training stopped because the held-out bits rose.
+    seconds : float
+        Wall time of the training altogether, in seconds.
+    """
+
+    model_path: str
+    model_id: str
+    device: str
+    held_out_bits: float
+    steps: int
+    best_step: int
+    stopped_early: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> TrainingResult:
+        """Rebuild the result from `to_dict`."""
+        return cls(**description)
