@@ -69,7 +69,7 @@ def divergence_bits(first: Histogram, second: Histogram) -> float:
 
 
 def variogram(maps: np.ndarray, facies: int, lag: int, axis: int) -> float:
-    """Return the indicator variogram of a facies over maps (n_maps, n_rows, n_cols), at a lag along rows (0) or columns (1)."""
+    """Return the indicator variogram of a facies over maps (n_maps, n_rows, n_cols), along axis 0 or 1 of a map."""
     near, far = _apart(maps, lag, axis)
     valid = (near >= 0) & (far >= 0)
     return float(0.5 * ((near == facies) != (far == facies))[valid].mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import platform
@@ -73,7 +74,8 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
     shape = replace(NETWORKS[job.size], n_levels=n_levels, n_classes=len(job.facies))
     examples = ImageExamples(image, n_levels, shape.total_stride, job.seed)
     folder = checkpoint_folder(Path(job.model_path))
-    steps = _recorded_steps(folder) or job.steps or _steps_in(job, shape, examples, device, progress)
+    begun = _read_note(folder, image)
+    steps = begun or job.steps or _steps_in(job, shape, examples, device, progress)
     config = TrainingConfig(
         steps=steps,
         seed=job.seed,
@@ -83,7 +85,8 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
         checkpoint_steps=max(1, steps // CHECKPOINTS),
         patience=PATIENCE,
     )
-    _record_steps(folder, steps)
+    if not begun:
+        _write_note(folder, steps, image)
 
     def held_out_nats(network: FaciesNetwork) -> float:
         return validation_nats(network, examples.held_out, _HELD_OUT_BATCHES)
@@ -159,23 +162,36 @@ def _steps_in(
     return max(_FEWEST_STEPS, int(60 * job.minutes / seconds))
 
 
-def _recorded_steps(folder: Path) -> int | None:
-    """Return the length of the training that a folder holds a checkpoint of, None when it holds none."""
+def _read_note(folder: Path, image: TrainingImage) -> int | None:
+    """Return the length of the training whose checkpoint a folder holds, None when it holds none."""
     if not (folder / "checkpoint.pt").exists():
         return None
-    return int(json.loads((folder / "length.json").read_text(encoding="utf-8")))
+    note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    if note["image"] != _fingerprint(image):
+        raise JobError(
+            f"The training that was begun in {folder} is of another image, or of another symmetry. Choose another name "
+            "for this one, or delete that folder."
+        )
+    return int(note["steps"])
 
 
-def _record_steps(folder: Path, steps: int) -> None:
-    """Note the length of a training beside its checkpoint."""
+def _write_note(folder: Path, steps: int, image: TrainingImage) -> None:
+    """Note beside the checkpoints to come how long the training is, and of what."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "length.json").write_text(json.dumps(steps), encoding="utf-8")
+        note = {"steps": steps, "image": _fingerprint(image)}
+        (folder / "training.json").write_text(json.dumps(note), encoding="utf-8")
     except OSError as error:
         raise JobError(
             f"The folder {folder} cannot be written: {error.strerror or error}. Choose a folder in which you may "
             "write, with 100 MB left."
         ) from error
+
+
+def _fingerprint(image: TrainingImage) -> str:
+    """Return a text that differs between images."""
+    cells = np.ascontiguousarray(image.class_index)
+    return hashlib.sha256(f"{cells.shape} {image.symmetry}".encode() + cells.tobytes()).hexdigest()
 
 
 def _model(

@@ -12,7 +12,7 @@ saves the mask there, and deletes it all when the block is left, so arrays are r
 `Cancelled` within a moment of `is_cancelled()` turning true, `EngineError` when the engine is missing, crashed or was
 killed, and whatever the engine itself objects to (`ModelError`, `DeviceError`, `JobError` …).
 
-`cross_validate(job)` is its like for a `CrossValidationJob`.
+`cross_validate(job)` is its like for a `CrossValidationJob`, and `train(job)` for a `TrainingJob`.
 
 `engine_status()` asks the engine about itself. `close_idle_engines()` belongs into the plugin's `unload`.
 
@@ -40,6 +40,8 @@ from ..core.job import (
     SimulationJob,
     SimulationResult,
 )
+from ..core.training_image import TrainingImage
+from ..core.training_job import TrainingJob, TrainingResult
 from .engine_process import Engine, EngineGone, Message, Progress
 from .environment import engine_command
 
@@ -263,6 +265,33 @@ def cross_validate(
         yield CrossValidationResult.from_dict(_work_on("crossvalidate", job, folder, on_progress, is_cancelled, client))
 
 
+def train(
+    job: TrainingJob,
+    *,
+    image: TrainingImage,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> TrainingResult:
+    """
+    Train a model on the engine; it is where the job says, from the first checkpoint on, cancelled or not.
+
+    Parameters
+    ----------
+    job : TrainingJob
+        What to train; `work_folder` and `image_path` are filled in here.
+    image : TrainingImage
+        What it learns.
+    on_progress, is_cancelled, client
+        As `simulate` takes them, and with its errors.
+    """
+    with _work_folder() as folder:
+        path = os.path.join(folder, "image.npy")
+        np.save(path, image.class_index)
+        job = dataclasses.replace(job, image_path=path, start_path=os.path.abspath(job.start_path))
+        return TrainingResult.from_dict(_work_on("train", job, folder, on_progress, is_cancelled, client))
+
+
 @contextlib.contextmanager
 def _work_folder() -> Iterator[str]:
     """Make a work folder, and delete it afterwards."""
@@ -275,7 +304,7 @@ def _work_folder() -> Iterator[str]:
 
 def _work_on(
     request: str,
-    job: Union[SimulationJob, CrossValidationJob],
+    job: Union[SimulationJob, CrossValidationJob, TrainingJob],
     folder: str,
     on_progress: Progress,
     is_cancelled: Callable[[], bool],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
@@ -72,16 +72,22 @@ class Observations:
         """All points of the layer, used or not."""
         return len(self.values) + self.n_empty + self.n_nowhere
 
-    def facies_table(self) -> Tuple[FaciesTable, np.ndarray]:
+    def facies_table(self, of_model: Optional[FaciesTable] = None) -> Tuple[FaciesTable, np.ndarray]:
         """
         Return the facies table of all observations, and the class index of each point.
+
+        Parameters
+        ----------
+        of_model : FaciesTable, optional
+            The facies of a model that knows no others: integers are its codes, texts its names. The table is then
+            the model's, with what the layer's style says of names and colours.
 
         Raises
         ------
         ConditioningError
             When there is no observation.
         FaciesError
-            For fewer than 2 or too many facies.
+            For fewer than 2 or too many facies, or one that the model does not know.
         """
         if not self.values:
             raise ConditioningError(
@@ -89,9 +95,30 @@ class Observations:
                 f"{self.n_empty} have an empty facies field and {self.n_nowhere} no position. "
                 "Choose a layer and a field with observed facies."
             )
+        if of_model is not None:
+            return self._facies_of_model(of_model)
         facies = build_facies_table(self.values, self.styles)
         index = {value: k for k, value in enumerate(sorted(set(self.values)))}
         return facies, np.array([index[value] for value in self.values])
+
+    def _facies_of_model(self, known: FaciesTable) -> Tuple[FaciesTable, np.ndarray]:
+        """Return a model's facies, restyled, and the class index of each point among them."""
+        index: Dict[Value, int] = {f.code: k for k, f in enumerate(known.facies)}
+        index.update({f.name.casefold(): k for k, f in enumerate(known.facies)})
+        found = {value: index.get(value.casefold() if isinstance(value, str) else value) for value in set(self.values)}
+        unknown = sorted(str(value) for value, k in found.items() if k is None)
+        if unknown:
+            raise FaciesError(
+                f"The model does not know the facies {', '.join(unknown[:5])} of the observations; it was trained on "
+                f"{', '.join(f'{f.name} (code {f.code})' for f in known.facies)}. Whole numbers have to be its codes, "
+                "and texts its names: rename them, or choose the universal model, which takes any facies."
+            )
+        styled = {k: self.styles[value] for value, k in found.items() if value in self.styles}
+        facies = []
+        for k, own in enumerate(known.facies):
+            name, color = styled.get(k, (None, None))
+            facies.append(replace(own, name=name or own.name, color=color or own.color))
+        return FaciesTable(tuple(facies)), np.array([found[value] for value in self.values])
 
 
 def observations_reader(

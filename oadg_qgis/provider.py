@@ -12,8 +12,9 @@ from .algorithms.cross_validate import CrossValidate
 from .algorithms.engine_status import EngineStatus
 from .algorithms.setup_engine import SetupEngine
 from .algorithms.simulate_facies import SimulateFacies
+from .algorithms.train_model import TrainModel
 
-ALGORITHMS = (SimulateFacies, CrossValidate, SetupEngine, EngineStatus)
+ALGORITHMS = (SimulateFacies, CrossValidate, TrainModel, SetupEngine, EngineStatus)
 MODEL_FOLDER: Path = PLUGIN_FOLDER / "resources" / "workflows"
 """Models of QGIS's model designer that chain OADG with other algorithms."""
 

@@ -27,6 +27,7 @@ from ...core.folds import (
     folds_by_location,
 )
 from ...core.job import MODEL, NEAREST, CrossValidationJob, CrossValidationResult
+from ...core.model_header import read_header
 from ..destinations import (
     check_destinations,
     check_format,
@@ -147,21 +148,23 @@ class CrossValidate(FaciesAlgorithm):
     def _make_job(self, parameters, context, feedback, observations: Observations) -> CrossValidationJob:
         """Divide the observations into folds on a grid; tell all that was decided."""
         model = self.model_of(parameters, context)
-        facies, class_index = observations.facies_table()
+        header = read_header(model)
+        facies, class_index = observations.facies_table(header.facies)
         places = observations.easting, observations.northing
         check_observations(*places)
-        cell_size = self.cell_size_of(parameters, context)
+        cell_size = self.cell_size_of(parameters, context, header)
         grid = make_grid(observations, None, cell_size)
         data = place_on_grid(*places, class_index, grid, facies)
         n_folds = self.parameterAsInt(parameters, "N_FOLDS", context)
         fold = folds_by_location(*places, grid, n_folds, seed=self.parameterAsInt(parameters, "SEED", context))
         check_facies_of_folds(fold, class_index, facies)
-        self.tell_grid(grid, cell_size is None, feedback)
+        self.tell_grid(grid, parameters, header, feedback)
         others = {tr("are predicted, but hidden from the model by another facies in their cell"): data.n_conflicts}
         self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)
         for caution in fold_cautions(fold, class_index, facies):
             feedback.pushWarning(caution)
         self.tell_cautions(data, grid, feedback)
+        self.tell_cell_size(header, grid, feedback)
         feedback.pushInfo(tr("The model is {}.").format(model))
         return CrossValidationJob(
             grid=grid,

@@ -18,11 +18,15 @@ from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
 from ...core.errors import EngineError, JobError
 from ...core.facies import Facies, FaciesTable
 from ...core.grid import Grid
+from ...core.model_header import ModelHeader
 from ..destinations import file_of
 from ..environment import find_interpreter
 from ..layers import Observations, check_projected, observations_reader
 from ..models import installed_models, model_path, unknown_model
 from .base import OadgAlgorithm, is_given, tr
+
+CELL_SIZE_RATIO = 1.5
+"""Between the cells of a grid and those of a model's training image: what is told to the user from here on."""
 
 
 class FaciesAlgorithm(OadgAlgorithm):
@@ -98,24 +102,31 @@ class FaciesAlgorithm(OadgAlgorithm):
             self.parameterAsString(parameters, "MODEL_FILE", context),
         )
 
-    def cell_size_of(self, parameters, context) -> Optional[float]:
-        """Return the cell size, None when it is to be chosen."""
-        return self.parameterAsDouble(parameters, "CELL_SIZE", context) if is_given(parameters, "CELL_SIZE") else None
+    def cell_size_of(self, parameters, context, header: ModelHeader) -> Optional[float]:
+        """Return the cell size, that of the model's training image by default; None when it is to be chosen."""
+        if is_given(parameters, "CELL_SIZE"):
+            return self.parameterAsDouble(parameters, "CELL_SIZE", context)
+        return header.cell_size
 
     @property
     def unit(self) -> str:
         """What the grid's CRS counts in."""
         return QgsUnitTypes.toString(self._crs.mapUnits())
 
-    def tell_grid(self, grid: Grid, by_default: bool, feedback) -> None:
-        """Tell the grid."""
+    def tell_grid(self, grid: Grid, parameters, header: ModelHeader, feedback) -> None:
+        """Tell the grid, and where the size of its cells comes from."""
+        reason = ""
+        if not is_given(parameters, "CELL_SIZE"):
+            reason = tr(" (chosen from the distance between observations)")
+            if header.cell_size is not None:
+                reason = tr(" (as in the model's training image)")
         feedback.pushInfo(
             tr("The grid has {:,} rows x {:,} columns of {:g} x {:g} {}{}, in {}.").format(
                 *grid.shape,
                 grid.cell_size,
                 grid.cell_size,
                 self.unit,
-                tr(" (chosen from the distance between observations)") if by_default else "",
+                reason,
                 self._crs.userFriendlyIdentifier() or tr("an unknown CRS"),
             )
         )
@@ -185,6 +196,17 @@ class FaciesAlgorithm(OadgAlgorithm):
         """Warn where and why a map of these observations would say little."""
         for caution in cautions(data, grid, inside=inside, unit=self.unit):
             feedback.pushWarning(caution)
+
+    def tell_cell_size(self, header: ModelHeader, grid: Grid, feedback) -> None:
+        """Warn when the cells are much larger or smaller than those of the model's training image."""
+        if header.cell_size is None or 1 / CELL_SIZE_RATIO < grid.cell_size / header.cell_size < CELL_SIZE_RATIO:
+            return
+        feedback.pushWarning(
+            tr(
+                "Cells of {:g} {} are not those of the model's training image, {:g}: its structures are counted in "
+                "cells, so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are."
+            ).format(grid.cell_size, self.unit, header.cell_size, grid.cell_size / header.cell_size, header.cell_size)
+        )
 
 
 def _label(facies: Facies) -> str:

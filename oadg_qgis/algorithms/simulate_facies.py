@@ -14,6 +14,7 @@ from ...core.conditioning import ConditioningData, place_on_grid
 from ...core.errors import EngineError, JobError
 from ...core.facies import FaciesTable
 from ...core.job import SimulationJob, SimulationResult
+from ...core.model_header import read_header
 from ..destinations import check_destinations
 from ..engine_client import simulate
 from ..layers import make_grid
@@ -120,8 +121,9 @@ class SimulateFacies(FaciesAlgorithm):
         """Place the observations on a grid; return job, mask and number of points used; report all that was decided."""
         model = self.model_of(parameters, context)
         observations = self._observations = self._read()
-        facies, class_index = observations.facies_table()
-        cell_size = self.cell_size_of(parameters, context)
+        header = read_header(model)
+        facies, class_index = observations.facies_table(header.facies)
+        cell_size = self.cell_size_of(parameters, context, header)
         grid = make_grid(observations, self._extent, cell_size)
         inside = None
         if self._polygons is not None:
@@ -148,11 +150,12 @@ class SimulateFacies(FaciesAlgorithm):
             seed=self.parameterAsInt(parameters, "SEED", context),
             device=self.parameterAsEnumString(parameters, "DEVICE", context),
         )
-        self.tell_grid(grid, cell_size is None, feedback)
+        self.tell_grid(grid, parameters, header, feedback)
         if inside is not None:
             feedback.pushInfo(tr("The mask leaves {:,} of {:,} cells.").format(int(inside.sum()), grid.n_cells))
         self._tell_data(data, facies, feedback)
         self.tell_cautions(data, grid, feedback, inside)
+        self.tell_cell_size(header, grid, feedback)
         feedback.pushInfo(tr("The model is {}, the quality {}.").format(model, job.quality))
         return job, inside, data.n_points
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ import pytest
 
 from oadg.core.errors import Cancelled
 from oadg.core.job import SimulationResult
+from oadg.core.model_header import FORMAT, HEADER_KEY
 
 CELL = 10.0
 N_ROWS, N_COLS = 30, 40
@@ -81,10 +84,24 @@ def centres(row, col):
     return [(WEST + (c + 0.5) * CELL, NORTH - (r + 0.5) * CELL) for r, c in zip(row.tolist(), col.tolist())]
 
 
+def write_header(path: Path, facies=None, cell_size=None) -> None:
+    """Write a model file without weights: what the adapter reads of one."""
+    header = {
+        "format": FORMAT,
+        "name": path.stem,
+        "facies": facies.to_list() if facies else None,
+        "cell_size": cell_size,
+        "schedules": {"standard": {}, "preview": {}},
+        "provenance": {},
+    }
+    text = json.dumps({"__metadata__": {HEADER_KEY: json.dumps(header)}}).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+
+
 @pytest.fixture(scope="session")
 def world():
     """The functions and numbers above, which tests cannot import from here."""
-    names = "CELL N_ROWS N_COLS WEST NORTH EXTENT CODES truth survey_cells make_layer make_polygon centres"
+    names = "CELL N_ROWS N_COLS WEST NORTH EXTENT CODES truth survey_cells make_layer make_polygon centres write_header"
     return SimpleNamespace(**{name: globals()[name] for name in names.split()})
 
 
@@ -209,7 +226,7 @@ def fake_engine(monkeypatch, tmp_path_factory):
     from oadg.oadg_qgis.algorithms import simulate_facies as module
 
     folder = tmp_path_factory.mktemp("engine")
-    (folder / "universal.safetensors").write_bytes(b"not read by the fake")
+    write_header(folder / "universal.safetensors")
     monkeypatch.setattr(models, "SHIPPED_FOLDER", folder)
     jobs = []
 

@@ -327,9 +327,10 @@ def test_a_result_in_the_file_of_the_mask_or_the_model(refused, survey, fake_eng
     path = tmp_path / "area.gpkg"
     refused(survey, r"which would replace MASK", MASK=save(mask, path), ENTROPY=str(path))
     model = tmp_path / "model.safetensors"
-    model.write_bytes(b"a model")
+    world.write_header(model)
+    before = model.read_bytes()
     refused(survey, r"which would replace MODEL_FILE", MODEL_FILE=str(model), ENTROPY=str(tmp_path / "model.tif"))
-    assert model.read_bytes() == b"a model"
+    assert model.read_bytes() == before
     assert not fake_engine
 
 

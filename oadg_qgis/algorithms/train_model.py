@@ -1,0 +1,279 @@
+"""A model of one's own training image: a raster to one job, and a model that is listed by name at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+
+from qgis.core import (
+    QgsPalettedRasterRenderer,
+    QgsProcessingOutputFile,
+    QgsProcessingOutputNumber,
+    QgsProcessingOutputString,
+    QgsProcessingParameterBand,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
+    QgsRasterLayer,
+)
+
+from ...core.errors import Cancelled, EngineError, JobError
+from ...core.training_image import SYMMETRIES, TrainingImage, image_cautions
+from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult
+from ..engine_client import train
+from ..environment import find_interpreter
+from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
+from ..training_rasters import read_training_image
+from . import parameters as shared
+from .base import OadgAlgorithm, errors_for_qgis, is_given, report_to, tr
+from .parameters import Helped, choice, helped
+
+RECEPTIVE_RADIUS = 100
+"""About how many nodes a network of any size sees to each side, for warnings."""
+DEFAULT_MINUTES = 45.0
+_HELP = """
+<p>From a map that shows what the subsurface looks like elsewhere (a satellite picture, a mapped analogue, a section
+through an object model: the <b>training image</b>) it makes a model that 'Simulate facies from observations' offers by
+name. Realizations of that model honour your observations and look like the image.</p>
+<p>The image is a raster with facies codes, with its category names and colours, or a picture in which every colour is a
+facies. Several hundred cells a side are a good size; each structure should occur many times.</p>
+<p>While it learns, progress shows the <b>held-out bits per cell</b>: how well the model foretells a corner of the image
+that it is not shown, the lower the better. The training stops when its time is over, or earlier when that number
+rises. When it is cancelled the best model so far is kept, and running it again with the same name goes on.</p>
+<p>Without a graphics processor ten minutes give a usable model of two facies, 45 minutes a good one.</p>
+"""
+_TAGS = (
+    "training image,train,learn,multiple-point,mps,snesim,direct sampling,pattern,channel,analogue,facies,model,neural "
+    "network,deep learning"
+)
+
+
+class TrainModel(OadgAlgorithm):
+    """A model file, learnt from a training image."""
+
+    ID = "trainmodel"
+    NAME = "Train model on a training image"
+    SUMMARY = "Trains a model on a training image, for simulating facies that look like it."
+    HELP = _HELP
+    GROUP_ID = "models"
+    GROUP = "Models"
+    TAGS = tuple(_TAGS.split(","))
+
+    def why_not(self) -> str:
+        """Return why the engine cannot be started; empty when it can."""
+        try:
+            find_interpreter()
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    def initAlgorithm(self, configuration=None) -> None:
+        """Declare parameters and outputs."""
+        for parameter in _parameters():
+            self.addParameter(parameter)
+        self.addOutput(QgsProcessingOutputString("MODEL", tr("Name of the model")))
+        self.addOutput(QgsProcessingOutputFile("MODEL_FILE", tr("Model file")))
+        for name, description in (
+            ("HELD_OUT_BITS", tr("Held-out bits per cell")),
+            ("N_FACIES", tr("Number of facies")),
+            ("STEPS", tr("Steps")),
+            ("SECONDS", tr("Seconds")),
+        ):
+            self.addOutput(QgsProcessingOutputNumber(name, description))
+
+    def read(self, parameters, context, feedback) -> None:
+        """Take hold of the raster's file, and of the layer's own names and colours."""
+        layer = self.parameterAsRasterLayer(parameters, "IMAGE", context)
+        if layer is None:
+            raise JobError(self.invalidRasterError(parameters, "IMAGE"))
+        if layer.providerType() != "gdal":
+            raise JobError(
+                f"The layer {layer.name()!r} comes from a service ({layer.providerType()}); a training image is a "
+                "file. Export it first, for example as GeoTIFF."
+            )
+        self._source, self._layer_name = layer.source(), layer.name()
+        self._band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
+        self._styles = _styles_of(layer, self._band)
+
+    def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
+        """Read the image, train, and tell where the model is."""
+        with errors_for_qgis():
+            self.raise_problem()
+            symmetry = self.parameterAsEnumString(parameters, "SYMMETRY", context)
+            image = read_training_image(
+                self._source, band=self._band, symmetry=symmetry, styles=self._styles, origin=self._layer_name
+            )
+            job = self._make_job(parameters, context, image)
+            _tell_image(image, feedback)
+            result = _train(job, image, feedback)
+        feedback.pushInfo(
+            tr("The model {} needs {:.4f} bits per held-out cell, after {:,} steps. It is in {}.").format(
+                job.name, result.held_out_bits, result.best_step, result.model_path
+            )
+        )
+        if result.stopped_early:
+            feedback.pushInfo(
+                tr("Training stopped early, after {:,} steps, for the held-out bits had begun to rise.").format(
+                    result.steps
+                )
+            )
+        return {
+            "MODEL": job.name,
+            "MODEL_FILE": result.model_path,
+            "HELD_OUT_BITS": result.held_out_bits,
+            "N_FACIES": len(job.facies),
+            "STEPS": result.steps,
+            "SECONDS": round(result.seconds, 3),
+        }
+
+    def _make_job(self, parameters, context, image: TrainingImage) -> TrainingJob:
+        """Return the job; raise `JobError` when its model would replace one that is there."""
+        name = self.parameterAsString(parameters, "NAME", context).strip()
+        folder = self.parameterAsString(parameters, "FOLDER", context)
+        path = place_of_model(name, Path(folder) if folder else None)
+        return TrainingJob(
+            image_path="",
+            facies=image.facies,
+            model_path=str(path),
+            start_path=str(SHIPPED_FOLDER / f"{UNIVERSAL}{SUFFIX}"),
+            work_folder="",
+            name=name,
+            symmetry=image.symmetry,
+            cell_size=image.cell_size,
+            origin=image.origin,
+            size=self.parameterAsEnumString(parameters, "SIZE", context),
+            steps=self.parameterAsInt(parameters, "STEPS", context) if is_given(parameters, "STEPS") else None,
+            minutes=self.parameterAsDouble(parameters, "MINUTES", context),
+            seed=self.parameterAsInt(parameters, "SEED", context),
+            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+        )
+
+
+def place_of_model(name: str, folder: Optional[Path] = None) -> Path:
+    """
+    Return where a new model goes.
+
+    Parameters
+    ----------
+    name : str
+        Its name, which is that of its file.
+    folder : Path, optional
+        By default that of the user's own models, which is made.
+
+    Raises
+    ------
+    JobError
+        When the name cannot be that of a file, is taken, or the folder is none.
+    """
+    if not name or name != Path(name).name or any(character in name for character in '<>:"/\\|?*'):
+        raise JobError(f"The name {name!r} cannot be that of a file. Use letters, figures, spaces and '-'.")
+    try:
+        if folder is None:
+            folder = user_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+        is_writable = folder.is_dir() and os.access(folder, os.W_OK)
+    except OSError:
+        is_writable = False
+    if not is_writable:
+        raise JobError(f"The model cannot be written into {folder}. Choose a folder in which you may write.")
+    path = folder / f"{name}{SUFFIX}"
+    taken = {path} if folder != user_folder() else {path, installed_models().get(name, path)}
+    begun = path.with_name(f"{path.stem}.training")
+    if any(file.exists() for file in taken) and not begun.exists():
+        raise JobError(f"There is a model named {name} already. Choose another name, or delete the file {path} first.")
+    return path
+
+
+def _train(job: TrainingJob, image: TrainingImage, feedback) -> TrainingResult:
+    """Train on the engine; a cancelled training tells what is left of it."""
+    try:
+        return train(job, image=image, on_progress=report_to(feedback), is_cancelled=feedback.isCanceled)
+    except Cancelled as error:
+        kept = tr("The best model so far is {}.").format(job.model_path) if Path(job.model_path).exists() else ""
+        feedback.pushInfo(
+            " ".join([tr("The training was cancelled; running it again with the same parameters goes on."), kept])
+        )
+        raise Cancelled("The training was cancelled.") from error
+
+
+def _tell_image(image: TrainingImage, feedback) -> None:
+    """Tell what the image holds, and why a model of it may be poor."""
+    shares = ", ".join(f"{f.name} {share:.1%}" for f, share in zip(image.facies.facies, image.proportions))
+    feedback.pushInfo(
+        tr("The training image has {:,} rows x {:,} columns and {} facies: {}.").format(
+            *image.shape, len(image.facies), shares
+        )
+    )
+    feedback.pushInfo(
+        tr(
+            "It is learnt on lattices of 1 to {} cells from node to node; {} x {} cells, lower right, are held out."
+        ).format(2**image.coarsest_level, *image.held_out.shape)
+    )
+    for caution in image_cautions(image, RECEPTIVE_RADIUS):
+        feedback.pushWarning(caution)
+
+
+def _styles_of(layer: QgsRasterLayer, band: int) -> Mapping[int, Tuple[Optional[str], Optional[str]]]:
+    """Return code to (name, colour) of a layer's paletted style; empty when it has none for this band."""
+    renderer = layer.renderer()
+    if not isinstance(renderer, QgsPalettedRasterRenderer) or renderer.band() != band:
+        return {}
+    return {int(c.value): (c.label.strip() or None, c.color.name()) for c in renderer.classes() if c.value % 1 == 0}
+
+
+def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield the parameters in the dialog's order, each with its help."""
+    yield from helped(_image())
+    yield from helped(_settings())
+    yield from helped(_advanced(), advanced=True)
+
+
+def _image() -> Iterator[Helped]:
+    yield (
+        QgsProcessingParameterRasterLayer("IMAGE", tr("Training image")),
+        tr("A raster with facies codes, or a picture in which every colour is a facies. Nodata does not count."),
+    )
+    yield (
+        QgsProcessingParameterBand("BAND", tr("Band"), 1, "IMAGE", optional=True),
+        tr("The band that holds the codes; of a coloured picture all are read."),
+    )
+    yield (
+        choice("SYMMETRY", tr("What leaves the image as it is"), SYMMETRIES),
+        tr(
+            "If the image could as well be seen turned by 180 degrees ('half turn'), mirrored along either axis "
+            "('flips'), or also turned by 90 degrees ('rotations'), the model has more to learn from. If in doubt: "
+            "'none'."
+        ),
+    )
+
+
+def _settings() -> Iterator[Helped]:
+    yield QgsProcessingParameterString("NAME", tr("Name of the model")), tr("By which it will be listed.")
+    minutes = QgsProcessingParameterNumber.Type.Double
+    yield (
+        QgsProcessingParameterNumber("MINUTES", tr("Minutes"), minutes, DEFAULT_MINUTES, minValue=0.1),
+        tr("How long to train at most."),
+    )
+
+
+def _advanced() -> Iterator[Helped]:
+    steps = QgsProcessingParameterNumber.Type.Integer
+    yield (
+        QgsProcessingParameterNumber("STEPS", tr("Steps"), steps, None, True, 1, MAX_STEPS),
+        tr("Length of the training in steps, instead of minutes: the same seed and steps give the same model."),
+    )
+    yield (
+        choice("SIZE", tr("Size of the network"), SIZES),
+        tr("'small' computes faster and looks rougher, 'large' the other way round and needs a graphics processor."),
+    )
+    yield (
+        QgsProcessingParameterFile(
+            "FOLDER", tr("Folder of the model"), behavior=QgsProcessingParameterFile.Behavior.Folder, optional=True
+        ),
+        tr("By default {}, where the model is found by its name.").format(user_folder()),
+    )
+    yield shared.seed(tr("The same seed, image and number of steps give the same model."))
+    yield shared.device()

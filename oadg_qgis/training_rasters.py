@@ -1,0 +1,132 @@
+"""Rasters and pictures to training images. Needs GDAL, but no QGIS, so that the command line reads them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+from osgeo import gdal
+
+from ..core.errors import TrainingImageError
+from ..core.facies import MAX_FACIES
+from ..core.training_image import TrainingImage, image_of_codes
+from .quiet import quiet_gdal
+
+MAX_CELLS = 100_000_000
+_SQUARE = 0.01
+"""By what share a cell's sides may differ."""
+
+Styles = Mapping[int, Tuple[Optional[str], Optional[str]]]
+
+
+def read_training_image(
+    path: str, *, band: int = 1, symmetry: str = "none", styles: Optional[Styles] = None, origin: str = ""
+) -> TrainingImage:
+    """
+    Read a training image from a raster, or from a picture whose colours are the facies.
+
+    Parameters
+    ----------
+    path : str
+        Anything that GDAL opens.
+    band : int
+        The band that holds the codes; of a coloured picture all are read.
+    symmetry : {'none', 'half turn', 'flips', 'rotations'}
+        What leaves the image as likely as it was.
+    styles : mapping, optional
+        Code to (name, colour); by default the raster's own category names and colours.
+    origin : str
+        Where the image comes from; by default the file's name.
+
+    Raises
+    ------
+    TrainingImageError
+        When the file cannot be read, is rotated, has cells that are not square, or is no categorical image.
+    """
+    with quiet_gdal():
+        try:
+            dataset = gdal.Open(path)
+        except RuntimeError:  # where another plugin has switched GDAL's exceptions on
+            dataset = None
+        if dataset is None:
+            raise TrainingImageError(f"The training image {path} cannot be read as a raster. Choose another file.")
+        if not 1 <= band <= dataset.RasterCount:
+            raise TrainingImageError(
+                f"The training image {path} has {dataset.RasterCount} bands, and no band {band}. Choose one of these."
+            )
+        if dataset.RasterXSize * dataset.RasterYSize > MAX_CELLS:
+            raise TrainingImageError(
+                f"The training image {path} has {dataset.RasterYSize:,} x {dataset.RasterXSize:,} cells; at most "
+                f"{MAX_CELLS:,} cells are read. Clip it, or resample it to coarser cells."
+            )
+        cell_size = _cell_size(dataset, path)
+        if _is_coloured(dataset):
+            codes, known, found = _read_colours(dataset)
+        else:
+            codes, known, found = _read_band(dataset.GetRasterBand(band))
+    return image_of_codes(
+        codes,
+        known,
+        styles={**found, **(styles or {})},
+        symmetry=symmetry,
+        cell_size=cell_size,
+        origin=origin or Path(path).name,
+    )
+
+
+def _cell_size(dataset: gdal.Dataset, path: str) -> Optional[float]:
+    """Return the side of a cell, None for a picture without a geotransform."""
+    transform = dataset.GetGeoTransform(can_return_null=True)
+    if transform is None:
+        return None
+    _, width, skew_east, _, skew_north, height = transform
+    if abs(skew_east) > 1e-9 * abs(width) or abs(skew_north) > 1e-9 * abs(height):
+        raise TrainingImageError(
+            f"The training image {path} is rotated against its coordinate system, so its directions are not those of "
+            "a map. Bring it north up first, with 'Warp (reproject)' and resampling by nearest neighbour."
+        )
+    if abs(abs(width) - abs(height)) > _SQUARE * abs(width):
+        raise TrainingImageError(
+            f"The training image {path} has cells of {abs(width):g} x {abs(height):g}; they must be square, as those "
+            "of realizations are. Resample it with 'Warp (reproject)' and resampling by nearest neighbour."
+        )
+    return abs(width)
+
+
+def _is_coloured(dataset: gdal.Dataset) -> bool:
+    """Return whether a dataset is a picture of red, green and blue."""
+    wanted = [gdal.GCI_RedBand, gdal.GCI_GreenBand, gdal.GCI_BlueBand]
+    return (
+        dataset.RasterCount >= 3
+        and [dataset.GetRasterBand(n).GetColorInterpretation() for n in (1, 2, 3)] == wanted
+        and all(dataset.GetRasterBand(n).DataType == gdal.GDT_Byte for n in (1, 2, 3))
+    )
+
+
+def _read_colours(dataset: gdal.Dataset) -> Tuple[np.ndarray, np.ndarray, Dict[int, Tuple[str, str]]]:
+    """Return codes, known cells and styles of a picture: each colour is a facies, numbered from 1."""
+    red, green, blue = (dataset.GetRasterBand(n).ReadAsArray().astype(np.int64) for n in (1, 2, 3))
+    known = dataset.GetRasterBand(1).GetMaskBand().ReadAsArray() > 0
+    colors, codes = np.unique((red << 16) | (green << 8) | blue, return_inverse=True)
+    codes = codes.reshape(red.shape) + 1
+    names = [f"#{color:06x}" for color in colors.tolist()[: 4 * MAX_FACIES]]
+    return codes, known, {number: (name, name) for number, name in enumerate(names, start=1)}
+
+
+def _read_band(band: gdal.Band) -> Tuple[np.ndarray, np.ndarray, Dict[int, Tuple[Optional[str], Optional[str]]]]:
+    """Return codes, known cells and styles of a band."""
+    codes = band.ReadAsArray()
+    known = band.GetMaskBand().ReadAsArray() > 0
+    if np.issubdtype(codes.dtype, np.floating):
+        known &= np.isfinite(codes)
+    names: List[str] = band.GetRasterCategoryNames() or []
+    table = band.GetRasterColorTable()
+    styles: Dict[int, Tuple[Optional[str], Optional[str]]] = {}
+    for code in range(max(len(names), table.GetCount() if table else 0)):
+        name = names[code] if code < len(names) and names[code] else None
+        color = None
+        if table is not None and code < table.GetCount():
+            color = "#{:02x}{:02x}{:02x}".format(*table.GetColorEntry(code)[:3])
+        styles[code] = (name, color)
+    return codes, known, styles

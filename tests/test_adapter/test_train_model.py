@@ -1,0 +1,245 @@
+"""`oadg:trainmodel` from a raster to a model that simulates, on the real engine; and images that cannot be learnt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal, osr
+from qgis.core import QgsProcessingException, QgsRasterLayer
+
+from oadg.core.model_header import read_header
+from oadg.core.training_image import TrainingImage, image_of_codes
+from oadg.oadg_qgis.algorithms import train_model as module
+from oadg.oadg_qgis.engine_client import close_idle_engines
+from oadg.oadg_qgis.training_rasters import read_training_image
+
+CODES = (3, 311, -1)
+SIDE = 96
+
+
+def stripes() -> np.ndarray:
+    """Return codes of an image of bent stripes."""
+    row, col = np.mgrid[:SIDE, : SIDE + 8]
+    return np.array(CODES)[((row + 4 * np.sin(col / 9)) // 8).astype(int) % 3]
+
+
+def write(path: Path, codes: np.ndarray, *, nodata=None, transform=(0, 10.0, 0, 0, 0, -10.0), names=None, kind=None):
+    """Write a raster of one or more bands."""
+    bands = codes[None] if codes.ndim == 2 else codes
+    kind = kind or (gdal.GDT_Float32 if bands.dtype.kind == "f" else gdal.GDT_Int32)
+    options = ["PHOTOMETRIC=RGB"] if len(bands) == 3 else []
+    dataset = gdal.GetDriverByName("GTiff").Create(
+        str(path), bands.shape[2], bands.shape[1], len(bands), kind, options=options
+    )
+    if transform:
+        dataset.SetGeoTransform(transform)
+        reference = osr.SpatialReference()
+        reference.ImportFromEPSG(32632)
+        dataset.SetProjection(reference.ExportToWkt())
+    for number, values in enumerate(bands, start=1):
+        band = dataset.GetRasterBand(number)
+        band.WriteArray(values)
+        if nodata is not None:
+            band.SetNoDataValue(nodata)
+        if names:
+            band.SetCategoryNames(names)
+    dataset.FlushCache()
+    del dataset
+    return str(path)
+
+
+@pytest.fixture
+def train_model(processing, log, tmp_path):
+    """Run `oadg:trainmodel` for a few steps of a small network."""
+
+    def run(image, **parameters):
+        return processing.run(
+            "oadg:trainmodel",
+            {
+                "IMAGE": image,
+                "NAME": "stripes",
+                "STEPS": 3,
+                "SIZE": "small",
+                "DEVICE": "cpu",
+                "FOLDER": str(tmp_path),
+                **parameters,
+            },
+            feedback=log.feedback,
+        )
+
+    yield run
+    close_idle_engines()
+
+
+def test_a_model_of_a_raster_is_listed_and_simulates(train_model, processing, log, world, tmp_path, monkeypatch):
+    image = write(tmp_path / "image.tif", stripes())
+    monkeypatch.setattr(module, "user_folder", lambda: tmp_path)
+    monkeypatch.setattr("oadg.oadg_qgis.models.user_folder", lambda: tmp_path)
+    result = train_model(image, FOLDER=None)
+    assert result["MODEL"] == "stripes"
+    assert Path(result["MODEL_FILE"]) == tmp_path / "stripes.safetensors"
+    assert (result["N_FACIES"], result["STEPS"]) == (3, 3)
+    assert result["HELD_OUT_BITS"] > 0
+    assert [file.name for file in tmp_path.glob("stripes*")] == ["stripes.safetensors"], "no checkpoint is left"
+    header = read_header(Path(result["MODEL_FILE"]))
+    assert (header.facies.codes.tolist(), header.cell_size) == ([-1, 3, 311], 10.0)
+
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), [(3, 311)[k % 2] for k in index])
+    output = str(tmp_path / "realizations.tif")
+    simulated = processing.run(
+        "oadg:simulatefacies",
+        {
+            "OBSERVATIONS": layer,
+            "FACIES_FIELD": "facies",
+            "EXTENT": world.EXTENT,
+            "MODEL": "stripes",
+            "N_REALIZATIONS": 2,
+            "DEVICE": "cpu",
+            "REALIZATIONS": output,
+        },
+        feedback=log.feedback,
+    )
+    assert simulated["N_FACIES"] == 3, "the facies are the model's, observed or not"
+    maps = gdal.Open(output).ReadAsArray()
+    assert maps.shape == (2, world.N_ROWS, world.N_COLS), "cells are as large as the image's"
+    assert set(np.unique(maps)) <= {-1, 3, 311}
+    assert (maps[:, row, col] == np.array([(3, 311)[k % 2] for k in index])).all()
+    assert "as in the model's training image" in log.text
+
+
+def test_observations_that_the_model_does_not_know(processing, refused_simulation, world, tmp_path):
+    facies = image_of_codes(stripes(), np.ones((SIDE, SIDE + 8), bool), styles={3: ("Sand", None)}).facies
+    world.write_header(tmp_path / "m.safetensors", facies)
+    row, col, index = world.survey_cells()
+    places = world.centres(row, col)
+    refused_simulation(world.make_layer(places, [7 * k for k in index.tolist()]), r"does not know the facies 0, 14, 7 of")
+    texts = [("sand", "mud", "silt")[k] for k in index]
+    refused_simulation(
+        world.make_layer(places, texts, kind="string"), r"does not know the facies mud, silt .*Sand \(code 3\)"
+    )
+
+
+@pytest.fixture
+def refused_simulation(processing, tmp_path):
+    def run(layer, message):
+        parameters = {"OBSERVATIONS": layer, "FACIES_FIELD": "facies", "MODEL_FILE": str(tmp_path / "m.safetensors")}
+        with pytest.raises(QgsProcessingException, match=message):
+            processing.run("oadg:simulatefacies", {**parameters, "ENTROPY": str(tmp_path / "e.tif")})
+        assert not (tmp_path / "e.tif").exists()
+
+    return run
+
+
+def test_texts_are_the_names_of_the_models_facies(processing, fake_engine, world, tmp_path):
+    facies = image_of_codes(stripes(), np.ones((SIDE, SIDE + 8), bool), styles={3: ("Sand", None)}).facies
+    world.write_header(tmp_path / "m.safetensors", facies, cell_size=25.0)
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), [("sand", "311")[k % 2] for k in index], kind="string")
+    processing.run(
+        "oadg:simulatefacies",
+        {
+            "OBSERVATIONS": layer,
+            "FACIES_FIELD": "facies",
+            "MODEL_FILE": str(tmp_path / "m.safetensors"),
+            "ENTROPY": str(tmp_path / "e.tif"),
+        },
+    )
+    job = fake_engine[0][0]
+    assert job.facies.codes.tolist() == [-1, 3, 311]
+    assert set(job.class_index) == {1, 2}
+    assert job.grid.cell_size == 25.0
+
+
+def test_a_paletted_style_gives_names_and_colours(processing, tmp_path):
+    layer = QgsRasterLayer(write(tmp_path / "image.tif", stripes()), "image")
+    from qgis.core import QgsPalettedRasterRenderer
+    from qgis.PyQt.QtGui import QColor
+
+    classes = [QgsPalettedRasterRenderer.Class(3, QColor("#112233"), "Sand")]
+    layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
+    assert module._styles_of(layer, 1) == {3: ("Sand", "#112233")}
+    assert module._styles_of(layer, 2) == {}
+
+
+def test_category_names_and_nodata_of_the_raster(tmp_path):
+    codes = np.where(stripes() == 3, 1, 2)
+    codes[:10] = 99
+    image = read_training_image(write(tmp_path / "image.tif", codes, nodata=99, names=["none", "sand", "clay"]))
+    assert image.facies.names == ["sand", "clay"]
+    assert (image.class_index[:10] == -1).all()
+    assert image.cell_size == 10.0
+
+
+def test_a_picture_has_a_facies_for_each_colour(tmp_path):
+    colors = np.array([(230, 159, 0), (0, 0, 255), (255, 255, 255)])
+    index = np.searchsorted(sorted(CODES), stripes())
+    picture = np.moveaxis(colors[index], 2, 0).astype(np.uint8)
+    path = write(tmp_path / "picture.tif", picture, transform=None, kind=gdal.GDT_Byte)
+    image = read_training_image(path)
+    assert image.facies.colors == ["#0000ff", "#e69f00", "#ffffff"]
+    assert image.cell_size is None
+    assert [image.facies.colors[k] for k in (image.class_index[0, 0], image.class_index[8, 0])] == [
+        "#0000ff",
+        "#ffffff",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda codes: codes * 0.37, r"which is no facies code: .*'Reclassify by table'"),
+        (lambda codes: np.arange(codes.size).reshape(codes.shape), r"9,984 different values; at most 32 facies"),
+        (np.zeros_like, r"one facies only \(0\)"),
+        (lambda codes: codes[:40], r"40 x 104 cells; it needs at least 64 x 64"),
+    ],
+    ids=["continuous", "too many", "one", "small"],
+)
+def test_images_that_nothing_can_be_learnt_from(train_model, tmp_path, change, message):
+    with pytest.raises(QgsProcessingException, match=message):
+        train_model(write(tmp_path / "image.tif", change(stripes())))
+    assert not list(tmp_path.glob("stripes*"))
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        ((0, 10.0, 2.0, 0, 2.0, -10.0), r"is rotated against its coordinate system"),
+        ((0, 10.0, 0, 0, 0, -20.0), r"has cells of 10 x 20; they must be square"),
+    ],
+    ids=["rotated", "not square"],
+)
+def test_geotransforms_that_no_realization_could_have(train_model, tmp_path, transform, message):
+    with pytest.raises(QgsProcessingException, match=message):
+        train_model(write(tmp_path / "image.tif", stripes(), transform=transform))
+
+
+def test_an_image_that_is_nodata_but_for_a_few_cells(tmp_path):
+    codes = stripes()
+    codes[8:] = 99
+    with pytest.raises(Exception, match=r"Only 8% of the training image's cells hold a facies"):
+        read_training_image(write(tmp_path / "image.tif", codes, nodata=99))
+
+
+def test_names_that_cannot_be_or_are_taken(train_model, tmp_path):
+    image = write(tmp_path / "image.tif", stripes())
+    with pytest.raises(QgsProcessingException, match=r"The name 'a/b' cannot be that of a file"):
+        train_model(image, NAME="a/b")
+    (tmp_path / "stripes.safetensors").write_bytes(b"another one")
+    with pytest.raises(QgsProcessingException, match=r"There is a model named stripes already"):
+        train_model(image)
+    assert (tmp_path / "stripes.safetensors").read_bytes() == b"another one"
+
+
+def test_a_cancelled_training_goes_on(train_model, log, tmp_path):
+    image = write(tmp_path / "image.tif", stripes())
+    log.feedback.progressChanged.connect(lambda percent: log.feedback.cancel() if percent > 20 else None)
+    with pytest.raises(QgsProcessingException, match="The training was cancelled"):
+        train_model(image, STEPS=8)
+    assert "running it again with the same parameters goes on" in log.text
+    log.start_again()
+    result = train_model(image, STEPS=8)
+    assert result["STEPS"] == 8
+    assert isinstance(read_training_image(image), TrainingImage)
