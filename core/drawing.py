@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from html import escape
 from typing import Sequence, Tuple
@@ -115,6 +117,32 @@ def circle(x: float, y: float, radius: float, color: str, title: str) -> str:
     """Return a filled circle, in pixels; the title is shown when the pointer rests on it."""
     shown = f"<title>{escape(title)}</title>" if title else ""
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{escape(color)}" stroke="#fff">{shown}</circle>'
+
+
+def paletted_png(class_index: np.ndarray, colors: Sequence[str], background: str = "#ffffff") -> bytes:
+    """
+    Return a map as a PNG file, one pixel a cell.
+
+    Parameters
+    ----------
+    class_index : int array, shape (n_rows, n_cols)
+        Class index of each cell, negative where there is none.
+    colors : sequence of str
+        Of each class, such as `#2f6690`.
+    background : str
+        Of cells without a class.
+    """
+    n_rows, n_cols = class_index.shape
+    palette = b"".join(bytes.fromhex(color[1:7]) for color in (*colors, background))
+    pixels = np.where(class_index < 0, len(colors), class_index).astype(np.uint8)
+    lines = np.concatenate([np.zeros((n_rows, 1), np.uint8), pixels], axis=1)  # each line begins with its filter, none
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", n_cols, n_rows, 8, 3, 0, 0, 0)  # 8 bits, with a palette
+    parts = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, content) for kind, content in parts)
 
 
 def label(x: float, y: float, text: str, anchor: str = "middle", *, turned: bool = False) -> str:

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 from .errors import Cancelled, EngineError, JobError, OadgError
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
 from .memory import keep_freed_memory, return_freed_memory
-from .training_job import TrainingJob
+from .training_job import EvaluationJob, TrainingJob
 
 OLDEST_PYTHON = (3, 9)
 OLDEST_TORCH = (2, 2)
@@ -40,6 +40,7 @@ JOBS: Mapping[str, Any] = {
     "simulate": SimulationJob,
     "crossvalidate": CrossValidationJob,
     "train": TrainingJob,
+    "evaluate": EvaluationJob,
 }
 """What the jobs of each type of request are."""
 
@@ -225,6 +226,7 @@ def load_runners() -> Mapping[str, Runner]:
 
         from .crossvalidation import run_cross_validation
         from .image_training import run_training
+        from .model_evaluation import run_evaluation
         from .simulation import run_simulation
     except (ImportError, OSError) as error:  # OSError: a library of torch's cannot be loaded
         raise EngineError(
@@ -236,7 +238,12 @@ def load_runners() -> Mapping[str, Runner]:
             f"The engine's interpreter {sys.executable} has torch {torch.__version__}; "
             f"it must be {oldest} or newer. {remedy}"
         )
-    return {"simulate": run_simulation, "crossvalidate": run_cross_validation, "train": run_training}
+    return {
+        "simulate": run_simulation,
+        "crossvalidate": run_cross_validation,
+        "train": run_training,
+        "evaluate": run_evaluation,
+    }
 
 
 def take_over_streams() -> tuple[BinaryIO, BinaryIO]:

@@ -71,6 +71,14 @@ class ImageExamples:
         known = uniform_rank_known(examples.inside, generator)
         return examples._replace(class_index=torch.where(known, examples.truth, -1), unknown=examples.inside & ~known)
 
+    def unknown(self, step: int, level: int) -> Examples:
+        """Return a batch on the lattice of a level of which nothing is known; held out where that is large enough."""
+        rng = np.random.default_rng([self.seed, 1 << 41, step, level])
+        held_out = min(self.image.held_out.shape) >= _FEWEST_NODES * 2**level
+        largest = self.image.held_out.shape if held_out else self.image.largest_window()
+        windows = self._draw_windows(rng, 2**level, largest, held_out=held_out)
+        return self._examples(windows, level, np.zeros(len(windows)), rng, surveyed_share=0.0)
+
     def _draw_windows(
         self, rng: np.random.Generator, spacing: int, largest: tuple[int, ...], *, held_out: bool
     ) -> Tensor:

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Mapping
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from .errors import Cancelled, JobError
 from .image_examples import ImageExamples
 from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
+from .path import Schedule
+from .schedules import loss_table, measured_schedules
 from .training import TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
 from .training_job import TrainingJob, TrainingResult
@@ -36,6 +38,7 @@ CHECKPOINTS = 40
 """Of a training, at most; at each of them the held-out loss is measured."""
 PATIENCE = 10
 _HELD_OUT_BATCHES = range(8)
+_TABLE_BATCHES = 3
 _TIMED_STEPS = 6
 _FEWEST_STEPS = 40
 """However short the time is."""
@@ -116,7 +119,10 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
     )
     if cancelled:
         raise cancelled[0]
-    model = _model(job, image, network, config, state, start)
+    progress(1.0, "Measuring what can be simulated together")
+    schedules, excess_bits = measure_schedules(network, examples)
+    model = replace(_model(job, image, network, config, state, start), schedules=schedules)
+    model.provenance["scores"]["excess_bits"] = excess_bits
     model.save(Path(job.model_path))
     shutil.rmtree(folder, ignore_errors=True)
     return TrainingResult(
@@ -129,6 +135,31 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
         stopped_early=state["step"] < steps,
         seconds=state["seconds"],
     )
+
+
+def measure_schedules(
+    network: FaciesNetwork, examples: ImageExamples
+) -> tuple[dict[str, Schedule], Mapping[str, float]]:
+    """Return the pass schedule of each quality, and what it costs in bits per cell, from losses on the image."""
+    n_levels = examples.n_levels
+    tables = []
+    for level in range(n_levels):
+        measured = []
+        for step in range(_TABLE_BATCHES):
+            maps = examples.unknown(step, level)
+            measured.append(
+                loss_table(
+                    network,
+                    maps.truth,
+                    maps.inside,
+                    maps.n_facies,
+                    level,
+                    is_started=level == n_levels - 1,
+                    seed=step,
+                )
+            )
+        tables.append(np.mean(measured, axis=0))
+    return measured_schedules(tables[:-1], tables[-1])
 
 
 def checkpoint_folder(model_path: Path) -> Path:

@@ -8,6 +8,7 @@ QGIS to engine
     {"type": "simulate", "job_id": …, "job": SimulationJob.to_dict()}
     {"type": "crossvalidate", "job_id": …, "job": CrossValidationJob.to_dict()}
     {"type": "train", "job_id": …, "job": TrainingJob.to_dict()}
+    {"type": "evaluate", "job_id": …, "job": EvaluationJob.to_dict()}
     {"type": "cancel", "job_id": …}
 Engine to QGIS, each with the `job_id` it answers
     {"type": "ready", "pid": …, "protocol": PROTOCOL_VERSION}     once, when the engine has started; without job_id
@@ -30,7 +31,7 @@ from .facies import FaciesTable
 from .grid import Grid
 
 PROTOCOL_VERSION = 3
-QUALITIES = ("standard", "preview")
+QUALITIES = ("standard", "preview", "fine")
 MAX_REALIZATIONS = 1000
 MODEL, NEAREST = "model", "nearest observation"
 """What the model, and the simplest method that it is compared with, are called among all methods."""
@@ -67,7 +68,7 @@ class SimulationJob:
         A `.npy` file with a bool array (n_rows, n_cols): True where cells are simulated.
     n_realizations : int
         0 asks for the probabilities and the entropy only.
-    quality : {'standard', 'preview'}
+    quality : {'standard', 'preview', 'fine'}
         How many passes.
     seed : int
         The one number from which all randomness descends.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ class FaciesModel:
             "facies": self.facies.to_list() if self.facies else None,
             "max_facies": self.max_facies,
             "cell_size": self.cell_size,
-            "schedules": {quality: asdict(schedule) for quality, schedule in self.schedules.items()},
+            "schedules": {quality: schedule.to_dict() for quality, schedule in self.schedules.items()},
             "provenance": self.provenance,
             "licence": self.licence,
         }
@@ -125,10 +125,7 @@ class FaciesModel:
                 facies=FaciesTable.from_list(header["facies"]) if header["facies"] else None,
                 max_facies=int(header["max_facies"]),
                 cell_size=None if header.get("cell_size") is None else float(header["cell_size"]),
-                schedules={
-                    quality: Schedule(tuple(map(int, s["passes"])), int(s["coarsest_passes"]))
-                    for quality, s in header["schedules"].items()
-                },
+                schedules={quality: Schedule.from_dict(s) for quality, s in header["schedules"].items()},
                 provenance=dict(header["provenance"]),
                 licence=str(header["licence"]),
             )

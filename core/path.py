@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -59,28 +60,44 @@ def trailing_zeros(number: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Schedule:
     """
-    How many passes the sampler spends on each level of lattices.
+    How the sampler cuts the nodes of each level into passes.
 
-    Pass sizes are shares of the cells of a level, so the number of passes does not grow with the grid.
+    Pass sizes are shares of the nodes of a level, so the number of passes does not grow with the grid.
 
     Parameters
     ----------
-    passes : tuple of int
-        Passes of the finest level first; further levels use the last number.
-    coarsest_passes : int
-        Passes of the coarsest level. It starts from the data alone, so the first ones are small, the last ones large.
+    refined : tuple of tuple of float
+        Of each level whose next coarser lattice is known, the finest first: the share of its other nodes that are
+        simulated after each pass, the last one 1. Further levels use the last entry.
+    started : tuple of float
+        The same of the level that starts from the data alone.
     """
 
-    passes: tuple[int, ...]
-    coarsest_passes: int
+    refined: tuple[tuple[float, ...], ...]
+    started: tuple[float, ...]
 
-    def n_passes(self, level: int, *, is_coarsest: bool) -> int:
-        """Return the number of passes of a level, 0 the finest."""
-        return self.coarsest_passes if is_coarsest else self.passes[min(level, len(self.passes) - 1)]
+    @classmethod
+    def even(cls, passes: tuple[int, ...], started_passes: int) -> Schedule:
+        """
+        Return the schedule of so many passes.
+
+        Parameters
+        ----------
+        passes : tuple of int
+            Passes of equal size of the levels that are refined, the finest first.
+        started_passes : int
+            Passes of the level that starts from the data alone: the first ones are small, the last ones large.
+        """
+        refined = tuple(tuple((k + 1) / n for k in range(n)) for n in passes)
+        return cls(refined, tuple(((k + 1) / started_passes) ** 2 for k in range(started_passes)))
+
+    def shares(self, level: int, *, is_coarsest: bool) -> tuple[float, ...]:
+        """Return the share of a level's nodes that are simulated after each pass; level 0 is the finest."""
+        return self.started if is_coarsest else self.refined[min(level, len(self.refined) - 1)]
 
     def split(self, rank: np.ndarray, level: int, *, is_coarsest: bool) -> list[np.ndarray]:
         """
-        Split the cells of a level into passes.
+        Split the nodes of a level into passes.
 
         Parameters
         ----------
@@ -96,11 +113,23 @@ class Schedule:
         list of int array
             Positions in `rank` of each pass, in the order of the ranks; passes that would be empty are left out.
         """
-        n_passes = self.n_passes(level, is_coarsest=is_coarsest)
-        share = (np.arange(1, n_passes + 1) / n_passes) ** (2 if is_coarsest else 1)
-        ends = np.round(share * rank.size).astype(int)[:-1]
+        ends = np.round(np.array(self.shares(level, is_coarsest=is_coarsest)) * rank.size).astype(int)[:-1]
         return [part for part in np.split(np.argsort(rank), ends) if part.size]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return {"refined": [list(shares) for shares in self.refined], "started": list(self.started)}
 
-SCHEDULES = {"standard": Schedule((6, 8, 10), 24), "preview": Schedule((3, 3, 4), 8)}
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> Schedule:
+        """Rebuild the schedule from `to_dict`."""
+        refined = tuple(tuple(map(float, shares)) for shares in description["refined"])
+        return cls(refined, tuple(map(float, description["started"])))
+
+
+SCHEDULES = {
+    "standard": Schedule.even((6, 8, 10), 24),
+    "preview": Schedule.even((3, 3, 4), 8),
+    "fine": Schedule.even((32, 32, 48), 64),
+}
 """Used where a model has no measured schedules of its own."""

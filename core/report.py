@@ -7,6 +7,7 @@ the pieces themselves are taken as they are. Drawings are SVG with a description
 
 from __future__ import annotations
 
+import base64
 import itertools
 from dataclasses import dataclass
 from html import escape
@@ -14,7 +15,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
-from .drawing import Frame, circle, drawing, label, span_of
+from .drawing import Frame, circle, drawing, label, paletted_png, span_of
 from .errors import JobError
 
 COLORS = ("#2f6690", "#c8553d", "#5b8e7d", "#8f6c9f", "#b38a2e", "#7a8288")
@@ -328,6 +329,34 @@ def scatter_map(
         for x, y, color, title in zip(easting, northing, colors, titles or [""] * len(colors))
     ]
     return _figure(drawing(scale * (east - west), scale * (north - south), dots, caption), caption, legend)
+
+
+def maps_in_a_row(
+    maps: np.ndarray, colors: Sequence[str], *, legend: Mapping[str, str] | None = None, caption: str = ""
+) -> str:
+    """
+    Show maps side by side, one pixel a cell.
+
+    Parameters
+    ----------
+    maps : int array, shape (n_maps, n_rows, n_cols)
+        Class index of each cell, negative where there is none; row 0 is on top.
+    colors : sequence of str
+        Of each class.
+    legend : mapping of str to str, optional
+        Name to colour.
+    caption : str
+        Says what the maps are.
+    """
+    pictures = []
+    for number, class_index in enumerate(maps, start=1):
+        content = base64.b64encode(paletted_png(class_index, colors)).decode("ascii")
+        n_rows, n_cols = class_index.shape
+        pictures.append(
+            f'<img src="data:image/png;base64,{content}" width="{n_cols}" height="{n_rows}" '
+            f'alt="{escape(caption)}, {number}" style="margin: 2px; image-rendering: pixelated">'
+        )
+    return _figure("\n".join(pictures), caption, legend)
 
 
 def _is_number(cell: object) -> bool:

@@ -1,4 +1,4 @@
-"""The part of the contract about training: what is asked, and what comes back. Importable without torch."""
+"""The part of the contract about training and judging models of images. Importable without torch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any, Mapping, Optional
 
 from .errors import JobError
 from .facies import FaciesTable
-from .job import describe_job, rebuild_job
+from .job import QUALITIES, describe_job, rebuild_job
 
 SIZES = ("base", "small", "large")
 """Of a network; the first is the default."""
 MAX_STEPS = 1_000_000
+MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE = 32, 2000
+MIN_EVALUATED, MAX_EVALUATED = 2, 200
 
 
 @dataclass(frozen=True)
@@ -132,5 +134,114 @@ class TrainingResult:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> TrainingResult:
+        """Rebuild the result from `to_dict`."""
+        return cls(**description)
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """
+    Everything that one evaluation of a model against a training image needs.
+
+    Parameters
+    ----------
+    image_path : str
+        A `.npy` file with an int16 array (n_rows, n_cols): class index, -1 where nothing is known.
+    facies : FaciesTable
+        The facies of the image, which are the model's.
+    model_path : str
+        The model file.
+    work_folder : str
+        Where the engine writes its page; the client makes and deletes it.
+    side : int
+        Rows and columns of realizations, and of the crops of the image that they are compared with.
+    n_realizations : int
+        How many of each.
+    quality : str
+        How many passes.
+    seed : int
+        The one number from which all randomness descends.
+    device : str
+        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+    subject : str
+        What the image is, for the page's reader.
+
+    Raises
+    ------
+    JobError
+        For a side, number, quality or seed that cannot be.
+    """
+
+    image_path: str
+    facies: FaciesTable
+    model_path: str
+    work_folder: str
+    side: int = 250
+    n_realizations: int = 20
+    quality: str = QUALITIES[0]
+    seed: int = 0
+    device: str = "auto"
+    subject: str = ""
+
+    def __post_init__(self) -> None:
+        if not MIN_EVALUATED_SIDE <= self.side <= MAX_EVALUATED_SIDE:
+            raise JobError(
+                f"Realizations of {self.side} x {self.side} cells are asked for; {MIN_EVALUATED_SIDE} to "
+                f"{MAX_EVALUATED_SIDE} cells a side are possible."
+            )
+        if not MIN_EVALUATED <= self.n_realizations <= MAX_EVALUATED:
+            raise JobError(
+                f"{self.n_realizations} realizations are asked for; {MIN_EVALUATED} to {MAX_EVALUATED} are possible."
+            )
+        if self.quality not in QUALITIES:
+            raise JobError(f"The quality {self.quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
+        if not 0 <= self.seed < 2**63:
+            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return describe_job(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> EvaluationJob:
+        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
+        return rebuild_job(cls, description)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """
+    What the engine hands back; the page lies in the job's work folder.
+
+    Parameters
+    ----------
+    page_path : str
+        A self-contained HTML page.
+    scores : dict
+        By name: 'pattern_divergence' and 'reference_divergence' (bits), 'variogram_difference',
+        'proportion_difference' (largest over facies), 'bodies_ratio' (of the facies where it is worst), 'variety'
+        (spread among realizations over that among crops), 'log_loss', 'log_loss_kriging' (nats),
+        'largest_miscalibration', 'seconds_per_realization'.
+    verdict : str
+        What they come to, in plain words.
+    device, model_id : str
+        What it was computed on, and with.
+    seconds : float
+        Wall time in the engine, in seconds.
+    """
+
+    page_path: str
+    scores: Mapping[str, float]
+    verdict: str
+    device: str
+    model_id: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> EvaluationResult:
         """Rebuild the result from `to_dict`."""
         return cls(**description)

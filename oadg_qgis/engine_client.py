@@ -12,7 +12,8 @@ saves the mask there, and deletes it all when the block is left, so arrays are r
 `Cancelled` within a moment of `is_cancelled()` turning true, `EngineError` when the engine is missing, crashed or was
 killed, and whatever the engine itself objects to (`ModelError`, `DeviceError`, `JobError` …).
 
-`cross_validate(job)` is its like for a `CrossValidationJob`, and `train(job)` for a `TrainingJob`.
+`cross_validate(job)` is its like for a `CrossValidationJob`, and `train(job)` for a `TrainingJob`,
+`evaluate(job)` for an `EvaluationJob`.
 
 `engine_status()` asks the engine about itself. `close_idle_engines()` belongs into the plugin's `unload`.
 
@@ -41,7 +42,7 @@ from ..core.job import (
     SimulationResult,
 )
 from ..core.training_image import TrainingImage
-from ..core.training_job import TrainingJob, TrainingResult
+from ..core.training_job import EvaluationJob, EvaluationResult, TrainingJob, TrainingResult
 from .engine_process import Engine, EngineGone, Message, Progress
 from .environment import engine_command
 
@@ -286,10 +287,43 @@ def train(
         As `simulate` takes them, and with its errors.
     """
     with _work_folder() as folder:
-        path = os.path.join(folder, "image.npy")
-        np.save(path, image.class_index)
-        job = dataclasses.replace(job, image_path=path, start_path=os.path.abspath(job.start_path))
+        job = dataclasses.replace(
+            job, image_path=_save_image(image, folder), start_path=os.path.abspath(job.start_path)
+        )
         return TrainingResult.from_dict(_work_on("train", job, folder, on_progress, is_cancelled, client))
+
+
+@contextlib.contextmanager
+def evaluate(
+    job: EvaluationJob,
+    *,
+    image: TrainingImage,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> Iterator[EvaluationResult]:
+    """
+    Evaluate a model on the engine; the result's page exists until the block is left.
+
+    Parameters
+    ----------
+    job : EvaluationJob
+        What to evaluate; `work_folder` and `image_path` are filled in here.
+    image : TrainingImage
+        What it should look like.
+    on_progress, is_cancelled, client
+        As `simulate` takes them, and with its errors.
+    """
+    with _work_folder() as folder:
+        job = dataclasses.replace(job, image_path=_save_image(image, folder))
+        yield EvaluationResult.from_dict(_work_on("evaluate", job, folder, on_progress, is_cancelled, client))
+
+
+def _save_image(image: TrainingImage, folder: str) -> str:
+    """Save an image into a work folder, and return the file."""
+    path = os.path.join(folder, "image.npy")
+    np.save(path, image.class_index)
+    return path
 
 
 @contextlib.contextmanager
@@ -304,7 +338,7 @@ def _work_folder() -> Iterator[str]:
 
 def _work_on(
     request: str,
-    job: Union[SimulationJob, CrossValidationJob, TrainingJob],
+    job: Union[SimulationJob, CrossValidationJob, TrainingJob, EvaluationJob],
     folder: str,
     on_progress: Progress,
     is_cancelled: Callable[[], bool],

@@ -10,11 +10,12 @@ from qgis.PyQt.QtGui import QIcon
 from .algorithms.base import ICON_PATH, PLUGIN_FOLDER, tr
 from .algorithms.cross_validate import CrossValidate
 from .algorithms.engine_status import EngineStatus
+from .algorithms.evaluate_model import EvaluateModel
 from .algorithms.setup_engine import SetupEngine
 from .algorithms.simulate_facies import SimulateFacies
 from .algorithms.train_model import TrainModel
 
-ALGORITHMS = (SimulateFacies, CrossValidate, TrainModel, SetupEngine, EngineStatus)
+ALGORITHMS = (SimulateFacies, CrossValidate, TrainModel, EvaluateModel, SetupEngine, EngineStatus)
 MODEL_FOLDER: Path = PLUGIN_FOLDER / "resources" / "workflows"
 """Models of QGIS's model designer that chain OADG with other algorithms."""
 

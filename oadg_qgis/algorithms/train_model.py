@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional
 
 from qgis.core import (
-    QgsPalettedRasterRenderer,
     QgsProcessingOutputFile,
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
-    QgsProcessingParameterBand,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterFile,
     QgsProcessingParameterNumber,
-    QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
-    QgsRasterLayer,
 )
 
-from ...core.errors import Cancelled, EngineError, JobError
+from ...core.errors import Cancelled, JobError
 from ...core.training_image import SYMMETRIES, TrainingImage, image_cautions
 from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult
 from ..engine_client import train
-from ..environment import find_interpreter
 from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
-from ..training_rasters import read_training_image
 from . import parameters as shared
-from .base import OadgAlgorithm, errors_for_qgis, is_given, report_to, tr
+from .base import errors_for_qgis, is_given, report_to, tr
+from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped
 
 RECEPTIVE_RADIUS = 100
@@ -51,24 +46,14 @@ _TAGS = (
 )
 
 
-class TrainModel(OadgAlgorithm):
+class TrainModel(ImageAlgorithm):
     """A model file, learnt from a training image."""
 
     ID = "trainmodel"
     NAME = "Train model on a training image"
     SUMMARY = "Trains a model on a training image, for simulating facies that look like it."
     HELP = _HELP
-    GROUP_ID = "models"
-    GROUP = "Models"
     TAGS = tuple(_TAGS.split(","))
-
-    def why_not(self) -> str:
-        """Return why the engine cannot be started; empty when it can."""
-        try:
-            find_interpreter()
-        except EngineError as error:
-            return str(error)
-        return ""
 
     def initAlgorithm(self, configuration=None) -> None:
         """Declare parameters and outputs."""
@@ -84,28 +69,12 @@ class TrainModel(OadgAlgorithm):
         ):
             self.addOutput(QgsProcessingOutputNumber(name, description))
 
-    def read(self, parameters, context, feedback) -> None:
-        """Take hold of the raster's file, and of the layer's own names and colours."""
-        layer = self.parameterAsRasterLayer(parameters, "IMAGE", context)
-        if layer is None:
-            raise JobError(self.invalidRasterError(parameters, "IMAGE"))
-        if layer.providerType() != "gdal":
-            raise JobError(
-                f"The layer {layer.name()!r} comes from a service ({layer.providerType()}); a training image is a "
-                "file. Export it first, for example as GeoTIFF."
-            )
-        self._source, self._layer_name = layer.source(), layer.name()
-        self._band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
-        self._styles = _styles_of(layer, self._band)
-
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Read the image, train, and tell where the model is."""
         with errors_for_qgis():
             self.raise_problem()
             symmetry = self.parameterAsEnumString(parameters, "SYMMETRY", context)
-            image = read_training_image(
-                self._source, band=self._band, symmetry=symmetry, styles=self._styles, origin=self._layer_name
-            )
+            image = self.read_image(symmetry)
             job = self._make_job(parameters, context, image)
             _tell_image(image, feedback)
             result = _train(job, image, feedback)
@@ -216,14 +185,6 @@ def _tell_image(image: TrainingImage, feedback) -> None:
         feedback.pushWarning(caution)
 
 
-def _styles_of(layer: QgsRasterLayer, band: int) -> Mapping[int, Tuple[Optional[str], Optional[str]]]:
-    """Return code to (name, colour) of a layer's paletted style; empty when it has none for this band."""
-    renderer = layer.renderer()
-    if not isinstance(renderer, QgsPalettedRasterRenderer) or renderer.band() != band:
-        return {}
-    return {int(c.value): (c.label.strip() or None, c.color.name()) for c in renderer.classes() if c.value % 1 == 0}
-
-
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(_image())
@@ -232,14 +193,7 @@ def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
 
 
 def _image() -> Iterator[Helped]:
-    yield (
-        QgsProcessingParameterRasterLayer("IMAGE", tr("Training image")),
-        tr("A raster with facies codes, or a picture in which every colour is a facies. Nodata does not count."),
-    )
-    yield (
-        QgsProcessingParameterBand("BAND", tr("Band"), 1, "IMAGE", optional=True),
-        tr("The band that holds the codes; of a coloured picture all are read."),
-    )
+    yield from image_parameters()
     yield (
         choice("SYMMETRY", tr("What leaves the image as it is"), SYMMETRIES),
         tr(

@@ -12,6 +12,7 @@ from qgis.core import QgsProcessingException, QgsRasterLayer
 from oadg.core.model_header import read_header
 from oadg.core.training_image import TrainingImage, image_of_codes
 from oadg.oadg_qgis.algorithms import train_model as module
+from oadg.oadg_qgis.algorithms.image_algorithm import styles_of
 from oadg.oadg_qgis.engine_client import close_idle_engines
 from oadg.oadg_qgis.training_rasters import read_training_image
 
@@ -115,7 +116,9 @@ def test_observations_that_the_model_does_not_know(processing, refused_simulatio
     world.write_header(tmp_path / "m.safetensors", facies)
     row, col, index = world.survey_cells()
     places = world.centres(row, col)
-    refused_simulation(world.make_layer(places, [7 * k for k in index.tolist()]), r"does not know the facies 0, 14, 7 of")
+    refused_simulation(
+        world.make_layer(places, [7 * k for k in index.tolist()]), r"does not know the facies 0, 14, 7 of"
+    )
     texts = [("sand", "mud", "silt")[k] for k in index]
     refused_simulation(
         world.make_layer(places, texts, kind="string"), r"does not know the facies mud, silt .*Sand \(code 3\)"
@@ -160,8 +163,8 @@ def test_a_paletted_style_gives_names_and_colours(processing, tmp_path):
 
     classes = [QgsPalettedRasterRenderer.Class(3, QColor("#112233"), "Sand")]
     layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
-    assert module._styles_of(layer, 1) == {3: ("Sand", "#112233")}
-    assert module._styles_of(layer, 2) == {}
+    assert styles_of(layer, 1) == {3: ("Sand", "#112233")}
+    assert styles_of(layer, 2) == {}
 
 
 def test_category_names_and_nodata_of_the_raster(tmp_path):

@@ -22,7 +22,7 @@ def saved(deep_network, tmp_path):
         deep_network,
         facies=build_facies_table(["sand", "clay"]),
         max_facies=2,
-        schedules={"standard": Schedule((2, 3), 4), "preview": Schedule((1,), 2)},
+        schedules={"standard": Schedule.even((2, 3), 4), "preview": Schedule.even((1,), 2)},
         provenance={"seed": 3, "scores": {"validation_nats": 0.5}},
         licence="MIT",
     )

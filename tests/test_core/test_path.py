@@ -55,12 +55,12 @@ def test_passes_take_every_cell_once_in_the_order_of_the_path(schedule, n_cells,
     rank = np.random.default_rng(0).permutation(n_cells) + 7
     passes = schedule.split(rank, 1, is_coarsest=is_coarsest)
     assert (rank[np.concatenate(passes)] == np.sort(rank)).all()
-    assert len(passes) <= schedule.n_passes(1, is_coarsest=is_coarsest)
+    assert len(passes) <= len(schedule.shares(1, is_coarsest=is_coarsest))
     assert all(p.size for p in passes)
 
 
 def test_pass_sizes_are_densities():
-    schedule = Schedule((6,), 20)
+    schedule = Schedule.even((6,), 20)
     small, large = (schedule.split(np.arange(n), 0, is_coarsest=True) for n in (4000, 40000))
     assert [10 * p.size for p in small] == pytest.approx([p.size for p in large], abs=10)
     assert small[0].size < small[-1].size / 10, "the first passes are small"

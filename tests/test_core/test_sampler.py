@@ -11,9 +11,9 @@ from oadg.core.network import NetworkConfig
 from oadg.core.path import SCHEDULES, Schedule
 from oadg.core.sampler import coarsest_level, draw_facies, draw_stream, marginal, read_survey, sample
 
-ALL = Schedule((1,), 1)
+ALL = Schedule.even((1,), 1)
 """Everything at once."""
-ONE_BY_ONE = Schedule((64,), 64)
+ONE_BY_ONE = Schedule.even((64,), 64)
 """More passes than cells: on tiny grids, one cell after another (empty passes are left out)."""
 
 

@@ -1,0 +1,259 @@
+"""Is a model of a training image good? Realizations against crops of it, and hidden cells against their truth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+import torch
+
+from .device import batch_size
+from .errors import ConditioningError, JobError
+from .evaluation import MethodScores, Survey, model_method, score
+from .fidelity import Fidelity, Statistics, compare, measure
+from .model import FaciesModel
+from .sampler import coarsest_level, draw_stream, sample
+from .scores import Reliability, pooled_reliability
+from .training_image import TrainingImage
+from .yardsticks import YARDSTICKS, better_kriging
+
+N_SURVEYS = 20
+SURVEY_SIDE = 128
+N_TARGETS = 400
+FEWEST_PAIRS = 200
+"""Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
+_SHARES = (0.001, 0.02)
+"""Of a survey's cells that are data, from and to."""
+_SHARE_OF_REALIZATIONS = 0.8  # of the progress
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """
+    What an evaluation found.
+
+    Parameters
+    ----------
+    realizations, crops : int array, shape (n, side, side)
+        Class index.
+    measured, reference : Statistics
+        Of realizations, and of crops.
+    fidelity, among_crops : Fidelity
+        Of realizations to crops, and of other crops to these: what chance alone makes of it.
+    surveys : mapping of str to list of MethodScores
+        By method, on the same surveys: the model is 'model'.
+    reliability : Reliability
+        Of the model, over all surveys.
+    seconds_per_realization : float
+        Wall time.
+    """
+
+    realizations: np.ndarray
+    crops: np.ndarray
+    measured: Statistics
+    reference: Statistics
+    fidelity: Fidelity
+    among_crops: Fidelity
+    surveys: dict[str, list[MethodScores]]
+    reliability: Reliability
+    seconds_per_realization: float
+
+
+def evaluate_model(
+    model: FaciesModel,
+    image: TrainingImage,
+    *,
+    side: int,
+    n_realizations: int,
+    quality: str = "standard",
+    seed: int = 0,
+    progress: Callable[[float, str], None] = lambda fraction, text: None,
+) -> ModelEvaluation:
+    """
+    Compare realizations with crops of an image, and predict hidden cells of its held-out block.
+
+    Parameters
+    ----------
+    model : FaciesModel
+        What is judged.
+    image : TrainingImage
+        What it should look like.
+    side, n_realizations : int
+        Size and number of realizations and of crops.
+    quality : str
+        One of the model's.
+    seed : int
+        Of realizations, crops and surveys.
+    progress : callable
+        Told the fraction done and what is being done.
+    """
+    began = time.monotonic()
+
+    def tell(done: int) -> None:
+        text = f"Realization {done + 1} of {n_realizations}"
+        progress(_SHARE_OF_REALIZATIONS * done / n_realizations, text)
+
+    realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
+    seconds = (time.monotonic() - began) / n_realizations
+    progress(_SHARE_OF_REALIZATIONS, "Comparing them with the image")
+    rng = np.random.default_rng([seed, 1])
+    n_facies = len(image.facies)
+    crops, others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(2))
+    reference, measured = measure(crops, n_facies), measure(realizations, n_facies)
+    among_crops = compare(measure(others, n_facies), reference)
+    surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
+    for number, survey in enumerate(draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)):
+        share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
+        progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
+        for name, scores in score_survey(model, survey).items():
+            surveys[name].append(scores)
+    if not surveys["model"]:
+        raise ConditioningError(
+            "The held-out block of the training image holds one facies only, so that there is nothing to predict in "
+            "it. Use a larger image."
+        )
+    return ModelEvaluation(
+        realizations=realizations,
+        crops=crops,
+        measured=measured,
+        reference=reference,
+        fidelity=compare(measured, reference),
+        among_crops=among_crops,
+        surveys=surveys,
+        reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
+        seconds_per_realization=seconds,
+    )
+
+
+def simulate_freely(
+    model: FaciesModel,
+    shape: tuple[int, int],
+    n_realizations: int,
+    *,
+    quality: str = "standard",
+    seed: int = 0,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """
+    Simulate realizations without data.
+
+    Returns
+    -------
+    uint8 array, shape (n_realizations, n_rows, n_cols)
+        Class index.
+    """
+    if model.facies is None:
+        raise JobError(f"The model {model.name} has no facies of its own: it fits itself to data, and needs some.")
+    n_facies, device = len(model.facies), next(model.network.parameters()).device
+    nothing = torch.full(shape, -1, dtype=torch.int64, device=device)
+    at_once = batch_size(shape[0] * shape[1], n_facies)
+    parts = []
+    for start in range(0, n_realizations, at_once):
+        on_batch(start)
+        simulated = sample(
+            model.network,
+            nothing,
+            torch.ones_like(nothing, dtype=torch.bool),
+            [draw_stream(seed, start + i, shape) for i in range(at_once)],
+            n_facies=n_facies,
+            schedule=model.schedules[quality],
+            level=coarsest_level(model.network.config, shape, 0),
+        )
+        parts.append(simulated.cpu().numpy().astype(np.uint8))
+    return np.concatenate(parts)[:n_realizations]
+
+
+def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut crops (n_crops, *shape) out of an image (n_rows, n_cols) at random."""
+    places = [rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_crops)]
+    return np.stack([class_index[row : row + shape[0], col : col + shape[1]] for row, col in places])
+
+
+def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng: np.random.Generator) -> list[Survey]:
+    """
+    Survey windows of an image (n_rows, n_cols), whose facies keep their numbers, observed or not.
+
+    Windows where fewer than two facies were observed are left out, for no simple method says anything there.
+    """
+    shape = (min(SURVEY_SIDE, class_index.shape[0]), min(SURVEY_SIDE, class_index.shape[1]))
+    surveys = []
+    for window in draw_crops(class_index, shape, n_surveys, rng):
+        low, high = np.log(_SHARES)
+        n_data = max(8, int(np.exp(rng.uniform(low, high)) * window.size))
+        cells = rng.permutation(np.argwhere(window >= 0))
+        data, targets = cells[:n_data], cells[n_data : n_data + N_TARGETS]
+        known = np.full(window.shape, -1, dtype=np.int64)
+        known[tuple(data.T)] = window[tuple(data.T)]
+        if len(targets) and np.unique(window[tuple(data.T)]).size >= 2:
+            surveys.append(
+                Survey(
+                    places=data + 0.5,
+                    class_index=window[tuple(data.T)].astype(np.int64),
+                    targets=targets + 0.5,
+                    truth=window[tuple(targets.T)].astype(np.int64),
+                    known=known,
+                    n_facies=n_facies,
+                )
+            )
+    return surveys
+
+
+def score_survey(model: FaciesModel, survey: Survey) -> dict[str, MethodScores]:
+    """Return the scores on a survey of the model, as 'model', and of the simple methods."""
+    found = {"model": score(model_method(model)(survey), survey.truth)}
+    observed, class_index = np.unique(survey.class_index, return_inverse=True)
+    for name, method in YARDSTICKS.items():
+        probability = np.zeros((survey.n_facies, len(survey.truth)))
+        probability[observed] = method(survey.places, class_index, survey.targets, len(observed))
+        found[name] = score(probability, survey.truth)
+    return found
+
+
+def mean_losses(found: ModelEvaluation) -> dict[str, float]:
+    """Return the mean log loss of each method over the surveys, nats."""
+    return {name: float(np.mean([s.mean_loss for s in scores])) for name, scores in found.surveys.items()}
+
+
+def summarise(found: ModelEvaluation) -> dict[str, float]:
+    """Return the scores by the names that `EvaluationResult` has."""
+    losses = mean_losses(found)
+    bodies = (found.fidelity.bodies + 0.5) / (found.reference.n_bodies.mean(axis=0) + 0.5)
+    counted = found.reliability.number >= FEWEST_PAIRS
+    misses = np.abs(found.reliability.observed - found.reliability.predicted)[counted]
+    return {
+        "pattern_divergence": found.fidelity.pattern_divergence[1],
+        "reference_divergence": found.among_crops.pattern_divergence[1],
+        "variogram_difference": found.fidelity.variogram_difference,
+        "proportion_difference": float(np.abs(found.fidelity.proportion_difference).max()),
+        "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
+        "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
+        "log_loss": losses["model"],
+        "log_loss_kriging": losses[better_kriging(losses)],
+        "largest_miscalibration": float(misses.max()) if misses.size else float("nan"),
+        "seconds_per_realization": found.seconds_per_realization,
+    }
+
+
+def describe_verdict(found: ModelEvaluation, scores: dict[str, float]) -> str:
+    """Return in plain words whether the model can be trusted."""
+    times = scores["pattern_divergence"] / max(1e-9, scores["reference_divergence"])
+    likeness = (
+        "look like the image" if times < 5 else "resemble the image" if times < 25 else "do not look like the image"
+    )
+    spread = found.among_crops.proportion_spread + 1e-3
+    far = float((np.abs(found.fidelity.proportion_difference) / spread).max())
+    kept = "Facies have the shares that they have there." if far < 1 else "Some facies have another share than there."
+    variety = (
+        "They differ from one another as crops of it do."
+        if 0.6 < scores["variety"]
+        else "They resemble one another more than crops of it do: the model has less variety than the image."
+    )
+    gain = 1 - scores["log_loss"] / scores["log_loss_kriging"]
+    side = "below" if gain > 0 else "above"
+    return (
+        f"Realizations {likeness}: the frequencies of their small patterns are {times:.0f} times as far from those of "
+        f"crops as other crops' are. {kept} {variety} "
+        f"At hidden cells the model's log loss is {abs(gain):.0%} {side} that of the better kriging."
+    )

@@ -1,0 +1,160 @@
+"""Whether a model looks like its training image: a raster and a model to one page and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Iterator
+
+from qgis.core import (
+    QgsProcessingOutputNumber,
+    QgsProcessingOutputString,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterFileDestination,
+)
+
+from ...core.errors import FaciesError, ModelError
+from ...core.job import QUALITIES
+from ...core.model_header import ModelHeader, read_header
+from ...core.training_image import TrainingImage
+from ...core.training_job import MAX_EVALUATED, MAX_EVALUATED_SIDE, MIN_EVALUATED, MIN_EVALUATED_SIDE, EvaluationJob
+from ..destinations import check_destinations, check_writable, put_in_place
+from ..engine_client import evaluate
+from . import parameters as shared
+from .base import errors_for_qgis, report_to, tr
+from .image_algorithm import ImageAlgorithm, image_parameters
+from .parameters import Helped, choice, helped, whole_number
+
+_HELP = """
+<p>Before you trust a model, look at what it draws. Realizations without any observations are put beside pieces of the
+training image, and measured with the same rulers: the shares of the facies, how many bodies they form and how these
+hang together, variograms, and the frequencies of all small patterns. What chance makes of each number is shown by
+other pieces of the image.</p>
+<p>Then cells of the corner of the image that training did not see are hidden and predicted from few others, by the
+model and by kriging.</p>
+<p>The <b>report</b> is a page that begins with the answer in plain words.</p>
+"""
+_TAGS = (
+    "training image,evaluation,validation,quality,pattern,variogram,connectivity,anodi,multiple-point,mps,fidelity,"
+    "reliability,facies,model"
+)
+_NUMBERS = (
+    ("PATTERN_DIVERGENCE", "Pattern divergence from the image (bits)"),
+    ("REFERENCE_DIVERGENCE", "Pattern divergence of other pieces of the image (bits)"),
+    ("VARIOGRAM_DIFFERENCE", "Largest difference of variograms"),
+    ("PROPORTION_DIFFERENCE", "Largest difference of a facies' share"),
+    ("BODIES_RATIO", "Number of bodies over that of the image, where it is farthest from 1"),
+    ("VARIETY", "Variety over that of the image"),
+    ("LOG_LOSS", "Log loss of the model at hidden cells (nats)"),
+    ("LOG_LOSS_KRIGING", "Log loss of the better kriging there (nats)"),
+    ("LARGEST_MISCALIBRATION", "Largest difference of a probability from the observed frequency"),
+    ("SECONDS_PER_REALIZATION", "Seconds for each realization"),
+)
+
+
+class EvaluateModel(ImageAlgorithm):
+    """Likeness and calibration of a model of a training image."""
+
+    ID = "evaluatemodel"
+    NAME = "Evaluate model against its training image"
+    SUMMARY = "Compares realizations of a model with its training image, and predicts hidden cells of it."
+    HELP = _HELP
+    TAGS = tuple(_TAGS.split(","))
+
+    def initAlgorithm(self, configuration=None) -> None:
+        """Declare parameters and outputs."""
+        for parameter in _parameters():
+            self.addParameter(parameter)
+        for name, description in _NUMBERS:
+            self.addOutput(QgsProcessingOutputNumber(name, tr(description)))
+        self.addOutput(QgsProcessingOutputString("VERDICT", tr("Verdict")))
+
+    def read(self, parameters, context, feedback) -> None:
+        """Take hold of the raster, and look where the page is to go."""
+        super().read(parameters, context, feedback)
+        page = self.parameterAsFileOutput(parameters, "REPORT", context)
+        self._page = Path(page) if page else None
+        if self._page is not None:
+            source = Path(self._source)
+            check_destinations({"REPORT": self._page}, {"IMAGE": source} if source.is_file() else {})
+            check_writable({"REPORT": self._page})
+
+    def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
+        """Run the job and write the page; every declared key is returned."""
+        with errors_for_qgis():
+            self.raise_problem()
+            path = self.model_of(parameters, context)
+            header = read_header(path)
+            image = _as_the_model_has_it(self.read_image(), header)
+            job = EvaluationJob(
+                image_path="",
+                facies=image.facies,
+                model_path=str(path),
+                work_folder="",
+                side=min(self.parameterAsInt(parameters, "SIDE", context), *image.shape),
+                n_realizations=self.parameterAsInt(parameters, "N_REALIZATIONS", context),
+                quality=self.parameterAsEnumString(parameters, "QUALITY", context),
+                seed=self.parameterAsInt(parameters, "SEED", context),
+                device=self.parameterAsEnumString(parameters, "DEVICE", context),
+                subject=f"{header.name}, {self._layer_name}",
+            )
+            progress = report_to(feedback)
+            with evaluate(job, image=image, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
+                if self._page is not None:
+                    put_in_place(result.page_path, self._page)
+        feedback.pushInfo(result.verdict)
+        return {
+            "REPORT": str(self._page) if self._page is not None else None,
+            **{name: result.scores[name.lower()] for name, _ in _NUMBERS},
+            "VERDICT": result.verdict,
+        }
+
+
+def _as_the_model_has_it(image: TrainingImage, header: ModelHeader) -> TrainingImage:
+    """Return the image with the facies of the model; raise when they are not the same."""
+    if header.facies is None:
+        raise ModelError(
+            f"The model {header.name} was not trained on an image: it fits itself to observations. Choose a model of "
+            "the image, or judge this one with 'Cross-validate facies maps'."
+        )
+    if header.facies.codes.tolist() != image.facies.codes.tolist():
+        raise FaciesError(
+            f"The image holds the facies codes {image.facies.codes.tolist()}, the model {header.name} was trained on "
+            f"{header.facies.codes.tolist()}. Choose the image of that model."
+        )
+    return TrainingImage(image.class_index, header.facies, image.symmetry, image.cell_size, image.origin)
+
+
+def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield the parameters in the dialog's order, each with its help."""
+    yield from helped(image_parameters())
+    yield from helped([shared.model()])
+    yield from helped(_settings())
+    yield from helped(_advanced(), advanced=True)
+    yield from helped(_results())
+
+
+def _settings() -> Iterator[Helped]:
+    yield (
+        whole_number("N_REALIZATIONS", tr("Number of realizations"), 20, MIN_EVALUATED, MAX_EVALUATED),
+        tr("How many are compared with as many pieces of the image; 40 give steadier numbers."),
+    )
+    yield (
+        whole_number("SIDE", tr("Cells a side"), 250, MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE),
+        tr("Rows and columns of realizations and pieces; no more than the image has."),
+    )
+
+
+def _advanced() -> Iterator[Helped]:
+    yield shared.model_file()
+    yield choice("QUALITY", tr("Quality"), QUALITIES), tr("How many passes the realizations get.")
+    yield shared.seed(tr("Another seed draws other realizations and other pieces."))
+    yield shared.device()
+
+
+def _results() -> Iterator[Helped]:
+    yield (
+        QgsProcessingParameterFileDestination(
+            "REPORT", tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
+        ),
+        tr("A page with the answer in plain words, pictures and plots; it needs no other file."),
+    )

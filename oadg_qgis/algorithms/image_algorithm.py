@@ -1,0 +1,83 @@
+"""What the algorithms share that read a training image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Iterator, Mapping, Optional, Tuple
+
+from qgis.core import (
+    QgsPalettedRasterRenderer,
+    QgsProcessingParameterBand,
+    QgsProcessingParameterRasterLayer,
+    QgsRasterLayer,
+)
+
+from ...core.errors import EngineError, JobError
+from ...core.training_image import TrainingImage
+from ..environment import find_interpreter
+from ..models import model_path
+from ..training_rasters import read_training_image
+from .base import OadgAlgorithm, is_given, tr
+from .parameters import Helped
+
+
+class ImageAlgorithm(OadgAlgorithm):
+    """Base of the algorithms that have `image_parameters`."""
+
+    GROUP_ID = "models"
+    GROUP = "Models"
+
+    def why_not(self) -> str:
+        """Return why the engine cannot be started; empty when it can."""
+        try:
+            find_interpreter()
+        except EngineError as error:
+            return str(error)
+        return ""
+
+    def read(self, parameters, context, feedback) -> None:
+        """Take hold of the raster's file, and of the layer's own names and colours."""
+        layer = self.parameterAsRasterLayer(parameters, "IMAGE", context)
+        if layer is None:
+            raise JobError(self.invalidRasterError(parameters, "IMAGE"))
+        if layer.providerType() != "gdal":
+            raise JobError(
+                f"The layer {layer.name()!r} comes from a service ({layer.providerType()}); a training image is a "
+                "file. Export it first, for example as GeoTIFF."
+            )
+        self._source, self._layer_name = layer.source(), layer.name()
+        self._band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
+        self._styles = styles_of(layer, self._band)
+
+    def read_image(self, symmetry: str = "none") -> TrainingImage:
+        """Read the training image."""
+        return read_training_image(
+            self._source, band=self._band, symmetry=symmetry, styles=self._styles, origin=self._layer_name
+        )
+
+    def model_of(self, parameters, context) -> Path:
+        """Return the model file to use."""
+        return model_path(
+            self.parameterAsEnumString(parameters, "MODEL", context),
+            self.parameterAsString(parameters, "MODEL_FILE", context),
+        )
+
+
+def styles_of(layer: QgsRasterLayer, band: int) -> Mapping[int, Tuple[Optional[str], Optional[str]]]:
+    """Return code to (name, colour) of a layer's paletted style; empty when it has none for this band."""
+    renderer = layer.renderer()
+    if not isinstance(renderer, QgsPalettedRasterRenderer) or renderer.band() != band:
+        return {}
+    return {int(c.value): (c.label.strip() or None, c.color.name()) for c in renderer.classes() if c.value % 1 == 0}
+
+
+def image_parameters() -> Iterator[Helped]:
+    """Yield the raster and its band."""
+    yield (
+        QgsProcessingParameterRasterLayer("IMAGE", tr("Training image")),
+        tr("A raster with facies codes, or a picture in which every colour is a facies. Nodata does not count."),
+    )
+    yield (
+        QgsProcessingParameterBand("BAND", tr("Band"), 1, "IMAGE", optional=True),
+        tr("The band that holds the codes; of a coloured picture all are read."),
+    )
