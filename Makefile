@@ -4,6 +4,7 @@
 #   PYTEST_ARGS   more arguments for pytest, e.g. "-m slow"
 #   START         a model file that train-universal starts from, instead of random weights
 #   EVALUATE_ARGS more arguments for evaluate-universal, e.g. "--quick" or "--model FILE --output FOLDER"
+#   IMAGE         a training image: for MODEL=channels the picture of 2500 x 2500 cells, for MODEL=delta its array
 #   JURA_MAP      the Jura survey's map, a table (CSV) with the columns long, lat and rock, to be scored as well
 
 # A recipe is a script: it runs in one shell, which stops at the first failure.
@@ -11,13 +12,15 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system env demo test check bench package train-universal evaluate-universal clean
+.PHONY: help system env demo test check bench package train-universal train-shipped evaluate-universal clean
 
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 START ?=
 EVALUATE_ARGS ?=
 JURA_MAP ?=
+IMAGE ?=
+MODEL ?=
 
 # QGIS's own modules belong to the distribution's Python, so the environment is made from that one, whatever comes
 # first on PATH.
@@ -84,6 +87,9 @@ package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last co
 
 train-universal: env ## Train the universal model (seeded, resumable; hours)
 	$(PYTHON) -m oadg.core.train_universal $(if $(START),--start $(START))
+
+train-shipped: env ## Train a shipped model of a training image: MODEL=channels or delta, IMAGE=... (seeded, resumable; an hour)
+	$(PYTHON) resources/recipes/shipped_models.py "$(MODEL)" "$(IMAGE)"
 
 evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (20 minutes)
 	nice $(PYTHON) -m benchmarks.evaluate_universal $(if $(JURA_MAP),--map "$(JURA_MAP)") $(EVALUATE_ARGS)
