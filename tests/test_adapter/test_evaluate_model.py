@@ -1,0 +1,90 @@
+"""`oadg:evaluatemodel` from a raster to a page on the real engine, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal
+from qgis.core import QgsProcessingException
+
+from oadg.core.facies import Facies, FaciesTable
+from oadg.oadg_qgis.engine_client import close_idle_engines
+
+NUMBERS = {
+    "PATTERN_DIVERGENCE",
+    "REFERENCE_DIVERGENCE",
+    "VARIOGRAM_DIFFERENCE",
+    "PROPORTION_DIFFERENCE",
+    "BODIES_RATIO",
+    "VARIETY",
+    "LOG_LOSS",
+    "LOG_LOSS_KRIGING",
+    "LARGEST_MISCALIBRATION",
+    "SECONDS_PER_REALIZATION",
+}
+
+
+@pytest.fixture
+def image(tmp_path):
+    """The file of an image of bent stripes with the codes 0 and 1."""
+    row, col = np.mgrid[:120, :120]
+    path = tmp_path / "image.tif"
+    dataset = gdal.GetDriverByName("GTiff").Create(str(path), 120, 120)
+    dataset.GetRasterBand(1).WriteArray(((row + 4 * np.sin(col / 9)) // 8).astype(np.uint8) % 2)
+    dataset.FlushCache()
+    return str(path)
+
+
+@pytest.fixture
+def evaluate(processing, log, tmp_path):
+    def run(image, model, **parameters):
+        return processing.run(
+            "oadg:evaluatemodel",
+            {
+                "IMAGE": image,
+                "MODEL_FILE": str(model),
+                "N_REALIZATIONS": 2,
+                "SIDE": 40,
+                "DEVICE": "cpu",
+                "REPORT": str(tmp_path / "report.html"),
+                **parameters,
+            },
+            feedback=log.feedback,
+        )
+
+    yield run
+    close_idle_engines()
+
+
+def test_a_trained_model_gets_its_page(processing, evaluate, image, log, tmp_path):
+    training = {"IMAGE": image, "NAME": "stripes", "STEPS": 2, "SIZE": "small", "DEVICE": "cpu"}
+    model = processing.run("oadg:trainmodel", {**training, "FOLDER": str(tmp_path)})["MODEL_FILE"]
+    result = evaluate(image, model)
+    assert set(result) == {"REPORT", "VERDICT", *NUMBERS}
+    assert all(isinstance(result[name], float) for name in NUMBERS)
+    text = Path(result["REPORT"]).read_text(encoding="utf-8")
+    assert "stripes, image" in text
+    assert result["VERDICT"] in log.text
+    assert evaluate(image, model, REPORT=None)["REPORT"] is None
+
+
+def test_models_and_images_that_do_not_belong_together(evaluate, image, world, tmp_path):
+    model = tmp_path / "other.safetensors"
+    world.write_header(model, FaciesTable((Facies(0, "mud", "#112233"), Facies(3, "sand", "#445566"))))
+    with pytest.raises(QgsProcessingException, match=r"holds the facies codes \[0, 1\], the model other .*\[0, 3\]"):
+        evaluate(image, model)
+    world.write_header(model)
+    with pytest.raises(QgsProcessingException, match=r"The model other was not trained on an image"):
+        evaluate(image, model)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_report_in_the_place_of_the_image(evaluate, image, world, tmp_path):
+    model = tmp_path / "m.safetensors"
+    world.write_header(model, FaciesTable((Facies(0, "mud", "#112233"), Facies(1, "sand", "#445566"))))
+    before = Path(image).read_bytes()
+    with pytest.raises(QgsProcessingException, match="which would replace IMAGE"):
+        evaluate(image, model, REPORT=image)
+    assert Path(image).read_bytes() == before

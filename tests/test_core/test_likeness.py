@@ -1,0 +1,173 @@
+"""Judging a model: what is drawn and asked, and a page that says what was found."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core import likeness
+from oadg.core.errors import ConditioningError, FaciesError, JobError
+from oadg.core.facies import Facies, FaciesTable
+from oadg.core.likeness import (
+    describe_verdict,
+    draw_crops,
+    draw_surveys_of,
+    evaluate_model,
+    score_survey,
+    simulate_freely,
+    summarise,
+)
+from oadg.core.model import FaciesModel
+from oadg.core.model_evaluation import run_evaluation
+from oadg.core.network import FaciesNetwork, NetworkConfig
+from oadg.core.path import Schedule
+from oadg.core.training_image import TrainingImage
+from oadg.core.training_job import EvaluationJob
+
+FACIES = FaciesTable(tuple(Facies(code, f"f{code}", "#112233") for code in (5, 7, 9)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    config = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1, n_levels=2, n_classes=3)
+    schedule = Schedule.even((2, 2), 3)
+    return FaciesModel("tiny", FaciesNetwork(config).eval(), FACIES, 3, schedules={"standard": schedule})
+
+
+@pytest.fixture(scope="module")
+def image():
+    row, col = np.mgrid[:100, :120]
+    return TrainingImage(((row + 3 * np.sin(col / 7)) // 6 % 3).astype(np.int16), FACIES)
+
+
+@pytest.fixture(autouse=True)
+def few_surveys(monkeypatch):
+    monkeypatch.setattr(likeness, "N_SURVEYS", 3)
+
+
+def test_crops_are_parts_of_the_image(image):
+    crops = draw_crops(image.class_index, (20, 30), 5, np.random.default_rng(0))
+    windows = np.lib.stride_tricks.sliding_window_view(image.class_index, (20, 30))
+    for crop in crops:
+        assert (windows == crop).all(axis=(2, 3)).any()
+
+
+def test_surveys_keep_the_numbers_of_facies_and_hide_their_targets(image):
+    surveys = draw_surveys_of(np.where(image.class_index == 0, 2, image.class_index), 3, 6, np.random.default_rng(0))
+    assert surveys
+    for survey in surveys:
+        assert set(np.unique(survey.class_index)) == {1, 2}
+        assert (survey.known[tuple(np.floor(survey.targets).astype(int).T)] == -1).all()
+        assert (survey.known >= 0).sum() == len(survey.class_index)
+
+
+def test_a_facies_that_was_not_observed_has_no_chance_with_the_simple_methods(model, image):
+    two = np.where(image.class_index == 0, 2, image.class_index)
+    survey = draw_surveys_of(two, 3, 1, np.random.default_rng(0))[0]
+    scores = score_survey(model, survey)
+    assert scores["model"].mean_loss > 0
+    assert scores["proportions"].mean_loss < math.log(3), "shares of the two that were observed"
+
+
+def test_windows_of_one_facies_are_left_out():
+    assert draw_surveys_of(np.zeros((50, 50), dtype=int), 2, 5, np.random.default_rng(0)) == []
+
+
+def test_realizations_without_data_do_not_depend_on_how_many_there_are(model):
+    many = simulate_freely(model, (20, 24), 10, seed=3)
+    assert many.shape == (10, 20, 24)
+    assert set(np.unique(many)) <= {0, 1, 2}
+    assert (simulate_freely(model, (20, 24), 2, seed=3) == many[:2]).all()
+
+
+def test_a_universal_model_draws_nothing_without_data(model):
+    universal = FaciesModel("universal", model.network)
+    with pytest.raises(JobError, match="fits itself to data, and needs some"):
+        simulate_freely(universal, (20, 20), 1)
+
+
+def test_an_untrained_model_does_not_look_like_stripes(model, image):
+    found = evaluate_model(model, image, side=40, n_realizations=4)
+    scores = summarise(found)
+    assert scores["pattern_divergence"] > 5 * scores["reference_divergence"]
+    assert scores["log_loss"] == pytest.approx(math.log(3), abs=0.1)
+    assert describe_verdict(found, scores).startswith("Realizations do not look like the image")
+
+
+def test_the_image_itself_looks_like_the_image(model, image, monkeypatch):
+    def crops(*_, **__):
+        return draw_crops(image.class_index, (40, 40), 6, np.random.default_rng(9)).astype(np.uint8)
+
+    monkeypatch.setattr(likeness, "simulate_freely", crops)
+    found = evaluate_model(model, image, side=40, n_realizations=6)
+    scores = summarise(found)
+    assert scores["pattern_divergence"] < 5 * scores["reference_divergence"]
+    assert scores["variety"] == pytest.approx(1, abs=0.4)
+    assert describe_verdict(found, scores).startswith("Realizations look like the image")
+
+
+def test_an_image_whose_held_out_block_holds_one_facies(model, image):
+    cells = image.class_index.copy()
+    cells[75:, 90:] = 1
+    with pytest.raises(ConditioningError, match="held-out block of the training image holds one facies only"):
+        evaluate_model(model, TrainingImage(cells, FACIES), side=40, n_realizations=2)
+
+
+def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
+    path = tmp_path / "tiny.safetensors"
+    model.save(path)
+    np.save(tmp_path / "image.npy", image.class_index)
+    job = EvaluationJob(
+        str(tmp_path / "image.npy"), FACIES, str(path), str(tmp_path), side=40, n_realizations=3, subject="<stripes>"
+    )
+    assert EvaluationJob.from_dict(job.to_dict()) == job
+    told = []
+    result = run_evaluation(job, lambda fraction, text: told.append(fraction))
+    assert told == sorted(told)
+    text = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
+    assert result.verdict in text.replace("&#x27;", "'")
+    assert text.count("data:image/png;base64,") == 6
+    assert "&lt;stripes&gt;" in text
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), "it needs no other file"
+    assert set(result.scores) >= {"pattern_divergence", "log_loss", "log_loss_kriging", "variety"}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"side": 101}, JobError, r"100 x 120 cells, less than the 101 x 101 of the realizations"),
+        ({"quality": "fine"}, JobError, r"The model tiny has no schedule for 'fine', but standard"),
+        ({"facies": FaciesTable(FACIES.facies[:2])}, FaciesError, r"trained on the facies codes \[5, 7, 9\]"),
+    ],
+    ids=["side", "quality", "facies"],
+)
+def test_jobs_that_do_not_fit(model, image, tmp_path, change, error, message):
+    model.save(tmp_path / "tiny.safetensors")
+    np.save(tmp_path / "image.npy", image.class_index)
+    parts = {"side": 40, "n_realizations": 2, "facies": FACIES, **change}
+    job = EvaluationJob(
+        image_path=str(tmp_path / "image.npy"),
+        model_path=str(tmp_path / "tiny.safetensors"),
+        work_folder=str(tmp_path),
+        **parts,
+    )
+    with pytest.raises(error, match=message):
+        run_evaluation(job, lambda fraction, text: None)
+    assert not (tmp_path / "evaluation.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"side": 8}, "Realizations of 8 x 8 cells"),
+        ({"n_realizations": 1}, "1 realizations are asked for"),
+        ({"quality": "best"}, "The quality 'best' is unknown"),
+        ({"seed": -1}, "The seed is -1"),
+    ],
+)
+def test_jobs_that_cannot_be(change, message):
+    with pytest.raises(JobError, match=message):
+        EvaluationJob("image.npy", FACIES, "model", "work", **change)
