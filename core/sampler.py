@@ -346,6 +346,8 @@ def predict(
     """
     Return the logits on a lattice; a large one is cut into tiles, each with a halo as wide as the network sees.
 
+    Where a device's memory does not suffice for a tile, smaller ones are tried.
+
     Parameters
     ----------
     predictor, class_index, inside, data, n_facies, level, features
@@ -356,12 +358,34 @@ def predict(
     Tensor, shape (batch, n_facies, n_rows, n_cols)
         The same as untiled, up to the rounding of floats.
     """
+    limit = _TILE_NODES_TIMES_STREAMS
+    while True:
+        try:
+            return _predict_in_tiles(predictor, class_index, inside, data, n_facies, level, features, limit)
+        except torch.cuda.OutOfMemoryError:
+            limit //= 4
+            if limit < (4 * predictor.config.receptive_radius) ** 2 * (n_facies + 2):
+                raise  # a tile would be halo for the most part
+            torch.cuda.empty_cache()
+
+
+def _predict_in_tiles(
+    predictor: Predictor,
+    class_index: Tensor,
+    inside: Tensor,
+    data: HardData,
+    n_facies: int,
+    level: int,
+    features: KrigingFeatures | None,
+    limit: int,
+) -> Tensor:
+    """Do as `predict` does, with tiles of at most so many nodes times (facies + 2)."""
     n_maps, n_rows, n_cols = class_index.shape
-    if n_rows * n_cols * (n_facies + 2) <= _TILE_NODES_TIMES_STREAMS:
+    if n_rows * n_cols * (n_facies + 2) <= limit:
         return predictor(class_index, inside, data, n_facies, level=level, features=features)
     stride = predictor.config.total_stride
     halo = -(-predictor.config.receptive_radius // stride) * stride
-    side = int((_TILE_NODES_TIMES_STREAMS / (n_facies + 2)) ** 0.5) - 2 * halo
+    side = int((limit / (n_facies + 2)) ** 0.5) - 2 * halo
     side = max(stride, side // stride * stride)
     logits = class_index.new_empty((n_maps, n_facies, n_rows, n_cols), dtype=torch.float32)
     for top in range(0, n_rows, side):

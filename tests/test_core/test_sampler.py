@@ -262,3 +262,42 @@ def test_coarsest_level(shape, n_data, level):
 def test_a_network_of_one_image_starts_no_coarser_than_it_has_learnt():
     assert coarsest_level(NetworkConfig(n_levels=3, n_classes=2), (1000, 1000), 50) == 2
     assert coarsest_level(NetworkConfig(n_levels=9, n_classes=2), (1000, 1000), 50) == 5
+
+
+class SmallMemory:
+    """A network on a device whose memory holds so many nodes of a lattice at a time."""
+
+    def __init__(self, network, most_nodes):
+        self.network, self.most_nodes, self.config, self.shapes = network, most_nodes, network.config, []
+
+    def __call__(self, class_index, *arguments, **options):
+        self.shapes.append(tuple(class_index.shape[1:]))
+        if class_index[0].numel() > self.most_nodes:
+            raise torch.cuda.OutOfMemoryError("out of memory")
+        return self.network(class_index, *arguments, **options)
+
+
+def test_where_memory_does_not_suffice_tiles_get_smaller(tiny_network, monkeypatch):
+    monkeypatch.setattr(sampler, "_TILE_NODES_TIMES_STREAMS", 4 * 400**2)
+    shape = (150, 180)
+    known, inside = unknown(shape)
+    known[::7, ::5] = 1
+    run = {"n_facies": 2, "schedule": Schedule.even((1,), 2), "level": 0}
+    whole = sample(tiny_network, known, inside, streams_of(1, 1, shape), **run)
+    small = SmallMemory(tiny_network, 110**2)
+    assert torch.equal(sample(small, known, inside, streams_of(1, 1, shape), **run), whole)
+    assert max(a * b for a, b in small.shapes) > 110**2, "it tried"
+
+
+def test_where_no_tile_fits_the_shortage_is_told(tiny_network):
+    known, inside = unknown((60, 60))
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        sample(
+            SmallMemory(tiny_network, 10),
+            known,
+            inside,
+            streams_of(1, 1, (60, 60)),
+            n_facies=2,
+            schedule=SCHEDULES["preview"],
+            level=0,
+        )
