@@ -157,6 +157,13 @@ class SimulateFacies(FaciesAlgorithm):
         self.tell_cautions(data, grid, feedback, inside)
         self.tell_cell_size(header, grid, feedback)
         feedback.pushInfo(tr("The model is {}, the quality {}.").format(model, job.quality))
+        costs = header.provenance.get("scores", {}).get("excess_bits", {})
+        if job.quality in costs:
+            feedback.pushInfo(
+                tr("Simulating cells together costs {:.4f} bits per cell at this quality ({}).").format(
+                    costs[job.quality], ", ".join(f"{name}: {bits:.4f}" for name, bits in costs.items())
+                )
+            )
         return job, inside, data.n_points
 
     def _tell_data(self, data: ConditioningData, facies: FaciesTable, feedback) -> None:
