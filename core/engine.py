@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 from .errors import Cancelled, EngineError, JobError, OadgError
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
 from .memory import keep_freed_memory, return_freed_memory
+from .score_job import ScoreJob
 from .training_job import EvaluationJob, TrainingJob
 
 OLDEST_PYTHON = (3, 9)
@@ -41,6 +42,7 @@ JOBS: Mapping[str, Any] = {
     "crossvalidate": CrossValidationJob,
     "train": TrainingJob,
     "evaluate": EvaluationJob,
+    "score": ScoreJob,
 }
 """What the jobs of each type of request are."""
 
@@ -227,6 +229,7 @@ def load_runners() -> Mapping[str, Runner]:
         from .crossvalidation import run_cross_validation
         from .image_training import run_training
         from .model_evaluation import run_evaluation
+        from .scoring import run_scoring
         from .simulation import run_simulation
     except (ImportError, OSError) as error:  # OSError: a library of torch's cannot be loaded
         raise EngineError(
@@ -243,6 +246,7 @@ def load_runners() -> Mapping[str, Runner]:
         "crossvalidate": run_cross_validation,
         "train": run_training,
         "evaluate": run_evaluation,
+        "score": run_scoring,
     }
 
 

@@ -9,6 +9,7 @@ QGIS to engine
     {"type": "crossvalidate", "job_id": …, "job": CrossValidationJob.to_dict()}
     {"type": "train", "job_id": …, "job": TrainingJob.to_dict()}
     {"type": "evaluate", "job_id": …, "job": EvaluationJob.to_dict()}
+    {"type": "score", "job_id": …, "job": ScoreJob.to_dict()}
     {"type": "cancel", "job_id": …}
 Engine to QGIS, each with the `job_id` it answers
     {"type": "ready", "pid": …, "protocol": PROTOCOL_VERSION}     once, when the engine has started; without job_id
@@ -103,20 +104,7 @@ class SimulationJob:
             raise JobError(f"The quality {self.quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
         if not 0 <= self.seed < 2**63:
             raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
-        self._check_hard_data()
-
-    def _check_hard_data(self) -> None:
-        """Raise `JobError` unless every datum has a cell of its own on the grid and a class index of the table."""
-        _check_lengths("hard data", rows=self.row, columns=self.col, facies=self.class_index)
-        seen = set()
-        for row, col, class_index in zip(self.row, self.col, self.class_index):
-            where = f"The hard datum at row {row}, col {col}"
-            if not (0 <= row < self.grid.n_rows and 0 <= col < self.grid.n_cols):
-                raise JobError(f"{where} is not on the grid of {self.grid.n_rows} x {self.grid.n_cols} cells.")
-            _check_class_index(where, class_index, self.facies)
-            if (row, col) in seen:
-                raise JobError(f"{where} is given more than once; a cell can hold one facies.")
-            seen.add((row, col))
+        check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -347,6 +335,22 @@ def rebuild_job(cls: Type[_Job], description: Mapping[str, Any]) -> _Job:
         return cls(**plain)
     except (KeyError, TypeError, ValueError) as error:
         raise JobError(f"The job is incomplete or wrong: {error}.") from error
+
+
+def check_hard_data(
+    row: Tuple[int, ...], col: Tuple[int, ...], class_index: Tuple[int, ...], grid: Grid, facies: FaciesTable
+) -> None:
+    """Raise `JobError` unless every datum has a cell of its own on the grid and a class index of the table."""
+    _check_lengths("hard data", rows=row, columns=col, facies=class_index)
+    seen = set()
+    for cell_row, cell_col, index in zip(row, col, class_index):
+        where = f"The hard datum at row {cell_row}, col {cell_col}"
+        if not (0 <= cell_row < grid.n_rows and 0 <= cell_col < grid.n_cols):
+            raise JobError(f"{where} is not on the grid of {grid.n_rows} x {grid.n_cols} cells.")
+        _check_class_index(where, index, facies)
+        if (cell_row, cell_col) in seen:
+            raise JobError(f"{where} is given more than once; a cell can hold one facies.")
+        seen.add((cell_row, cell_col))
 
 
 def _check_lengths(what: str, **columns: Tuple[Any, ...]) -> None:

@@ -33,6 +33,10 @@ _PLACES_PER_SPACING = 8
 """Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""
 
 
+Choose = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Facies probabilities of cells, and map, row and column of each, to their class indices."""
+
+
 class Predictor(Protocol):
     """What the sampler needs of a network; `FaciesNetwork` is one, and tests bring their own."""
 
@@ -146,8 +150,50 @@ def sample(
     int64 Tensor, shape (batch, n_rows, n_cols)
         Class index, -1 outside.
     """
-    maps = known.expand(len(streams), -1, -1).clone()
     uniform = torch.as_tensor(np.stack([s.uniform for s in streams]), device=known.device)
+
+    def draw(probability: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
+        return draw_facies(probability, uniform[batch, row, col])
+
+    return visit(
+        predictor,
+        known,
+        inside,
+        streams,
+        draw,
+        n_facies=n_facies,
+        schedule=schedule,
+        level=level,
+        survey=survey,
+        on_pass=on_pass,
+    )
+
+
+def visit(
+    predictor: Predictor,
+    known: Tensor,
+    inside: Tensor,
+    streams: list[Stream],
+    choose: Choose,
+    *,
+    n_facies: int,
+    schedule: Schedule,
+    level: int,
+    survey: SurveyKriging | None = None,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Visit the cells of a batch of maps as the sampler does, and let someone choose their facies.
+
+    Parameters
+    ----------
+    choose : callable
+        Given the facies probabilities (n_cells, n_facies) of the cells of a pass, and map, row and column of each,
+        returns their class indices (n_cells,).
+    predictor, known, inside, streams, n_facies, schedule, level, survey, on_pass
+        As `sample` takes them, and with its result.
+    """
+    maps = known.expand(len(streams), -1, -1).clone()
     for current in range(level, -1, -1):
         lattice = lattice_of(predictor, known.shape, 2**current, [s.offset for s in streams], known.device)
         data = lattice.attach(*hard_data(known, len(streams)))
@@ -160,9 +206,9 @@ def sample(
             logits = predict(predictor, class_index, on_grid, data, n_facies, current, features)
             node_row, node_col = lattice.node_of(batch, row, col)
             probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
-            drawn = draw_facies(probability, uniform[batch, row, col])
-            maps[batch, row, col] = drawn
-            class_index[batch, node_row, node_col] = drawn
+            chosen = choose(probability, batch, row, col)
+            maps[batch, row, col] = chosen
+            class_index[batch, node_row, node_col] = chosen
     return maps
 
 

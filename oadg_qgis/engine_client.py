@@ -13,7 +13,7 @@ saves the mask there, and deletes it all when the block is left, so arrays are r
 killed, and whatever the engine itself objects to (`ModelError`, `DeviceError`, `JobError` …).
 
 `cross_validate(job)` is its like for a `CrossValidationJob`, and `train(job)` for a `TrainingJob`,
-`evaluate(job)` for an `EvaluationJob`.
+`evaluate(job)` for an `EvaluationJob`, `score(job)` for a `ScoreJob`.
 
 `engine_status()` asks the engine about itself. `close_idle_engines()` belongs into the plugin's `unload`.
 
@@ -41,6 +41,7 @@ from ..core.job import (
     SimulationJob,
     SimulationResult,
 )
+from ..core.score_job import ScoreJob, ScoreResult
 from ..core.training_image import TrainingImage
 from ..core.training_job import EvaluationJob, EvaluationResult, TrainingJob, TrainingResult
 from .engine_process import Engine, EngineGone, Message, Progress
@@ -288,7 +289,7 @@ def train(
     """
     with _work_folder() as folder:
         job = dataclasses.replace(
-            job, image_path=_save_image(image, folder), start_path=os.path.abspath(job.start_path)
+            job, image_path=_save(image.class_index, folder), start_path=os.path.abspath(job.start_path)
         )
         return TrainingResult.from_dict(_work_on("train", job, folder, on_progress, is_cancelled, client))
 
@@ -315,14 +316,40 @@ def evaluate(
         As `simulate` takes them, and with its errors.
     """
     with _work_folder() as folder:
-        job = dataclasses.replace(job, image_path=_save_image(image, folder))
+        job = dataclasses.replace(job, image_path=_save(image.class_index, folder))
         yield EvaluationResult.from_dict(_work_on("evaluate", job, folder, on_progress, is_cancelled, client))
 
 
-def _save_image(image: TrainingImage, folder: str) -> str:
-    """Save an image into a work folder, and return the file."""
-    path = os.path.join(folder, "image.npy")
-    np.save(path, image.class_index)
+@contextlib.contextmanager
+def score(
+    job: ScoreJob,
+    *,
+    class_index: np.ndarray,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> Iterator[ScoreResult]:
+    """
+    Score a map on the engine; the result's array exists until the block is left.
+
+    Parameters
+    ----------
+    job : ScoreJob
+        What to score; `work_folder` and `map_path` are filled in here.
+    class_index : int16 array, shape (n_rows, n_cols)
+        The map, -1 where it holds nothing.
+    on_progress, is_cancelled, client
+        As `simulate` takes them, and with its errors.
+    """
+    with _work_folder() as folder:
+        job = dataclasses.replace(job, map_path=_save(class_index, folder))
+        yield ScoreResult.from_dict(_work_on("score", job, folder, on_progress, is_cancelled, client))
+
+
+def _save(class_index: np.ndarray, folder: str) -> str:
+    """Save a map into a work folder, and return the file."""
+    path = os.path.join(folder, "map.npy")
+    np.save(path, class_index)
     return path
 
 
@@ -338,7 +365,7 @@ def _work_folder() -> Iterator[str]:
 
 def _work_on(
     request: str,
-    job: Union[SimulationJob, CrossValidationJob, TrainingJob, EvaluationJob],
+    job: Union[SimulationJob, CrossValidationJob, TrainingJob, EvaluationJob, ScoreJob],
     folder: str,
     on_progress: Progress,
     is_cancelled: Callable[[], bool],

@@ -11,11 +11,12 @@ from .algorithms.base import ICON_PATH, PLUGIN_FOLDER, tr
 from .algorithms.cross_validate import CrossValidate
 from .algorithms.engine_status import EngineStatus
 from .algorithms.evaluate_model import EvaluateModel
+from .algorithms.score_map import ScoreMap
 from .algorithms.setup_engine import SetupEngine
 from .algorithms.simulate_facies import SimulateFacies
 from .algorithms.train_model import TrainModel
 
-ALGORITHMS = (SimulateFacies, CrossValidate, TrainModel, EvaluateModel, SetupEngine, EngineStatus)
+ALGORITHMS = (SimulateFacies, CrossValidate, ScoreMap, TrainModel, EvaluateModel, SetupEngine, EngineStatus)
 MODEL_FOLDER: Path = PLUGIN_FOLDER / "resources" / "workflows"
 """Models of QGIS's model designer that chain OADG with other algorithms."""
 

@@ -56,6 +56,11 @@ def entropy_style(n_facies: int) -> Styler:
     return _ramp_style(math.log2(n_facies), MAGMA, suffix=" bits")
 
 
+def surprise_map_style() -> Styler:
+    """Return a styler for surprise in bits, from 0 to 6, which a facies of less than 2 % has."""
+    return _ramp_style(6.0, MAGMA, suffix=" bits")
+
+
 def probability_style() -> Styler:
     """Return a styler for the first band's probability, from 0 to 1 whatever the map holds."""
     return _ramp_style(1.0, VIRIDIS)

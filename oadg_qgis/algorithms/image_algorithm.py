@@ -14,16 +14,24 @@ from qgis.core import (
 
 from ...core.errors import EngineError, JobError
 from ...core.training_image import TrainingImage
+from ..categorical_rasters import read_training_image
 from ..environment import find_interpreter
 from ..models import model_path
-from ..training_rasters import read_training_image
 from .base import OadgAlgorithm, is_given, tr
 from .parameters import Helped
 
 
 class ImageAlgorithm(OadgAlgorithm):
-    """Base of the algorithms that have `image_parameters`."""
+    """
+    Base of the algorithms that read a raster of facies.
 
+    Attributes
+    ----------
+    RASTER : str
+        Name of its parameter; `BAND` belongs to it.
+    """
+
+    RASTER = "IMAGE"
     GROUP_ID = "models"
     GROUP = "Models"
 
@@ -37,15 +45,15 @@ class ImageAlgorithm(OadgAlgorithm):
 
     def read(self, parameters, context, feedback) -> None:
         """Take hold of the raster's file, and of the layer's own names and colours."""
-        layer = self.parameterAsRasterLayer(parameters, "IMAGE", context)
+        layer = self.parameterAsRasterLayer(parameters, self.RASTER, context)
         if layer is None:
-            raise JobError(self.invalidRasterError(parameters, "IMAGE"))
+            raise JobError(self.invalidRasterError(parameters, self.RASTER))
         if layer.providerType() != "gdal":
             raise JobError(
-                f"The layer {layer.name()!r} comes from a service ({layer.providerType()}); a training image is a "
-                "file. Export it first, for example as GeoTIFF."
+                f"The layer {layer.name()!r} comes from a service ({layer.providerType()}), and a file is needed. "
+                "Export it first, for example as GeoTIFF."
             )
-        self._source, self._layer_name = layer.source(), layer.name()
+        self._source, self._layer_name, self._crs = layer.source(), layer.name(), layer.crs()
         self._band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
         self._styles = styles_of(layer, self._band)
 
@@ -71,13 +79,13 @@ def styles_of(layer: QgsRasterLayer, band: int) -> Mapping[int, Tuple[Optional[s
     return {int(c.value): (c.label.strip() or None, c.color.name()) for c in renderer.classes() if c.value % 1 == 0}
 
 
-def image_parameters() -> Iterator[Helped]:
+def image_parameters(name: str = ImageAlgorithm.RASTER, description: str = "Training image") -> Iterator[Helped]:
     """Yield the raster and its band."""
     yield (
-        QgsProcessingParameterRasterLayer("IMAGE", tr("Training image")),
+        QgsProcessingParameterRasterLayer(name, tr(description)),
         tr("A raster with facies codes, or a picture in which every colour is a facies. Nodata does not count."),
     )
     yield (
-        QgsProcessingParameterBand("BAND", tr("Band"), 1, "IMAGE", optional=True),
+        QgsProcessingParameterBand("BAND", tr("Band"), 1, name, optional=True),
         tr("The band that holds the codes; of a coloured picture all are read."),
     )

@@ -13,8 +13,8 @@ from oadg.core.model_header import read_header
 from oadg.core.training_image import TrainingImage, image_of_codes
 from oadg.oadg_qgis.algorithms import train_model as module
 from oadg.oadg_qgis.algorithms.image_algorithm import styles_of
+from oadg.oadg_qgis.categorical_rasters import read_training_image
 from oadg.oadg_qgis.engine_client import close_idle_engines
-from oadg.oadg_qgis.training_rasters import read_training_image
 
 CODES = (3, 311, -1)
 SIDE = 96

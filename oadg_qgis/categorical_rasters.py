@@ -1,7 +1,8 @@
-"""Rasters and pictures to training images. Needs GDAL, but no QGIS, so that the command line reads them too."""
+"""Rasters and pictures of facies to arrays. Needs GDAL, but no QGIS, so that the command line reads them too."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Tuple
 
@@ -20,11 +21,36 @@ _SQUARE = 0.01
 Styles = Mapping[int, Tuple[Optional[str], Optional[str]]]
 
 
-def read_training_image(
-    path: str, *, band: int = 1, symmetry: str = "none", styles: Optional[Styles] = None, origin: str = ""
-) -> TrainingImage:
+@dataclass(frozen=True)
+class CategoricalRaster:
     """
-    Read a training image from a raster, or from a picture whose colours are the facies.
+    A raster of facies codes.
+
+    Parameters
+    ----------
+    codes : array, shape (n_rows, n_cols)
+        Of any type of numbers.
+    known : bool array, shape (n_rows, n_cols)
+        False at nodata.
+    styles : dict
+        Code to (name, colour), as far as the raster has them.
+    cell_size : float or None
+        None for a picture without a geotransform.
+    west, north : float
+        Its upper left corner; 0 without a geotransform.
+    """
+
+    codes: np.ndarray
+    known: np.ndarray
+    styles: Dict[int, Tuple[Optional[str], Optional[str]]]
+    cell_size: Optional[float]
+    west: float
+    north: float
+
+
+def read_codes(path: str, band: int = 1) -> CategoricalRaster:
+    """
+    Read facies codes from a raster, or from a picture whose colours are the facies.
 
     Parameters
     ----------
@@ -32,6 +58,49 @@ def read_training_image(
         Anything that GDAL opens.
     band : int
         The band that holds the codes; of a coloured picture all are read.
+
+    Raises
+    ------
+    TrainingImageError
+        When the file cannot be read, is rotated, or has cells that are not square.
+    """
+    with quiet_gdal():
+        try:
+            dataset = gdal.Open(path)
+        except RuntimeError:  # where another plugin has switched GDAL's exceptions on
+            dataset = None
+        if dataset is None:
+            raise TrainingImageError(f"The file {path} cannot be read as a raster. Choose another file.")
+        if not 1 <= band <= dataset.RasterCount:
+            raise TrainingImageError(
+                f"The raster {path} has {dataset.RasterCount} bands, and no band {band}. Choose one of these."
+            )
+        if dataset.RasterXSize * dataset.RasterYSize > MAX_CELLS:
+            raise TrainingImageError(
+                f"The raster {path} has {dataset.RasterYSize:,} x {dataset.RasterXSize:,} cells; at most "
+                f"{MAX_CELLS:,} cells are read. Clip it, or resample it to coarser cells."
+            )
+        cell_size = _cell_size(dataset, path)
+        west, _, _, north, _, height = dataset.GetGeoTransform()
+        if _is_coloured(dataset):
+            codes, known, styles = _read_colours(dataset)
+        else:
+            codes, known, styles = _read_band(dataset.GetRasterBand(band))
+    if cell_size is not None and height > 0:  # stored from south to north
+        codes, known, north = codes[::-1], known[::-1], north + height * len(codes)
+    return CategoricalRaster(codes, known, styles, cell_size, west, north)
+
+
+def read_training_image(
+    path: str, *, band: int = 1, symmetry: str = "none", styles: Optional[Styles] = None, origin: str = ""
+) -> TrainingImage:
+    """
+    Read a training image.
+
+    Parameters
+    ----------
+    path, band
+        As `read_codes` takes them.
     symmetry : {'none', 'half turn', 'flips', 'rotations'}
         What leaves the image as likely as it was.
     styles : mapping, optional
@@ -42,35 +111,15 @@ def read_training_image(
     Raises
     ------
     TrainingImageError
-        When the file cannot be read, is rotated, has cells that are not square, or is no categorical image.
+        What `read_codes` and `image_of_codes` refuse.
     """
-    with quiet_gdal():
-        try:
-            dataset = gdal.Open(path)
-        except RuntimeError:  # where another plugin has switched GDAL's exceptions on
-            dataset = None
-        if dataset is None:
-            raise TrainingImageError(f"The training image {path} cannot be read as a raster. Choose another file.")
-        if not 1 <= band <= dataset.RasterCount:
-            raise TrainingImageError(
-                f"The training image {path} has {dataset.RasterCount} bands, and no band {band}. Choose one of these."
-            )
-        if dataset.RasterXSize * dataset.RasterYSize > MAX_CELLS:
-            raise TrainingImageError(
-                f"The training image {path} has {dataset.RasterYSize:,} x {dataset.RasterXSize:,} cells; at most "
-                f"{MAX_CELLS:,} cells are read. Clip it, or resample it to coarser cells."
-            )
-        cell_size = _cell_size(dataset, path)
-        if _is_coloured(dataset):
-            codes, known, found = _read_colours(dataset)
-        else:
-            codes, known, found = _read_band(dataset.GetRasterBand(band))
+    raster = read_codes(path, band)
     return image_of_codes(
-        codes,
-        known,
-        styles={**found, **(styles or {})},
+        raster.codes,
+        raster.known,
+        styles={**raster.styles, **(styles or {})},
         symmetry=symmetry,
-        cell_size=cell_size,
+        cell_size=raster.cell_size,
         origin=origin or Path(path).name,
     )
 
@@ -83,12 +132,12 @@ def _cell_size(dataset: gdal.Dataset, path: str) -> Optional[float]:
     _, width, skew_east, _, skew_north, height = transform
     if abs(skew_east) > 1e-9 * abs(width) or abs(skew_north) > 1e-9 * abs(height):
         raise TrainingImageError(
-            f"The training image {path} is rotated against its coordinate system, so its directions are not those of "
+            f"The raster {path} is rotated against its coordinate system, so its directions are not those of "
             "a map. Bring it north up first, with 'Warp (reproject)' and resampling by nearest neighbour."
         )
     if abs(abs(width) - abs(height)) > _SQUARE * abs(width):
         raise TrainingImageError(
-            f"The training image {path} has cells of {abs(width):g} x {abs(height):g}; they must be square, as those "
+            f"The raster {path} has cells of {abs(width):g} x {abs(height):g}; they must be square, as those "
             "of realizations are. Resample it with 'Warp (reproject)' and resampling by nearest neighbour."
         )
     return abs(width)

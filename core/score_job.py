@@ -1,0 +1,126 @@
+"""The part of the contract about scoring maps. Importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Mapping, Tuple
+
+from .errors import JobError
+from .facies import FaciesTable
+from .grid import Grid
+from .job import QUALITIES, check_hard_data, describe_job, rebuild_job
+
+MAX_PATHS = 200
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """
+    Everything that scoring a map needs.
+
+    Parameters
+    ----------
+    grid : Grid
+        The cells of the map.
+    facies : FaciesTable
+        Its facies.
+    map_path : str
+        A `.npy` file with an int16 array (n_rows, n_cols): class index, -1 where nothing is known.
+    row, col, class_index : tuple of int
+        The hard data, at most one per cell; they agree with the map.
+    model_path : str
+        The model file.
+    work_folder : str
+        Where the engine writes its array; the client makes and deletes it.
+    n_paths : int
+        Along how many paths the map is scored, and how many realizations it is compared with.
+    quality : str
+        How many passes.
+    seed : int
+        The one number from which all randomness descends.
+    device : str
+        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+
+    Raises
+    ------
+    JobError
+        For a number of paths, quality or seed that cannot be, and for hard data that do not fit the grid.
+    """
+
+    grid: Grid
+    facies: FaciesTable
+    map_path: str
+    row: Tuple[int, ...]
+    col: Tuple[int, ...]
+    class_index: Tuple[int, ...]
+    model_path: str
+    work_folder: str
+    n_paths: int = 8
+    quality: str = QUALITIES[0]
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.n_paths <= MAX_PATHS:
+            raise JobError(f"{self.n_paths} paths are asked for; between 2 and {MAX_PATHS} are possible.")
+        if self.quality not in QUALITIES:
+            raise JobError(f"The quality {self.quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
+        if not 0 <= self.seed < 2**63:
+            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return describe_job(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> ScoreJob:
+        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
+        return rebuild_job(cls, description)
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """
+    What the engine hands back; the array lies in the job's work folder.
+
+    Parameters
+    ----------
+    surprise_path : str
+        float32 array (n_rows, n_cols), bits: how surprising the map's facies is at each cell, mean over paths; 0 at
+        hard data, NaN where the map holds nothing.
+    log_likelihood_bits : float
+        Of the whole map, mean over paths: at most the logarithm of its probability under the model.
+    spread_bits : float
+        Standard deviation over paths.
+    bits_per_cell : float
+        Minus the log-likelihood over the number of scored cells.
+    typical_bits_per_cell, typical_spread : float
+        The same of realizations of the model given the same data: their mean and standard deviation.
+    n_cells : int
+        Scored cells: those of the map without the hard data.
+    device, model_id : str
+        What it was computed on, and with.
+    seconds : float
+        Wall time in the engine, in seconds.
+    """
+
+    surprise_path: str
+    log_likelihood_bits: float
+    spread_bits: float
+    bits_per_cell: float
+    typical_bits_per_cell: float
+    typical_spread: float
+    n_cells: int
+    device: str
+    model_id: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> ScoreResult:
+        """Rebuild the result from `to_dict`."""
+        return cls(**description)

@@ -1,0 +1,273 @@
+"""How plausible a map is to a model: a raster to its likelihood, and to the surprise at each cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+
+import numpy as np
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingOutputNumber,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterField,
+    QgsProcessingParameterRasterDestination,
+)
+
+from ...core.conditioning import place_on_grid
+from ...core.errors import FaciesError, JobError
+from ...core.facies import FaciesTable, build_facies_table
+from ...core.grid import Grid
+from ...core.job import QUALITIES
+from ...core.model_header import ModelHeader, read_header
+from ...core.score_job import MAX_PATHS, ScoreJob, ScoreResult
+from ..categorical_rasters import CategoricalRaster, read_codes
+from ..destinations import check_destinations, file_of
+from ..engine_client import score
+from ..layers import Observations, observations_reader
+from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
+from ..styles import ApplyStyle, surprise_map_style
+from . import parameters as shared
+from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
+from .image_algorithm import ImageAlgorithm, image_parameters
+from .parameters import Helped, choice, helped, whole_number
+
+_ENGINE_SHARE = 0.95  # of the progress; the rest is for writing
+_HELP = """
+<p>Takes a map of facies (drawn by a geologist, made by another program, or one of the realizations) and tells how
+plausible it is to a model: its <b>log-likelihood</b> in bits, given the observations if there are any. Of two maps of
+the same cells the one with the higher log-likelihood is the more plausible one.</p>
+<p><b>Surprise</b> shows where: at each cell, how many bits the map's facies costs the model there: 0 where it expected
+nothing else, 1 where the odds were even, 6 and more where it found this facies hardly possible.</p>
+<p>Whether a map is less plausible than it should be is told by realizations of the model itself, which are scored with
+it: a map of many more bits per cell than these is not what the model has learnt.</p>
+<p>The map is visited along several random paths. Each gives a slightly different number; their spread is told, too.</p>
+"""
+_TAGS = (
+    "likelihood,log-likelihood,plausibility,interpretation,anomaly,surprise,rival,section,compare,score,bits,entropy,"
+    "facies,map"
+)
+
+
+class ScoreMap(ImageAlgorithm):
+    """Log-likelihood of a map, and surprise at its cells."""
+
+    ID = "scoremap"
+    NAME = "Score a facies map"
+    SUMMARY = "Computes how likely a facies map is under a model, and which of its cells are surprising."
+    HELP = _HELP
+    GROUP_ID = "validation"
+    GROUP = "Validation"
+    TAGS = tuple(_TAGS.split(","))
+    RASTER = "MAP"
+
+    def initAlgorithm(self, configuration=None) -> None:
+        """Declare parameters and outputs."""
+        for parameter in _parameters():
+            self.addParameter(parameter)
+        for name, description in (
+            ("LOG_LIKELIHOOD", tr("Log-likelihood (bits)")),
+            ("SPREAD", tr("Its standard deviation over paths (bits)")),
+            ("BITS_PER_CELL", tr("Bits per cell")),
+            ("TYPICAL_BITS_PER_CELL", tr("Bits per cell of realizations of the model")),
+            ("TYPICAL_SPREAD", tr("Their standard deviation")),
+            ("N_CELLS", tr("Cells scored")),
+        ):
+            self.addOutput(QgsProcessingOutputNumber(name, description))
+
+    def read(self, parameters, context, feedback) -> None:
+        """Take hold of the raster, and of the observations if there are any."""
+        super().read(parameters, context, feedback)
+        self._inputs = {"MAP": Path(self._source)} if Path(self._source).is_file() else {}
+        self._read_observations: Optional[Callable[[], Observations]] = None
+        if not is_given(parameters, "OBSERVATIONS"):
+            return
+        source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
+        layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
+        if source is None or layer is None:
+            raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
+        self._read_observations = observations_reader(
+            source,
+            layer,
+            self.parameterAsString(parameters, "FACIES_FIELD", context),
+            self._crs,
+            context.transformContext(),
+            restricted=not isinstance(parameters["OBSERVATIONS"], (str, type(layer))),
+        )
+        path = file_of(layer)
+        if path is not None:
+            self._inputs["OBSERVATIONS"] = path
+
+    def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
+        """Run the job and write the raster; every declared key is returned."""
+        with errors_for_qgis():
+            self.raise_problem()
+            job, class_index = self._make_job(parameters, context, feedback)
+            plan = self._plan(parameters, context)
+            with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
+                if plan is not None:
+                    writer.check(plan)
+                progress = report_to(feedback, _ENGINE_SHARE)
+                with score(
+                    job, class_index=class_index, on_progress=progress, is_cancelled=feedback.isCanceled
+                ) as result:
+                    if plan is not None:
+                        _write(writer, plan, job, result)
+                writer.commit()
+        feedback.pushInfo(_verdict(result))
+        return {
+            "SURPRISE": str(plan.path) if plan is not None else None,
+            "LOG_LIKELIHOOD": result.log_likelihood_bits,
+            "SPREAD": result.spread_bits,
+            "BITS_PER_CELL": result.bits_per_cell,
+            "TYPICAL_BITS_PER_CELL": result.typical_bits_per_cell,
+            "TYPICAL_SPREAD": result.typical_spread,
+            "N_CELLS": result.n_cells,
+        }
+
+    def _make_job(self, parameters, context, feedback) -> Tuple[ScoreJob, np.ndarray]:
+        """Return the job and the map's class indices (n_rows, n_cols), -1 where it holds nothing."""
+        path = self.model_of(parameters, context)
+        header = read_header(path)
+        raster = read_codes(self._source, self._band)
+        facies = _facies_of(raster, {**raster.styles, **self._styles}, header)
+        class_index = np.full(raster.codes.shape, -1, dtype=np.int16)
+        class_index[raster.known] = facies.class_index(raster.codes[raster.known])
+        grid = Grid(raster.west, raster.north, raster.cell_size or 1.0, *raster.codes.shape)
+        row, col, index = self._place_observations(grid, class_index >= 0, facies, feedback)
+        job = ScoreJob(
+            grid=grid,
+            facies=facies,
+            map_path="",
+            row=row,
+            col=col,
+            class_index=index,
+            model_path=str(path),
+            work_folder="",
+            n_paths=self.parameterAsInt(parameters, "N_PATHS", context),
+            quality=self.parameterAsEnumString(parameters, "QUALITY", context),
+            seed=self.parameterAsInt(parameters, "SEED", context),
+            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+        )
+        feedback.pushInfo(
+            tr("The map has {:,} rows x {:,} columns and {} facies; {:,} of its cells hold observations.").format(
+                *grid.shape, len(facies), len(row)
+            )
+        )
+        return job, class_index
+
+    def _place_observations(
+        self, grid: Grid, inside: np.ndarray, facies: FaciesTable, feedback
+    ) -> Tuple[Tuple[int, ...], Tuple[int, ...], Tuple[int, ...]]:
+        """Return row, column and class index of the hard data."""
+        if self._read_observations is None:
+            return (), (), ()
+        observations = self._read_observations()
+        _, class_index = observations.facies_table(facies)
+        places = observations.easting, observations.northing
+        data = place_on_grid(*places, class_index, grid, facies, inside=inside)
+        if data.n_outside:
+            feedback.pushWarning(tr("{:,} observations lie where the map holds nothing.").format(data.n_outside))
+        return tuple(data.row.tolist()), tuple(data.col.tolist()), tuple(data.class_index.tolist())
+
+    def _plan(self, parameters, context) -> Optional[RasterPlan]:
+        """Return how the surprise is stored; None when it is not asked for."""
+        path = self.parameterAsOutputLayer(parameters, "SURPRISE", context)
+        if not path:
+            return None
+        check_destinations({"SURPRISE": Path(path)}, self._inputs)
+        if context.willLoadLayerOnCompletion(path):
+            ApplyStyle.attach(context.layerToLoadOnCompletionDetails(path))
+        style = surprise_map_style()
+        return RasterPlan(Path(path), np.float32, FLOAT_NODATA, ["Surprise (bits)"], [0, 1 / 3, 20], style)
+
+
+def _facies_of(raster: CategoricalRaster, styles: Dict[int, Any], header: ModelHeader) -> FaciesTable:
+    """Return the facies of a map: the model's if it has its own, else those that occur."""
+    values = raster.codes[raster.known]
+    if not np.array_equal(values, np.round(values)):
+        raise FaciesError(
+            f"The map holds {values[values != np.round(values)][0]:g}, which is no facies code: codes are whole "
+            "numbers. Choose the band that holds the facies."
+        )
+    codes = [int(code) for code in np.unique(values)]
+    if header.facies is None:
+        return build_facies_table(codes, styles)
+    unknown = [code for code in codes if code not in header.facies.codes]
+    if unknown:
+        raise FaciesError(
+            f"The map holds the codes {', '.join(map(str, unknown[:5]))}, which the model {header.name} does not know; "
+            f"it was trained on {', '.join(f'{f.code} ({f.name})' for f in header.facies.facies)}. Reclassify the map, "
+            "or choose the universal model."
+        )
+    return header.facies
+
+
+def _write(writer: RasterWriter, plan: RasterPlan, job: ScoreJob, result: ScoreResult) -> None:
+    """Write the surprise."""
+    metadata = describe(
+        seed=job.seed,
+        model=result.model_id,
+        quality=job.quality,
+        device=result.device,
+        facies=job.facies.to_list(),
+        version=plugin_version(),
+    )
+    bands = (np.where(np.isnan(b), np.float32(FLOAT_NODATA), b) for b in bands_of(Path(result.surprise_path)))
+    writer.write(plan, bands, metadata)
+
+
+def _verdict(result: ScoreResult) -> str:
+    """Return in plain words what the numbers say."""
+    excess = (result.bits_per_cell - result.typical_bits_per_cell) / max(result.typical_spread, 1e-9)
+    if excess > 3:
+        words = tr("clearly less plausible to the model than its own realizations")
+    elif excess < -3:
+        words = tr("simpler than the model's own realizations")
+    else:
+        words = tr("as plausible to the model as its own realizations")
+    return tr(
+        "The log-likelihood of the map is {:,.1f} bits (standard deviation over paths {:,.1f}), {:.4f} bits per cell. "
+        "Realizations of the model have {:.4f} (standard deviation {:.4f}): the map is {}."
+    ).format(
+        result.log_likelihood_bits,
+        result.spread_bits,
+        result.bits_per_cell,
+        result.typical_bits_per_cell,
+        result.typical_spread,
+        words,
+    )
+
+
+def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield the parameters in the dialog's order, each with its help."""
+    yield from helped(image_parameters("MAP", "Facies map"))
+    yield from helped(_data())
+    yield from helped([shared.model()])
+    yield from helped(_advanced(), advanced=True)
+    surprise = QgsProcessingParameterRasterDestination("SURPRISE", tr("Surprise"), None, True, True)
+    yield from helped([(surprise, tr("How many bits the map's facies costs the model at each cell."))])
+
+
+def _data() -> Iterator[Helped]:
+    points = [QgsProcessing.SourceType.TypeVectorPoint]
+    yield (
+        QgsProcessingParameterFeatureSource("OBSERVATIONS", tr("Observations"), points, optional=True),
+        tr("Points with an observed facies that the map honours; without them the map is judged by itself."),
+    )
+    yield (
+        QgsProcessingParameterField("FACIES_FIELD", tr("Facies field"), None, "OBSERVATIONS", optional=True),
+        tr("The field with the facies: whole numbers are the map's codes, texts its names."),
+    )
+
+
+def _advanced() -> Iterator[Helped]:
+    yield shared.model_file()
+    yield (
+        whole_number("N_PATHS", tr("Number of paths"), 8, 2, MAX_PATHS),
+        tr("Along how many paths the map is visited, and with how many realizations it is compared."),
+    )
+    yield choice("QUALITY", tr("Quality"), QUALITIES), tr("'fine' is nearest to the model's own law, and slowest.")
+    yield shared.seed(tr("Another seed takes other paths."))
+    yield shared.device()

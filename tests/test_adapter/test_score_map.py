@@ -1,0 +1,115 @@
+"""`oadg:scoremap` from a raster to its likelihood, on the real engine, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from osgeo import gdal, osr
+from qgis.core import QgsProcessingException
+
+from oadg.core.facies import Facies, FaciesTable
+from oadg.oadg_qgis.engine_client import close_idle_engines
+
+NUMBERS = {"LOG_LIKELIHOOD", "SPREAD", "BITS_PER_CELL", "TYPICAL_BITS_PER_CELL", "TYPICAL_SPREAD", "N_CELLS"}
+
+
+@pytest.fixture
+def write_map(world, tmp_path):
+    def write(codes, name="map.tif", south_up=False):
+        path = tmp_path / name
+        n_rows, n_cols = codes.shape
+        dataset = gdal.GetDriverByName("GTiff").Create(str(path), n_cols, n_rows, 1, gdal.GDT_Int32)
+        north, height = (world.NORTH - n_rows * world.CELL, world.CELL) if south_up else (world.NORTH, -world.CELL)
+        dataset.SetGeoTransform((world.WEST, world.CELL, 0, north, 0, height))
+        reference = osr.SpatialReference()
+        reference.ImportFromEPSG(32632)
+        dataset.SetProjection(reference.ExportToWkt())
+        dataset.GetRasterBand(1).SetNoDataValue(-9)
+        dataset.GetRasterBand(1).WriteArray(codes[::-1] if south_up else codes)
+        dataset.FlushCache()
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def score_map(processing, log, tiny_model, tmp_path):
+    def run(path, **parameters):
+        return processing.run(
+            "oadg:scoremap",
+            {
+                "MAP": path,
+                "MODEL_FILE": tiny_model,
+                "N_PATHS": 2,
+                "DEVICE": "cpu",
+                "SURPRISE": str(tmp_path / "surprise.tif"),
+                **parameters,
+            },
+            feedback=log.feedback,
+        )
+
+    yield run
+    close_idle_engines()
+
+
+def codes_of(world):
+    return np.array(world.CODES)[world.truth()]
+
+
+def test_a_map_gets_its_bits_and_its_surprise(score_map, write_map, survey, world, log):
+    codes = codes_of(world)
+    codes[:2] = -9
+    result = score_map(write_map(codes), OBSERVATIONS=survey, FACIES_FIELD="facies", SEED=4)
+    assert set(result) == {"SURPRISE", *NUMBERS}
+    surprise = gdal.Open(result["SURPRISE"]).ReadAsArray()
+    assert (surprise[:2] == -9999).all()
+    row, col, _ = world.survey_cells()
+    assert not surprise[row[row >= 2], col[row >= 2]].any(), "observations surprise nobody"
+    scored = surprise[surprise >= 0]
+    assert result["N_CELLS"] == scored.size - (row >= 2).sum()
+    assert result["LOG_LIKELIHOOD"] == pytest.approx(-scored.sum(dtype=float), rel=1e-4)
+    assert result["BITS_PER_CELL"] == pytest.approx(-result["LOG_LIKELIHOOD"] / result["N_CELLS"])
+    assert "bits per cell" in log.text
+
+
+def test_north_is_up_whatever_the_order_of_the_rows(score_map, write_map, survey, world):
+    """The data agree with the map, which they would not if it were read upside down."""
+    codes = codes_of(world)
+    runs = [
+        score_map(write_map(codes, f"{south_up}.tif", south_up), OBSERVATIONS=survey, FACIES_FIELD="facies")
+        for south_up in (False, True)
+    ]
+    assert runs[0]["LOG_LIKELIHOOD"] == runs[1]["LOG_LIKELIHOOD"]
+
+
+def test_observations_that_contradict_the_map(score_map, write_map, survey, world, tmp_path):
+    codes = codes_of(world)
+    row, col, index = world.survey_cells()
+    codes[row[0], col[0]] = world.CODES[(index[0] + 1) % 3]
+    with pytest.raises(
+        QgsProcessingException, match=rf"1 of 60 cells with observations contradict the map; at row {row[0]}"
+    ):
+        score_map(write_map(codes), OBSERVATIONS=survey, FACIES_FIELD="facies")
+    assert not (tmp_path / "surprise.tif").exists()
+
+
+def test_codes_that_the_model_does_not_know(score_map, write_map, world, tmp_path):
+    model = tmp_path / "image.safetensors"
+    world.write_header(model, FaciesTable((Facies(3, "mud", "#112233"), Facies(4, "sand", "#445566"))))
+    with pytest.raises(QgsProcessingException, match=r"holds the codes -1, 311, which the model image does not know"):
+        score_map(write_map(codes_of(world)), MODEL_FILE=str(model))
+
+
+def test_a_map_of_one_facies_means_nothing_to_the_universal_model(score_map, write_map, world):
+    with pytest.raises(QgsProcessingException, match="1 facies"):
+        score_map(write_map(np.full((world.N_ROWS, world.N_COLS), 3)))
+
+
+def test_the_map_itself_is_not_replaced(score_map, write_map, world):
+    path = write_map(codes_of(world))
+    before = Path(path).read_bytes()
+    with pytest.raises(QgsProcessingException, match="which would replace MAP"):
+        score_map(path, SURPRISE=path)
+    assert Path(path).read_bytes() == before
