@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from .errors import Cancelled, EngineError, JobError, OadgError
+from .indicator_job import IndicatorJob
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
 from .memory import keep_freed_memory, return_freed_memory
 from .score_job import ScoreJob
@@ -43,6 +44,7 @@ JOBS: Mapping[str, Any] = {
     "train": TrainingJob,
     "evaluate": EvaluationJob,
     "score": ScoreJob,
+    "simulate_indicators": IndicatorJob,
 }
 """What the jobs of each type of request are."""
 
@@ -228,6 +230,7 @@ def load_runners() -> Mapping[str, Runner]:
 
         from .crossvalidation import run_cross_validation
         from .image_training import run_training
+        from .indicator_run import run_indicator_simulation
         from .model_evaluation import run_evaluation
         from .scoring import run_scoring
         from .simulation import run_simulation
@@ -247,6 +250,7 @@ def load_runners() -> Mapping[str, Runner]:
         "train": run_training,
         "evaluate": run_evaluation,
         "score": run_scoring,
+        "simulate_indicators": run_indicator_simulation,
     }
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from .device import batch_size, choose_device
-from .ensemble import OUTSIDE, entropy_bits, most_probable_facies
+from .ensemble import OUTSIDE
 from .errors import JobError
 from .job import SimulationJob, SimulationResult
+from .job_arrays import read_maps, save_probability_maps
 from .lattice import Lattice
 from .model import FaciesModel
 from .sampler import coarsest_level, draw_stream, marginal, marginal_offsets, read_survey, sample
@@ -44,7 +45,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
     model = _fitting_model(job, device)
-    known, inside = _read_data(job, device)
+    known, inside = (torch.as_tensor(array, device=device) for array in read_maps(job))
     level = coarsest_level(model.network.config, job.grid.shape, len(job.row))
     at_once = batch_size(job.grid.n_cells, len(job.facies))
     schedule = model.schedules[job.quality]
@@ -56,16 +57,14 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     report.text = "Facies probabilities"
     from_data = facies_probability_from_data(model, known, len(job.facies), on_pass=report)
     probability = np.where(inside.cpu().numpy(), from_data, np.float32(np.nan))
-    entropy = entropy_bits(probability)
+    paths, mean_entropy_bits = save_probability_maps(job.work_folder, probability)
     realizations_path = None
     if job.n_realizations:
         realizations_path = _simulate_ensemble(job, model, known, inside, level, at_once, report)
     return SimulationResult(
-        probability_path=_save(job.work_folder, "probability", probability),
-        entropy_path=_save(job.work_folder, "entropy", entropy.astype(np.float32)),
-        most_probable_path=_save(job.work_folder, "most_probable", most_probable_facies(probability)),
+        **paths,
         realizations_path=realizations_path,
-        mean_entropy_bits=float(np.nanmean(entropy)),
+        mean_entropy_bits=mean_entropy_bits,
         device=str(device),
         model_id=model.model_id,
         seed=job.seed,
@@ -177,25 +176,3 @@ class _PassCounter:
     def __call__(self) -> None:
         self.progress(min(1.0, self.done / self.n_passes), self.text)
         self.done += 1
-
-
-def _read_data(job: SimulationJob, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the hard data (class index, -1 elsewhere) and the cells to simulate, as maps on the device."""
-    shape = job.grid.shape
-    inside = np.ones(shape, dtype=bool)
-    if job.mask_path:
-        inside = np.load(job.mask_path, allow_pickle=False)
-        if inside.shape != shape or inside.dtype != np.bool_:
-            raise JobError(f"The mask is {inside.dtype} of shape {inside.shape}; it must be bool of shape {shape}.")
-    if not inside.any():
-        raise JobError("The mask covers no cell of the grid: check that mask and extent overlap.")
-    known = np.full(shape, -1, dtype=np.int64)
-    known[list(job.row), list(job.col)] = job.class_index
-    return torch.as_tensor(known, device=device), torch.as_tensor(inside, device=device)
-
-
-def _save(folder: str, name: str, array: np.ndarray) -> str:
-    """Save an array and return its path."""
-    path = os.path.join(folder, f"{name}.npy")
-    np.save(path, np.ascontiguousarray(array))
-    return path

@@ -34,6 +34,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, U
 
 import numpy as np
 
+from ..core.indicator_job import IndicatorJob
 from ..core.job import (
     WORK_FOLDER_PREFIX,
     CrossValidationJob,
@@ -237,12 +238,33 @@ def simulate(
         See the module's description.
     """
     with _work_folder() as folder:
-        mask_path = None
-        if mask is not None:
-            mask_path = os.path.join(folder, "mask.npy")
-            np.save(mask_path, np.asarray(mask, dtype=bool))
-        job = dataclasses.replace(job, mask_path=mask_path)
+        job = dataclasses.replace(job, mask_path=_save_mask(mask, folder))
         yield SimulationResult.from_dict(_work_on("simulate", job, folder, on_progress, is_cancelled, client))
+
+
+@contextlib.contextmanager
+def simulate_indicators(
+    job: IndicatorJob,
+    *,
+    mask: Optional[np.ndarray] = None,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> Iterator[SimulationResult]:
+    """Do as `simulate` does, by sequential indicator simulation."""
+    with _work_folder() as folder:
+        job = dataclasses.replace(job, mask_path=_save_mask(mask, folder))
+        answer = _work_on("simulate_indicators", job, folder, on_progress, is_cancelled, client)
+        yield SimulationResult.from_dict(answer)
+
+
+def _save_mask(mask: Optional[np.ndarray], folder: str) -> Optional[str]:
+    """Save a mask into a work folder, and return the file; None when there is no mask."""
+    if mask is None:
+        return None
+    path = os.path.join(folder, "mask.npy")
+    np.save(path, np.asarray(mask, dtype=bool))
+    return path
 
 
 @contextlib.contextmanager
@@ -365,7 +387,7 @@ def _work_folder() -> Iterator[str]:
 
 def _work_on(
     request: str,
-    job: Union[SimulationJob, CrossValidationJob, TrainingJob, EvaluationJob, ScoreJob],
+    job: Union[SimulationJob, CrossValidationJob, TrainingJob, EvaluationJob, ScoreJob, IndicatorJob],
     folder: str,
     on_progress: Progress,
     is_cancelled: Callable[[], bool],
@@ -373,7 +395,9 @@ def _work_on(
 ) -> Message:
     """Let the engine work on a job in a work folder, and return its result."""
     # The engine works elsewhere, so a relative path would mean another file there.
-    job = dataclasses.replace(job, work_folder=folder, model_path=os.path.abspath(job.model_path))
+    job = dataclasses.replace(job, work_folder=folder)
+    if not isinstance(job, IndicatorJob):
+        job = dataclasses.replace(job, model_path=os.path.abspath(job.model_path))
     client = client or EngineClient()
     return client.run({"type": request, "job": job.to_dict()}, on_progress, is_cancelled)
 

@@ -14,9 +14,19 @@ from .algorithms.evaluate_model import EvaluateModel
 from .algorithms.score_map import ScoreMap
 from .algorithms.setup_engine import SetupEngine
 from .algorithms.simulate_facies import SimulateFacies
+from .algorithms.simulate_indicators import SimulateIndicators
 from .algorithms.train_model import TrainModel
 
-ALGORITHMS = (SimulateFacies, CrossValidate, ScoreMap, TrainModel, EvaluateModel, SetupEngine, EngineStatus)
+ALGORITHMS = (
+    SimulateFacies,
+    SimulateIndicators,
+    CrossValidate,
+    ScoreMap,
+    TrainModel,
+    EvaluateModel,
+    SetupEngine,
+    EngineStatus,
+)
 MODEL_FOLDER: Path = PLUGIN_FOLDER / "resources" / "workflows"
 """Models of QGIS's model designer that chain OADG with other algorithms."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 import numpy as np
 from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessingOutputNumber, QgsProcessingOutputString
@@ -13,8 +13,9 @@ from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessing
 from ...core.conditioning import ConditioningData, place_on_grid
 from ...core.errors import EngineError, JobError
 from ...core.facies import FaciesTable
+from ...core.indicator_job import IndicatorJob
 from ...core.job import SimulationJob, SimulationResult
-from ...core.model_header import read_header
+from ...core.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_client import simulate
 from ..layers import make_grid
@@ -25,6 +26,7 @@ from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
 from .facies_algorithm import FaciesAlgorithm
 from .simulate_parameters import parameters as declared_parameters
 
+Job = Union[SimulationJob, IndicatorJob]
 FEW_OBSERVATIONS = 10
 RASTERS = ("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE")
 _ENGINE_SHARE = 0.95  # of the progress; the rest is for writing
@@ -47,17 +49,28 @@ _TAGS = (
 
 
 class SimulateFacies(FaciesAlgorithm):
-    """Realizations, probabilities, most probable facies and entropy of an area with observed facies."""
+    """
+    Realizations, probabilities, most probable facies and entropy of an area with observed facies.
+
+    Attributes
+    ----------
+    ENGINE : callable
+        Works on a job, as `engine_client.simulate` does.
+    PARAMETERS : callable
+        Yields the parameters.
+    """
 
     ID = "simulatefacies"
     NAME = "Simulate facies from observations"
     SUMMARY = "Simulates facies maps and their uncertainty from point observations."
     HELP = _HELP
     TAGS = tuple(_TAGS.split(","))
+    ENGINE = staticmethod(lambda *arguments, **options: simulate(*arguments, **options))
+    PARAMETERS = staticmethod(declared_parameters)
 
     def initAlgorithm(self, configuration=None) -> None:
         """Declare parameters and outputs."""
-        for parameter in declared_parameters():
+        for parameter in self.PARAMETERS():
             self.addParameter(parameter)
         for name, description in (
             ("N_USED", tr("Observations used")),
@@ -96,7 +109,7 @@ class SimulateFacies(FaciesAlgorithm):
             for plan in plans.values():
                 writer.check(plan)
             progress = report_to(feedback, _ENGINE_SHARE)
-            with simulate(job, mask=inside, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
+            with self.ENGINE(job, mask=inside, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                 _write_rasters(writer, plans, job, result)
             writer.commit()
         seconds = round(time.monotonic() - started, 3)
@@ -117,11 +130,10 @@ class SimulateFacies(FaciesAlgorithm):
             "DEVICE": result.device,
         }
 
-    def _make_job(self, parameters, context, feedback) -> Tuple[SimulationJob, Optional[np.ndarray], int]:
+    def _make_job(self, parameters, context, feedback) -> Tuple[Job, Optional[np.ndarray], int]:
         """Place the observations on a grid; return job, mask and number of points used; report all that was decided."""
-        model = self.model_of(parameters, context)
+        header = self.header_of(parameters, context)
         observations = self._observations = self._read()
-        header = read_header(model)
         facies, class_index = observations.facies_table(header.facies)
         cell_size = self.cell_size_of(parameters, context, header)
         grid = make_grid(observations, self._extent, cell_size)
@@ -137,18 +149,17 @@ class SimulateFacies(FaciesAlgorithm):
             on_conflict=self.parameterAsEnumString(parameters, "ON_CONFLICT", context),
             inside=inside,
         )
-        job = SimulationJob(
+        job = self.job_of(
+            parameters,
+            context,
             grid=grid,
             facies=facies,
             row=tuple(data.row.tolist()),
             col=tuple(data.col.tolist()),
             class_index=tuple(data.class_index.tolist()),
-            model_path=str(model),
             work_folder="",
             n_realizations=self.parameterAsInt(parameters, "N_REALIZATIONS", context),
-            quality=self.parameterAsEnumString(parameters, "QUALITY", context),
             seed=self.parameterAsInt(parameters, "SEED", context),
-            device=self.parameterAsEnumString(parameters, "DEVICE", context),
         )
         self.tell_grid(grid, parameters, header, feedback)
         if inside is not None:
@@ -156,7 +167,25 @@ class SimulateFacies(FaciesAlgorithm):
         self._tell_data(data, facies, feedback)
         self.tell_cautions(data, grid, feedback, inside)
         self.tell_cell_size(header, grid, feedback)
-        feedback.pushInfo(tr("The model is {}, the quality {}.").format(model, job.quality))
+        self.tell_method(job, header, feedback)
+        return job, inside, data.n_points
+
+    def header_of(self, parameters, context) -> ModelHeader:
+        """Return what the model says of itself."""
+        return read_header(self.model_of(parameters, context))
+
+    def job_of(self, parameters, context, **common: Any) -> Job:
+        """Return the job, of what all simulations have in common and what this one has besides."""
+        return SimulationJob(
+            **common,
+            model_path=str(self.model_of(parameters, context)),
+            quality=self.parameterAsEnumString(parameters, "QUALITY", context),
+            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+        )
+
+    def tell_method(self, job: Job, header: ModelHeader, feedback) -> None:
+        """Tell what simulates."""
+        feedback.pushInfo(tr("The model is {}, the quality {}.").format(job.model_path, job.quality))
         costs = header.provenance.get("scores", {}).get("excess_bits", {})
         if job.quality in costs:
             feedback.pushInfo(
@@ -164,7 +193,6 @@ class SimulateFacies(FaciesAlgorithm):
                     costs[job.quality], ", ".join(f"{name}: {bits:.4f}" for name, bits in costs.items())
                 )
             )
-        return job, inside, data.n_points
 
     def _tell_data(self, data: ConditioningData, facies: FaciesTable, feedback) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
@@ -185,7 +213,7 @@ class SimulateFacies(FaciesAlgorithm):
                 tr("With {} observations the result rests on the model more than on the data.").format(len(data))
             )
 
-    def _plan_rasters(self, parameters, context, job: SimulationJob) -> Dict[str, RasterPlan]:
+    def _plan_rasters(self, parameters, context, job: Job) -> Dict[str, RasterPlan]:
         """Return the rasters that are asked for, by name."""
         plans = {}
         for name in RASTERS:
@@ -206,7 +234,7 @@ class SimulateFacies(FaciesAlgorithm):
         return plans
 
 
-def _plan(name: str, path: Path, job: SimulationJob) -> RasterPlan:
+def _plan(name: str, path: Path, job: Job) -> RasterPlan:
     """Return how one of the results is stored and styled."""
     facies = job.facies
     if name == "ENTROPY":
@@ -222,9 +250,7 @@ def _plan(name: str, path: Path, job: SimulationJob) -> RasterPlan:
     return RasterPlan(path, data_type, nodata, bands, facies.codes.tolist(), facies_style(facies), names)
 
 
-def _write_rasters(
-    writer: RasterWriter, plans: Dict[str, RasterPlan], job: SimulationJob, result: SimulationResult
-) -> None:
+def _write_rasters(writer: RasterWriter, plans: Dict[str, RasterPlan], job: Job, result: SimulationResult) -> None:
     """Write what is planned from the engine's arrays."""
     paths = {
         "REALIZATIONS": result.realizations_path,
@@ -235,7 +261,7 @@ def _write_rasters(
     metadata = describe(
         seed=result.seed,
         model=result.model_id,
-        quality=job.quality,
+        quality=getattr(job, "quality", None),
         device=result.device,
         batch_size=result.batch_size,
         facies=job.facies.to_list(),

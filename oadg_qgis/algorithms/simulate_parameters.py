@@ -22,14 +22,15 @@ from .parameters import Helped, choice, helped, whole_number
 def parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(shared.observations())
-    yield from helped(_area())
+    yield from helped(area())
     yield from helped(shared.cells())
     yield from helped(_settings())
     yield from helped(_advanced(), advanced=True)
-    yield from helped(_rasters())
+    yield from helped(rasters())
 
 
-def _area() -> Iterator[Helped]:
+def area() -> Iterator[Helped]:
+    """Yield extent and mask."""
     polygons = [QgsProcessing.SourceType.TypeVectorPolygon]
     yield (
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
@@ -49,10 +50,7 @@ def _area() -> Iterator[Helped]:
 
 def _settings() -> Iterator[Helped]:
     yield shared.model()
-    yield (
-        whole_number("N_REALIZATIONS", tr("Number of realizations"), 20, 0, MAX_REALIZATIONS),
-        tr("How many equally likely maps. With 0 only entropy, probabilities and most probable facies are made."),
-    )
+    yield n_realizations()
     yield (
         choice("QUALITY", tr("Quality"), QUALITIES),
         tr(
@@ -65,18 +63,32 @@ def _settings() -> Iterator[Helped]:
 
 def _advanced() -> Iterator[Helped]:
     yield shared.model_file()
-    yield (
+    yield on_conflict()
+    yield shared.seed(tr("The same seed and parameters give the same maps; another seed gives others."))
+    yield shared.device()
+
+
+def n_realizations() -> Helped:
+    """Return the number of realizations."""
+    return (
+        whole_number("N_REALIZATIONS", tr("Number of realizations"), 20, 0, MAX_REALIZATIONS),
+        tr("How many equally likely maps. With 0 only entropy, probabilities and most probable facies are made."),
+    )
+
+
+def on_conflict() -> Helped:
+    """Return what to do about different facies in a cell."""
+    return (
         choice("ON_CONFLICT", tr("Different facies in a cell"), ON_CONFLICT),
         tr(
             "'majority' keeps the most frequent facies of a cell (in a tie, that of the point nearest to its centre) "
             "and counts the others; 'error' stops."
         ),
     )
-    yield shared.seed(tr("The same seed and parameters give the same maps; another seed gives others."))
-    yield shared.device()
 
 
-def _rasters() -> Iterator[Helped]:
+def rasters() -> Iterator[Helped]:
+    """Yield the results."""
     for name, description, text in (
         ("REALIZATIONS", tr("Realizations"), tr("A band for each realization, with facies codes.")),
         ("ENTROPY", tr("Entropy"), tr("How uncertain the facies is, in bits.")),

@@ -1,0 +1,86 @@
+"""The part of the contract about sequential indicator simulation. Importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping, Optional, Tuple
+
+from .errors import JobError
+from .facies import FaciesTable
+from .grid import Grid
+from .job import MAX_REALIZATIONS, check_hard_data, describe_job, rebuild_job
+
+KRIGING_KINDS = ("simple", "ordinary")
+COVARIANCE_KINDS = ("exponential", "spherical", "gaussian")
+MAX_NEIGHBOURS = 64
+
+
+@dataclass(frozen=True)
+class IndicatorJob:
+    """
+    Everything that one sequential indicator simulation needs; its result is a `SimulationResult`.
+
+    Parameters
+    ----------
+    grid, facies, row, col, class_index, work_folder, mask_path, n_realizations, seed
+        As `SimulationJob` has them.
+    kriging : {'simple', 'ordinary'}
+        Around the facies' proportions, or around the means of each neighbourhood.
+    n_neighbours : int
+        Nearest observations, and nearest cells that are simulated already, of each estimate: so many of each at most.
+    covariance : {'exponential', 'spherical', 'gaussian'}, optional
+        One for all facies; by default it is fitted, and so are range and nugget.
+    range : float, optional
+        Of that covariance, in units of the CRS.
+    nugget : float
+        Of that covariance, a share of its sill.
+
+    Raises
+    ------
+    JobError
+        For numbers that cannot be, a covariance without a range, and hard data that do not fit the grid.
+    """
+
+    grid: Grid
+    facies: FaciesTable
+    row: Tuple[int, ...]
+    col: Tuple[int, ...]
+    class_index: Tuple[int, ...]
+    work_folder: str
+    mask_path: Optional[str] = None
+    n_realizations: int = 20
+    kriging: str = KRIGING_KINDS[0]
+    n_neighbours: int = 16
+    covariance: Optional[str] = None
+    range: Optional[float] = None
+    nugget: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.n_realizations <= MAX_REALIZATIONS:
+            raise JobError(
+                f"{self.n_realizations} realizations are asked for; between 0 and {MAX_REALIZATIONS} are possible."
+            )
+        if self.kriging not in KRIGING_KINDS:
+            raise JobError(f"The kriging {self.kriging!r} is unknown; choose one of {', '.join(KRIGING_KINDS)}.")
+        if not 1 <= self.n_neighbours <= MAX_NEIGHBOURS:
+            raise JobError(f"{self.n_neighbours} neighbours are asked for; 1 to {MAX_NEIGHBOURS} are possible.")
+        if self.covariance is not None and self.covariance not in COVARIANCE_KINDS:
+            known = ", ".join(COVARIANCE_KINDS)
+            raise JobError(f"The covariance {self.covariance!r} is unknown; choose one of {known}.")
+        if (self.covariance is None) != (self.range is None):
+            raise JobError(
+                "A covariance needs a kind and a range, or neither, to be fitted to the observations: give both."
+            )
+        if not 0 <= self.seed < 2**63:
+            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return describe_job(self)
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> IndicatorJob:
+        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
+        return rebuild_job(cls, description)

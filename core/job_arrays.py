@@ -1,0 +1,96 @@
+"""The arrays of a simulation's job and result: what is read from the one, and written for the other."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import numpy as np
+
+from .ensemble import entropy_bits, most_probable_facies
+from .errors import JobError
+from .grid import Grid
+
+
+class GriddedJob(Protocol):
+    """What jobs that simulate on a grid have in common."""
+
+    @property
+    def grid(self) -> Grid:
+        """The simulation grid."""
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """Rows of the hard data."""
+
+    @property
+    def col(self) -> tuple[int, ...]:
+        """Columns of the hard data."""
+
+    @property
+    def class_index(self) -> tuple[int, ...]:
+        """Facies of the hard data."""
+
+    @property
+    def mask_path(self) -> str | None:
+        """File of the mask, if there is one."""
+
+
+def read_maps(job: GriddedJob) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Return hard data and mask of a job as maps.
+
+    Returns
+    -------
+    known : int64 array, shape (n_rows, n_cols)
+        Class index, -1 elsewhere.
+    inside : bool array, shape (n_rows, n_cols)
+        Cells to simulate.
+
+    Raises
+    ------
+    JobError
+        When the mask is not of the grid, or covers no cell.
+    """
+    shape = job.grid.shape
+    inside = np.ones(shape, dtype=bool)
+    if job.mask_path:
+        inside = np.load(job.mask_path, allow_pickle=False)
+        if inside.shape != shape or inside.dtype != np.bool_:
+            raise JobError(f"The mask is {inside.dtype} of shape {inside.shape}; it must be bool of shape {shape}.")
+    if not inside.any():
+        raise JobError("The mask covers no cell of the grid: check that mask and extent overlap.")
+    known = np.full(shape, -1, dtype=np.int64)
+    known[list(job.row), list(job.col)] = job.class_index
+    return known, inside
+
+
+def save_probability_maps(folder: str, probability: np.ndarray) -> tuple[dict[str, str], float]:
+    """
+    Save facies probabilities, and what follows from them.
+
+    Parameters
+    ----------
+    folder : str
+        A job's work folder.
+    probability : float32 array, shape (n_facies, n_rows, n_cols)
+        NaN outside the mask.
+
+    Returns
+    -------
+    paths : dict of str to str
+        'probability_path', 'entropy_path' and 'most_probable_path'.
+    mean_entropy_bits : float
+        Inside the mask.
+    """
+    entropy = entropy_bits(probability)
+    arrays = {
+        "probability": probability,
+        "entropy": entropy.astype(np.float32),
+        "most_probable": most_probable_facies(probability),
+    }
+    paths = {}
+    for name, array in arrays.items():
+        paths[f"{name}_path"] = os.path.join(folder, f"{name}.npy")
+        np.save(paths[f"{name}_path"], np.ascontiguousarray(array))
+    return paths, float(np.nanmean(entropy))
