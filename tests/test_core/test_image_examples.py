@@ -1,0 +1,287 @@
+"""What a model of an image learns from is the image's, turned as declared, and never what is held out."""
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core import examples as examples_module
+from oadg.core import image_examples
+from oadg.core.examples import make_examples, oriented, shares_refined, shares_started
+from oadg.core.facies import build_facies_table
+from oadg.core.image_examples import ImageExamples
+from oadg.core.lattice import Lattice
+from oadg.core.training_image import SYMMETRIES, TrainingImage
+
+ORIENTATIONS = {"none": 1, "half turn": 2, "flips": 4, "rotations": 8}
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch):
+    monkeypatch.setattr(image_examples, "_BATCH_CELLS", 4000)
+
+
+def image_of(class_index, symmetry="none"):
+    n_facies = max(2, int(class_index.max()) + 1)
+    return TrainingImage(class_index.astype(np.int16), build_facies_table(list(range(n_facies))), symmetry)
+
+
+def compass(shape=(120, 150)):
+    """Return an image of nine facies that tells directions: one digit counts rows, the other columns."""
+    row, col = np.indices(shape)
+    return row % 3 * 3 + col % 3
+
+
+def directions(drawn, index):
+    """Return by how much each digit of the compass grows (mod 3) from node to node, southwards and eastwards."""
+    truth, inside = drawn.truth[index], drawn.inside[index]
+    found = []
+    for axis in (0, 1):
+        n = truth.shape[axis]
+        near, far = (torch.arange(n - 1), torch.arange(1, n))
+        both = inside.index_select(axis, near) & inside.index_select(axis, far)
+        for digit in (truth // 3, truth % 3):
+            growth = (digit.index_select(axis, far) - digit.index_select(axis, near)) % 3
+            (one,) = growth[both].unique().tolist()
+            found.append(one)
+    return tuple(found)
+
+
+def tensors(drawn):
+    return [*drawn.data, drawn.class_index, drawn.inside, drawn.present, drawn.truth, drawn.unknown]
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_a_window_has_the_orientations_that_its_symmetry_allows(symmetry):
+    window = torch.arange(6).view(2, 3)
+    rng = np.random.default_rng(0)
+    found = set()
+    for _ in range(200):
+        turned = oriented(window, rng, symmetry, transposed=symmetry == "rotations" and bool(rng.integers(2)))
+        found.add((tuple(turned.shape), tuple(turned.flatten().tolist())))
+    assert len(found) == ORIENTATIONS[symmetry]
+    assert ((2, 3), tuple(range(6))) in found
+    assert (((2, 3), tuple(range(5, -1, -1))) in found) == (symmetry != "none")
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+@pytest.mark.parametrize("what", ["learnt", "held out"])
+def test_batches_show_the_image_as_its_symmetry_allows(symmetry, what):
+    drawn = ImageExamples(image_of(compass(), symmetry), 1, 4, seed=1)
+    draw = drawn if what == "learnt" else drawn.held_out
+    found = {directions(batch, index) for batch in map(draw, range(25)) for index in range(len(batch.truth))}
+    assert len(found) == ORIENTATIONS[symmetry]
+    assert (1, 0, 0, 1) in found
+    assert ((2, 0, 0, 2) in found) == (symmetry != "none")
+
+
+def test_nodes_of_a_level_are_its_spacing_apart_and_every_level_is_drawn():
+    draw = ImageExamples(image_of(compass()), 3, 4, seed=2)
+    levels = set()
+    for batch in map(draw, range(25)):
+        levels.add(batch.level)
+        growth = 2**batch.level % 3
+        assert all(directions(batch, index) == (growth, 0, 0, growth) for index in range(len(batch.truth)))
+    assert levels == {0, 1, 2}
+
+
+@pytest.mark.parametrize("symmetry", ["none", "rotations"])
+def test_no_batch_shows_what_is_held_out_or_its_gap(symmetry):
+    """Facies 1 is the gap, facies 2 what is held out."""
+    place = np.zeros((100, 130))
+    image = image_of(place)
+    row, col = (n - held for n, held in zip(image.shape, image.held_out.shape))
+    place[row - image.gap :, col - image.gap :] = 1
+    place[row:, col:] = 2
+    draw = ImageExamples(image_of(place, symmetry), 3, 4, seed=3)
+    n_data = 0
+    for step in range(40):
+        batch, held_out = draw(step), draw.held_out(step)
+        assert (batch.truth[batch.inside] == 0).all()
+        assert (batch.data.class_index == 0).all()
+        assert (held_out.truth[held_out.inside] == 2).all()
+        n_data += len(batch.data.row)
+    assert n_data > 100
+
+
+def test_a_batch_is_a_function_of_its_step():
+    image = image_of(compass(), "rotations")
+    for draw in (ImageExamples(image, 3, 4, seed=4), ImageExamples(image, 3, 4, seed=4).held_out):
+        later = draw(6)
+        first, again = draw(5), draw(5)
+        assert first.level == again.level
+        assert all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(again)))
+        assert not all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(later)))
+    other = ImageExamples(image, 3, 4, seed=5)(5)
+    assert not all(torch.equal(a, b) for a, b in zip(tensors(ImageExamples(image, 3, 4, seed=4)(5)), tensors(other)))
+
+
+def with_nodata():
+    facies = compass() // 3
+    facies[np.random.default_rng(0).random(facies.shape) < 0.3] = -1
+    return image_of(facies, "flips")
+
+
+def test_nodata_is_never_asked_and_never_a_datum():
+    draw = ImageExamples(with_nodata(), 3, 4, seed=6)
+    for step in range(30):
+        for batch in (draw(step), draw.held_out(step)):
+            nodata = ~batch.inside  # and what lies beyond the window
+            assert (batch.truth[batch.inside] >= 0).all()
+            assert (batch.truth[nodata] == -1).all()
+            assert (batch.class_index[nodata] == -1).all()
+            assert not (batch.unknown & nodata).any()
+            data = batch.data
+            assert (data.class_index >= 0).all()
+            on_node = (data.south == 0) & (data.east == 0)
+            assert batch.inside[data.batch[on_node], data.row[on_node], data.col[on_node]].all()
+            rows, cols = batch.inside.any(dim=2).sum(dim=1), batch.inside.any(dim=1).sum(dim=1)
+            assert 0.6 < batch.inside.sum() / (rows * cols).sum() < 0.8, "windows do hold nodata"
+
+
+def test_every_node_is_known_or_asked_and_what_is_known_is_true():
+    draw = ImageExamples(with_nodata(), 3, 4, seed=7)
+    for step in range(20):
+        for batch in (draw(step), draw.held_out(step)):
+            known = batch.class_index >= 0
+            assert torch.equal(known | batch.unknown, batch.inside)
+            assert not (known & batch.unknown).any()
+            assert torch.equal(batch.class_index[known], batch.truth[known])
+            assert batch.present.all()
+            assert batch.n_facies == 3
+
+
+def lattices(n_maps, shape):
+    generator = torch.Generator().manual_seed(0)
+    for spacing in (1, 2, 4):
+        yield Lattice.at(shape, spacing, torch.randint(2 * spacing, (n_maps, 2), generator=generator), 4)
+
+
+def test_data_are_where_the_truth_says():
+    """Each datum is a surveyed cell of its window, each surveyed cell is a datum."""
+    generator = torch.Generator().manual_seed(8)
+    windows = torch.randint(-1, 3, (5, 17, 22), generator=generator)
+    surveyed = (torch.rand(windows.shape, generator=generator) < 0.1) & (windows >= 0)
+    for lattice in lattices(5, (17, 22)):
+        batch = make_examples(windows, surveyed, lattice, 3, np.zeros(5), np.random.default_rng(0), generator)
+        data, found = batch.data, torch.full_like(windows, -1)
+        cell = [
+            lattice.offset[data.batch, axis]
+            + ((node - lattice.margin[data.batch, axis] + beside) * lattice.spacing).long()
+            for axis, (node, beside) in enumerate([(data.row, data.south), (data.col, data.east)])
+        ]
+        found[data.batch, cell[0], cell[1]] = data.class_index
+        assert torch.equal(found, torch.where(surveyed, windows, -1))
+        # A surveyed node is known, and nothing else is where nothing is simulated yet.
+        assert torch.equal(batch.class_index, lattice.gather(found)[0])
+
+
+def test_nodes_of_a_facies_that_a_map_does_not_have_are_not_asked():
+    windows = torch.arange(3).repeat(2, 12, 4)
+    present = torch.tensor([[True, True, False], [False, True, True]])
+    for lattice in lattices(2, (12, 12)):
+        batch = make_examples(
+            windows,
+            torch.zeros_like(windows, dtype=torch.bool),
+            lattice,
+            3,
+            np.array([0.0, 0.5]),
+            np.random.default_rng(0),
+            torch.Generator().manual_seed(0),
+            present=present,
+        )
+        assert set(batch.truth[0][batch.unknown[0]].tolist()) == {0, 1}
+        assert set(batch.truth[1][batch.unknown[1] | (batch.class_index[1] >= 0)].tolist()) == {1, 2}
+
+
+@pytest.mark.parametrize("share", [0.25, 0.4, 1.0])
+def test_a_quarter_of_the_nodes_is_the_coarser_lattice(share, monkeypatch):
+    monkeypatch.setattr(examples_module, "_RANDOM_PREFIX_SHARE", 0.0)
+    windows = torch.randint(0, 2, (6, 30, 41), generator=torch.Generator().manual_seed(9))
+    for lattice in lattices(6, (30, 41)):
+        batch = make_examples(
+            windows,
+            torch.zeros_like(windows, dtype=torch.bool),
+            lattice,
+            2,
+            np.full(6, share),
+            np.random.default_rng(1),
+            torch.Generator().manual_seed(1),
+        )
+        assert knows_coarser_lattice(batch).all()
+        assert batch.unknown.any() == (share < 1)
+
+
+def knows_coarser_lattice(batch):
+    """Return of each map whether nothing is asked on one of the four lattices of twice the spacing."""
+    on_coarser = [batch.unknown[:, row::2, col::2].flatten(1).any(dim=1) for row in (0, 1) for col in (0, 1)]
+    return ~torch.stack(on_coarser).all(dim=0)
+
+
+def test_refined_batches_know_the_whole_coarser_lattice(monkeypatch):
+    """But for the maps whose known nodes lie at random: a tenth."""
+    monkeypatch.setattr(image_examples, "_STARTED_SHARE", 0.0)
+    draw = ImageExamples(image_of(compass((240, 300))), 3, 4, seed=10)
+    refined = [batch for batch in map(draw, range(60)) if batch.level < 2]
+    assert 20 < len(refined) < 60
+    known = torch.cat([knows_coarser_lattice(batch) for batch in refined])
+    assert 0.8 < known.float().mean() < 1
+    monkeypatch.setattr(examples_module, "_RANDOM_PREFIX_SHARE", 0.0)
+    refined = [batch for batch in map(draw, range(60)) if batch.level < 2]
+    assert torch.cat([knows_coarser_lattice(batch) for batch in refined]).all()
+    assert all(batch.unknown.any() for batch in refined), "and something is left to be learnt"
+
+
+def test_the_coarsest_lattice_starts_from_the_data_alone_too():
+    draw = ImageExamples(image_of(compass((240, 300))), 3, 4, seed=11)
+    coarsest = [batch for batch in map(draw, range(80)) if batch.level == 2]
+    n_known = torch.cat([(batch.class_index >= 0).sum(dim=(1, 2)) for batch in coarsest])
+    n_nodes = torch.cat([batch.inside.sum(dim=(1, 2)) for batch in coarsest])
+    n_data = torch.cat([torch.bincount(batch.data.batch, minlength=len(batch.truth)) for batch in coarsest])
+    without = (n_known == 0) & (n_data == 0)
+    assert 0.03 < without.float().mean() < 0.3, "nothing at all is known of some maps"
+    assert 0.2 < (n_known <= n_data).float().mean() < 0.5, "and nothing but data of about a third"
+    assert (n_known > 0.5 * n_nodes).float().mean() > 0.2
+
+
+def test_data_are_few_and_some_maps_have_none():
+    draw = ImageExamples(image_of(compass((240, 300))), 1, 4, seed=12)
+    batches = [draw(step) for step in range(40)]
+    n_data = torch.cat([torch.bincount(batch.data.batch, minlength=len(batch.truth)) for batch in batches])
+    n_cells = torch.cat([batch.inside.sum(dim=(1, 2)) for batch in batches])
+    assert (n_data <= 0.05 * n_cells).all()
+    assert (n_data > 10).any()
+    assert 0.25 < (n_data == 0).float().mean() < 0.55
+
+
+def test_held_out_batches_are_at_full_resolution_without_data():
+    """Known cells as the bound asks for them: their number is uniform, from none to all but one."""
+    draw = ImageExamples(image_of(compass((240, 300)), "rotations"), 3, 4, seed=13)
+    shares = []
+    for batch in map(draw.held_out, range(30)):
+        assert batch.level == 0
+        assert len(batch.data.row) == 0
+        assert batch.unknown.flatten(1).any(dim=1).all()
+        known, inside = ((m.sum(dim=(1, 2))).float() for m in (batch.class_index >= 0, batch.inside))
+        shares += (known / inside).tolist()
+    assert abs(np.mean(shares) - 0.5) < 0.03
+    assert np.histogram(shares, bins=4, range=(0, 1))[0].min() > 0.2 * len(shares)
+
+
+def test_windows_fit_the_smallest_image_and_the_network():
+    image = image_of(compass((64, 70)), "rotations")
+    draw = ImageExamples(image, image.coarsest_level + 1, 12, seed=14)
+    for batch in [*map(draw, range(20)), *map(draw.held_out, range(20))]:
+        assert all(side % 12 == 0 for side in batch.truth.shape[1:])
+        assert batch.unknown.any()
+
+
+def test_shares_of_known_nodes():
+    rng = np.random.default_rng(15)
+    refined = shares_refined(1000, rng)
+    assert 0.25 <= refined.min() < 0.27
+    assert 0.98 < refined.max() <= 1
+    assert (shares_started(1000, 1.0, rng) == 0).all()
+    started = shares_started(1000, 0.0, rng)
+    assert ((started > 0) & (started <= 1)).all()
+    assert (started < 0.01).mean() > 0.05, "of some maps few nodes are known"
+    assert 0.4 < (shares_started(1000, 0.5, rng) == 0).mean() < 0.6
