@@ -5,14 +5,16 @@
 #   START         a model file that train-universal starts from, instead of random weights
 #   EVALUATE_ARGS more arguments for evaluate-universal, e.g. "--quick" or "--model FILE --output FOLDER"
 #   IMAGE         a training image: for MODEL=channels the picture of 2500 x 2500 cells, for MODEL=delta its array
+#                 for bench-peers any training image (raster or .npy), MODEL=path being a model of its first part
 #   JURA_MAP      the Jura survey's map, a table (CSV) with the columns long, lat and rock, to be scored as well
+#   PEERS_ARGS    more arguments for bench-peers, e.g. "--quick"
 
 # A recipe is a script: it runs in one shell, which stops at the first failure.
 .ONESHELL:
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system env demo test check bench package train-universal train-shipped evaluate-universal clean
+.PHONY: help system env demo test check bench peers bench-peers package train-universal train-shipped evaluate-universal clean
 
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
@@ -21,6 +23,7 @@ EVALUATE_ARGS ?=
 JURA_MAP ?=
 IMAGE ?=
 MODEL ?=
+PEERS_ARGS ?=
 
 # QGIS's own modules belong to the distribution's Python, so the environment is made from that one, whatever comes
 # first on PATH.
@@ -28,6 +31,7 @@ SYSTEM_PYTHON := /usr/bin/python3
 DEBIAN_PACKAGES := qgis python3-qgis python3-gdal python3-venv xvfb xauth git ca-certificates
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+PEERS_VENV := .venv-peers
 ZIP := dist/oadg.zip
 
 help: ## List the targets
@@ -78,6 +82,19 @@ bench: env ## Measure speed and memory
 		echo "==> $$benchmark"
 		$(PYTHON) -m "$$(tr / . <<< "$${benchmark%.py}")"
 	done
+
+peers: $(PEERS_VENV)/.ready ## Make .venv-peers: other programs' packages, which ask for another numpy than QGIS has
+
+$(PEERS_VENV)/.ready: benchmarks/peers/requirements.txt | system
+	@echo "==> Making $(PEERS_VENV): what the model is compared with"
+	$(SYSTEM_PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --requirement $<
+	touch $@
+
+bench-peers: env peers ## Compare a model of a training image with its peers: IMAGE=path MODEL=path (two hours)
+	@[ -n "$(IMAGE)" ] && [ -n "$(MODEL)" ] || { echo "Say which: make bench-peers IMAGE=path MODEL=path"; exit 1; }
+	nice $(PYTHON) -m benchmarks.against_peers --image "$(IMAGE)" --model "$(MODEL)" \
+		--peers-python $(PEERS_VENV)/bin/python $(PEERS_ARGS)
 
 package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last commit
 	@mkdir -p $(dir $(ZIP))
