@@ -91,7 +91,7 @@ $(PEERS_VENV)/.ready: benchmarks/peers/requirements.txt | system
 	$(PEERS_VENV)/bin/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --requirement $<
 	touch $@
 
-bench-peers: env peers ## Compare a model of a training image with its peers: IMAGE=path MODEL=path (two hours)
+bench-peers: env peers ## Compare a model of a training image with its peers: IMAGE=path MODEL=path (three hours)
 	@[ -n "$(IMAGE)" ] && [ -n "$(MODEL)" ] || { echo "Say which: make bench-peers IMAGE=path MODEL=path"; exit 1; }
 	nice $(PYTHON) -m benchmarks.against_peers --image "$(IMAGE)" --model "$(MODEL)" \
 		--peers-python $(PEERS_VENV)/bin/python $(PEERS_ARGS)
