@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 from .errors import Cancelled, EngineError, JobError, OadgError
+from .hub_job import InstallJob
 from .indicator_job import IndicatorJob
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
 from .memory import keep_freed_memory, return_freed_memory
@@ -45,6 +46,7 @@ JOBS: Mapping[str, Any] = {
     "evaluate": EvaluationJob,
     "score": ScoreJob,
     "simulate_indicators": IndicatorJob,
+    "install": InstallJob,
 }
 """What the jobs of each type of request are."""
 
@@ -229,6 +231,7 @@ def load_runners() -> Mapping[str, Runner]:
         import torch
 
         from .crossvalidation import run_cross_validation
+        from .hub import install_model
         from .image_training import run_training
         from .indicator_run import run_indicator_simulation
         from .model_evaluation import run_evaluation
@@ -251,6 +254,7 @@ def load_runners() -> Mapping[str, Runner]:
         "evaluate": run_evaluation,
         "score": run_scoring,
         "simulate_indicators": run_indicator_simulation,
+        "install": install_model,
     }
 
 

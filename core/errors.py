@@ -41,3 +41,7 @@ class Cancelled(OadgError):
 
 class TrainingImageError(OadgError):
     """A training image that nothing can be learnt from as it is."""
+
+
+class HubError(OadgError):
+    """A repository of models that cannot be reached, or does not hold what is asked for."""

@@ -13,7 +13,7 @@ saves the mask there, and deletes it all when the block is left, so arrays are r
 killed, and whatever the engine itself objects to (`ModelError`, `DeviceError`, `JobError` …).
 
 `cross_validate(job)` is its like for a `CrossValidationJob`, and `train(job)` for a `TrainingJob`,
-`evaluate(job)` for an `EvaluationJob`, `score(job)` for a `ScoreJob`.
+`evaluate(job)` for an `EvaluationJob`, `score(job)` for a `ScoreJob`; `install(job)` fetches a model.
 
 `engine_status()` asks the engine about itself. `close_idle_engines()` belongs into the plugin's `unload`.
 
@@ -34,6 +34,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, U
 
 import numpy as np
 
+from ..core.hub_job import InstallJob, InstallResult
 from ..core.indicator_job import IndicatorJob
 from ..core.job import (
     WORK_FOLDER_PREFIX,
@@ -368,6 +369,20 @@ def score(
         yield ScoreResult.from_dict(_work_on("score", job, folder, on_progress, is_cancelled, client))
 
 
+def install(
+    job: InstallJob,
+    *,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> InstallResult:
+    """Fetch a model on the engine; parameters and errors are those of `simulate`, and `HubError`."""
+    with _work_folder() as folder:
+        source = os.path.abspath(job.source) if job.source else ""
+        job = dataclasses.replace(job, source=source, model_folder=os.path.abspath(job.model_folder))
+        return InstallResult.from_dict(_work_on("install", job, folder, on_progress, is_cancelled, client))
+
+
 def _save(class_index: np.ndarray, folder: str) -> str:
     """Save a map into a work folder, and return the file."""
     path = os.path.join(folder, "map.npy")
@@ -387,7 +402,7 @@ def _work_folder() -> Iterator[str]:
 
 def _work_on(
     request: str,
-    job: Union[SimulationJob, CrossValidationJob, TrainingJob, EvaluationJob, ScoreJob, IndicatorJob],
+    job: Union[SimulationJob, CrossValidationJob, TrainingJob, EvaluationJob, ScoreJob, IndicatorJob, InstallJob],
     folder: str,
     on_progress: Progress,
     is_cancelled: Callable[[], bool],
@@ -396,7 +411,7 @@ def _work_on(
     """Let the engine work on a job in a work folder, and return its result."""
     # The engine works elsewhere, so a relative path would mean another file there.
     job = dataclasses.replace(job, work_folder=folder)
-    if not isinstance(job, IndicatorJob):
+    if not isinstance(job, (IndicatorJob, InstallJob)):
         job = dataclasses.replace(job, model_path=os.path.abspath(job.model_path))
     client = client or EngineClient()
     return client.run({"type": request, "job": job.to_dict()}, on_progress, is_cancelled)

@@ -28,7 +28,10 @@ PASSED_ON = {
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 }
 """Variables that the engine inherits."""
-PASSED_ON_PREFIXES = ("LC_", "XDG_", "OADG_", "CUDA", "NVIDIA", "NCCL_", "MKL_", "TORCH_", "PYTORCH_", "SSL_CERT_")
+PASSED_ON_PREFIXES = (
+    *("LC_", "XDG_", "OADG_", "CUDA", "NVIDIA", "NCCL_", "MKL_", "TORCH_", "PYTORCH_", "SSL_CERT_"),
+    *("HF_", "HUGGING_FACE_HUB_", "HUGGINGFACE_HUB_"),  # the hub's address, token, cache, time limits
+)
 """How the names of further variables begin that the engine inherits."""
 
 

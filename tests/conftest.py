@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OADG_ENGINE_PYTHON", sys.executable)
 
 settings.register_profile("oadg", deadline=None, print_blob=True)
 settings.load_profile("oadg")
+
+
+@pytest.fixture
+def hub():
+    """A hub on this computer, empty and well-behaved."""
+    place = Path(__file__).with_name("hubs") / "loopback.py"
+    spec = importlib.util.spec_from_file_location("loopback", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    started = module.Hub()
+    yield started
+    started.close()

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module of core imports modules of the layers above its own line only. A new module gets its place here first.
 LAYERS = (
     {"errors"},
-    {"grid", "facies", "memory", "bodies"},
+    {"grid", "facies", "memory", "bodies", "hub_job"},
     {
         "conditioning",
         "training_image",
@@ -29,14 +29,14 @@ LAYERS = (
     },
     {"network", "scores", "report", "folds", "cautions", "training_job", "score_job", "indicator_job", "job_arrays"},
     {"objective", "lattice", "model"},
-    {"training", "sampler", "hub", "kriging"},
+    {"training", "sampler", "hub_client", "kriging"},
     {"examples", "schedules", "likelihood", "indicator_simulation"},
     {"simulation", "scoring", "indicator_run", "yardsticks", "train_universal", "image_examples"},
     {"image_training"},
     {"evaluation", "comparison"},
     {"validation_page", "likeness"},
-    {"model_page"},
-    {"model_evaluation"},
+    {"model_page", "model_card"},
+    {"model_evaluation", "hub"},
     {"crossvalidation"},
     {"engine"},
 )
@@ -45,6 +45,7 @@ CONTRACT = {
     "training_job",
     "score_job",
     "indicator_job",
+    "hub_job",
     "training_image",
     "model_header",
     "grid",
