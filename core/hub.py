@@ -320,9 +320,7 @@ def main(arguments: list[str] | None = None) -> int:
     install.add_argument("--sha256", default="", help="what its checksum must be")
     install.add_argument("--folder", default="models", help="where models are")
     install.add_argument("--replace", action="store_true", help="replace a model of that name")
-    publish = commands.add_parser(
-        "publish", help="upload a model with its card; HF_TOKEN says who you are"
-    )
+    publish = commands.add_parser("publish", help="upload a model with its card; HF_TOKEN says who you are")
     publish.add_argument("model", type=Path, help="model file")
     publish.add_argument("repository", help="USER/NAME")
     publish.add_argument("--private", action="store_true", help="a new repository is seen by its owner only")

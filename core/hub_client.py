@@ -278,6 +278,14 @@ def upload(work: Callable[[], Result], repository: str, *, endpoint: str | None,
     try:
         return watched(work, lambda: None, _Meter(), patience_s)
     except Exception as error:
+        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        if status in (401, 403, 404):
+            raise HubError(
+                f"The hub {address(endpoint)} does not let you write into the repository {repository} ({status}). Set "
+                "the variable HF_TOKEN to a token with the right to write, or log in with the command 'hf auth login'; "
+                "USER is you, or an organisation that you belong to."
+            ) from error
         told = explain(error, repository, endpoint=endpoint)
         if told is None:
             raise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
+
+import numpy as np
 
 from .drawing import paletted_png
 from .likeness import simulate_freely
 from .model import FaciesModel
+from .model_header import bits_per_cell
 
 PICTURE = "example.png"
 _SIDE, _SHOWN, _GAP, _SCALE = 128, 3, 4, 2
@@ -23,8 +25,6 @@ def draw_example(model: FaciesModel, *, seed: int = 0) -> bytes | None:
     """Return a PNG of realizations without data, side by side; None for a model without facies of its own."""
     if model.facies is None:
         return None
-    import numpy as np
-
     quality = "standard" if "standard" in model.schedules else next(iter(model.schedules))
     maps = simulate_freely(model, (_SIDE, _SIDE), _SHOWN, quality=quality, seed=seed).astype(int)
     row = np.concatenate([np.pad(one, ((0, 0), (0, _GAP)), constant_values=-1) for one in maps], axis=1)[:, :-_GAP]
@@ -79,7 +79,6 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
     """Return what is known of the training image and the training; what is not known is said to be so."""
     provenance = model.provenance
     image: dict[str, Any] = provenance.get("image") or {}
-    scores: dict[str, Any] = provenance.get("scores") or {}
     rows: list[tuple[object, object]] = [
         ("Training image", provenance.get("learnt_from") or "not told"),
         ("Its licence", provenance.get("image_licence") or "see its source"),
@@ -88,7 +87,7 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
         rows.append(("Its size", f"{image['n_rows']:,} rows x {image['n_cols']:,} columns"))
         rows.append(("Its symmetry", image.get("symmetry", "none")))
     rows.append(("Cell size", "any" if model.cell_size is None else f"{model.cell_size:g} units of its CRS"))
-    bits = bits_per_cell(scores)
+    bits = bits_per_cell(provenance)
     rows.append(("Bits per cell, held out", "not told" if bits is None else f"{bits:.4f}"))
     rows.append(("Steps", f"{provenance['steps_done']:,}" if "steps_done" in provenance else "not told"))
     rows.append(("Started from", _name_of(provenance.get("started_from"))))
@@ -96,13 +95,6 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
     rows.append(("Model", model.model_id))
     rows.append(("Licence of the model", model.licence))
     return rows
-
-
-def bits_per_cell(scores: dict[str, Any]) -> float | None:
-    """Return what a model's scores say of cells that it did not see, in bits; None when they say nothing."""
-    if "held_out_bits" in scores:
-        return float(scores["held_out_bits"])
-    return float(scores["validation_nats"]) / math.log(2) if "validation_nats" in scores else None
 
 
 def _schedules(model: FaciesModel) -> str:

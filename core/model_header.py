@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from .errors import FaciesError, ModelError
 from .facies import FaciesTable
@@ -40,6 +41,19 @@ class ModelHeader:
     cell_size: Optional[float]
     qualities: Tuple[str, ...]
     provenance: Dict[str, Any]
+
+    @property
+    def bits_per_cell(self) -> Optional[float]:
+        """What cells cost the model that its training did not see, in bits; None when that is not told."""
+        return bits_per_cell(self.provenance)
+
+
+def bits_per_cell(provenance: Mapping[str, Any]) -> Optional[float]:
+    """Return what a provenance says of cells that training did not see, in bits per cell; None when nothing."""
+    scores = provenance.get("scores") or {}
+    if "held_out_bits" in scores:
+        return float(scores["held_out_bits"])
+    return float(scores["validation_nats"]) / math.log(2) if "validation_nats" in scores else None
 
 
 def read_header(path: Path) -> ModelHeader:

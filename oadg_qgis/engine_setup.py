@@ -15,9 +15,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
-from urllib.parse import quote
-
-from qgis.core import QgsSettings
 
 from ..core.errors import EngineError
 from .engine_client import EngineClient, close_idle_engines
@@ -248,20 +245,9 @@ def _install(python: str, arguments: Sequence[str], feedback: Feedback, building
 
 
 def pip_environment(python: str) -> Dict[str, str]:
-    """Return the engine's environment variables, pip's own configuration, and QGIS's proxy where none is set yet."""
+    """Return the engine's environment variables, and pip's own configuration."""
     variables = engine_environment(python)
     variables.update({name: value for name, value in os.environ.items() if name.upper().startswith("PIP_")})
-    settings = QgsSettings()
-    host = str(settings.value("proxy/proxyHost", "") or "")
-    enabled = str(settings.value("proxy/proxyEnabled", "")).lower() in ("true", "1")
-    if enabled and host and str(settings.value("proxy/proxyType", "")).startswith("Http"):
-        user = quote(str(settings.value("proxy/proxyUser", "") or ""), safe="")
-        password = quote(str(settings.value("proxy/proxyPassword", "") or ""), safe="")
-        port = str(settings.value("proxy/proxyPort", "") or "8080")
-        address = f"http://{f'{user}:{password}@' if user else ''}{host}:{port}"
-        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-            if name not in variables and name.lower() not in variables:
-                variables[name] = address
     return variables
 
 

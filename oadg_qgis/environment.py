@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional, Tuple
+from urllib.parse import quote
 
 from qgis.core import QgsSettings
 
@@ -127,7 +128,23 @@ def engine_environment(python: str, inherited: Optional[Mapping[str, str]] = Non
         chosen["LD_LIBRARY_PATH"] = driver
     if sys.platform == "win32":
         chosen["PATH"] = _windows_path(python, inherited)
+    _add_proxy(chosen)
     return chosen
+
+
+def _add_proxy(variables: Dict[str, str]) -> None:
+    """Add QGIS's proxy where none is set yet."""
+    settings = QgsSettings()
+    host = str(settings.value("proxy/proxyHost", "") or "")
+    enabled = str(settings.value("proxy/proxyEnabled", "")).lower() in ("true", "1")
+    if enabled and host and str(settings.value("proxy/proxyType", "")).startswith("Http"):
+        user = quote(str(settings.value("proxy/proxyUser", "") or ""), safe="")
+        password = quote(str(settings.value("proxy/proxyPassword", "") or ""), safe="")
+        port = str(settings.value("proxy/proxyPort", "") or "8080")
+        address = f"http://{f'{user}:{password}@' if user else ''}{host}:{port}"
+        for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+            if name not in variables and name.lower() not in variables:
+                variables[name] = address
 
 
 def _driver_folders(library_path: str) -> str:

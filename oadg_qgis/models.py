@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List, NamedTuple
 
 from ..core.errors import ModelError
+from ..core.hub_job import origin_note, read_origin
+from ..core.model_header import read_header
 from .environment import PLUGIN_FOLDER, engine_folder
 
 UNIVERSAL = "universal"
@@ -56,4 +58,79 @@ def model_path(name: str, file: str = "") -> Path:
     path = installed_models().get(name)
     if path is None or not path.is_file():
         raise ModelError(unknown_model(name))
+    return path
+
+
+class ModelEntry(NamedTuple):
+    """What a list of models tells of one; texts, empty where nothing is known."""
+
+    name: str
+    facies: str
+    cell_size: str
+    bits_per_cell: str
+    origin: str
+    file: str
+
+
+def list_models() -> List[ModelEntry]:
+    """Return what the headers of the installed models say; of a damaged one, what is wrong with it."""
+    return [describe_model(name, path) for name, path in installed_models().items() if path.is_file()]
+
+
+def describe_model(name: str, path: Path) -> ModelEntry:
+    """Return what a model file says of itself, read from its header."""
+    try:
+        header = read_header(path)
+    except ModelError as error:
+        return ModelEntry(name, f"cannot be used: {error}", "", "", "", str(path))
+    note = read_origin(path)
+    if path.parent == SHIPPED_FOLDER:
+        origin = "comes with OADG"
+    elif note is not None:
+        origin = str(note.get("origin", ""))
+    elif header.facies is not None:
+        origin = f"trained on {header.provenance['learnt_from']}" if header.provenance.get("learnt_from") else ""
+    else:
+        origin = ""
+    facies = header.facies.facies if header.facies is not None else ()
+    return ModelEntry(
+        name,
+        ", ".join(f"{one.name} ({one.code})" for one in facies) or "any",
+        "any" if header.cell_size is None else f"{header.cell_size:g}",
+        "" if header.bits_per_cell is None else f"{header.bits_per_cell:.4f}",
+        origin,
+        str(path),
+    )
+
+
+def remove_model(name: str) -> Path:
+    """
+    Delete a model of the user's own folder, with the note about its origin.
+
+    Returns
+    -------
+    Path
+        The file that was deleted.
+
+    Raises
+    ------
+    ModelError
+        When there is no such model, it comes with OADG, or its file cannot be deleted.
+    """
+    own = sorted(path.stem for path in user_folder().glob(f"*{SUFFIX}"))
+    if name not in own:
+        there = f"yours are: {', '.join(own)}" if own else "there are none of your own"
+        if (SHIPPED_FOLDER / f"{name}{SUFFIX}").is_file():
+            raise ModelError(f"The model {name!r} comes with OADG and is not removed; {there}.")
+        raise ModelError(f"There is no model {name!r} in {user_folder()}; {there}. Choose one of them.")
+    path = user_folder() / f"{name}{SUFFIX}"
+    try:
+        path.unlink()
+        if origin_note(path).is_file():
+            origin_note(path).unlink()
+    except OSError as error:
+        raise ModelError(
+            f"The model file {path} cannot be deleted: {error.strerror or error}. Is it in use? Close other QGIS "
+            "windows and try again."
+        ) from error
     return path

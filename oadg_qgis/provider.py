@@ -11,6 +11,9 @@ from .algorithms.base import ICON_PATH, PLUGIN_FOLDER, tr
 from .algorithms.cross_validate import CrossValidate
 from .algorithms.engine_status import EngineStatus
 from .algorithms.evaluate_model import EvaluateModel
+from .algorithms.install_model import InstallModel
+from .algorithms.list_models import ListModels
+from .algorithms.remove_model import RemoveModel
 from .algorithms.score_map import ScoreMap
 from .algorithms.setup_engine import SetupEngine
 from .algorithms.simulate_facies import SimulateFacies
@@ -24,6 +27,9 @@ ALGORITHMS = (
     ScoreMap,
     TrainModel,
     EvaluateModel,
+    InstallModel,
+    ListModels,
+    RemoveModel,
     SetupEngine,
     EngineStatus,
 )

@@ -16,13 +16,19 @@ settings.register_profile("oadg", deadline=None, print_blob=True)
 settings.load_profile("oadg")
 
 
-@pytest.fixture
-def hub():
-    """A hub on this computer, empty and well-behaved."""
+@pytest.fixture(scope="session")
+def loopback():
+    """The module of the hub on this computer."""
     place = Path(__file__).with_name("hubs") / "loopback.py"
     spec = importlib.util.spec_from_file_location("loopback", place)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    started = module.Hub()
+    return module
+
+
+@pytest.fixture
+def hub(loopback):
+    """A hub on this computer, empty and well-behaved."""
+    started = loopback.Hub()
     yield started
     started.close()

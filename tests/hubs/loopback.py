@@ -35,6 +35,18 @@ class Hub:
     """
 
     def __init__(self) -> None:
+        self.clear()
+        self.servers = []
+        for kind in (_Api, _Content):
+            server = ThreadingHTTPServer(("127.0.0.1", 0), type(kind.__name__, (kind,), {"hub": self}))
+            server.daemon_threads = True
+            server.handle_error = lambda *_: None  # clients that hang up
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            self.servers.append(server)
+        self.address, self.content_address = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
+
+    def clear(self) -> None:
+        """Forget everything, and behave."""
         self.commits: dict[str, dict[str, dict[str, bytes]]] = {}
         self.refs: dict[str, dict[str, str]] = {}
         self.private: dict[str, str] = {}
@@ -44,14 +56,6 @@ class Hub:
         self.tampers = self.is_down = False
         self.pace_s = 0.0
         self.released = threading.Event()
-        self.servers = []
-        for kind in (_Api, _Content):
-            server = ThreadingHTTPServer(("127.0.0.1", 0), type(kind.__name__, (kind,), {"hub": self}))
-            server.daemon_threads = True
-            server.handle_error = lambda *_: None  # clients that hang up
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-            self.servers.append(server)
-        self.address, self.content_address = (f"http://127.0.0.1:{s.server_address[1]}" for s in self.servers)
 
     def add(self, repository: str, files: dict[str, bytes], *, token: str = "", tag: str = "") -> str:
         """Add a commit to a repository; return its name."""

@@ -109,6 +109,7 @@ def test_the_engine_inherits_what_is_harmless_and_nothing_else(tmp_path):
     (driver / "libcuda.so.1").touch()
     passed = {"HOME": "h", "LC_ALL": "C.UTF-8", "https_proxy": "p", "CUDA_VISIBLE_DEVICES": "0", "OMP_NUM_THREADS": "2"}
     passed.update(XDG_CACHE_HOME="c", NVIDIA_TF32_OVERRIDE="0", OADG_X="x", SSL_CERT_FILE="s", TMPDIR="t")
+    passed.update(HF_TOKEN="t", HF_ENDPOINT="e", HF_HOME="h", HTTPS_PROXY="p", REQUESTS_CA_BUNDLE="b", NO_PROXY="n")
     poison = {"PYTHONHOME": "a", "PYTHONPATH": "b", "PYTHONEXECUTABLE": "c", "LD_PRELOAD": "d", "QT_PLUGIN_PATH": "e"}
     poison.update(
         GDAL_DATA="f", DYLD_LIBRARY_PATH="g", VIRTUAL_ENV="h", PIP_INDEX_URL="https://user:secret@example.org"
