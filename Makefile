@@ -8,13 +8,15 @@
 #                 for bench-peers any training image (raster or .npy), MODEL=path being a model of its first part
 #   JURA_MAP      the Jura survey's map, a table (CSV) with the columns long, lat and rock, to be scored as well
 #   PEERS_ARGS    more arguments for bench-peers, e.g. "--quick"
+#   MODEL_FILE, REPOSITORY  for publish: the model file, and where it goes (USER/NAME); HF_TOKEN says who you are
+#   PUBLISH_ARGS  more arguments for publish, e.g. --private
 
 # A recipe is a script: it runs in one shell, which stops at the first failure.
 .ONESHELL:
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system env demo test check bench peers bench-peers package train-universal train-shipped evaluate-universal clean
+.PHONY: help system env demo test check bench peers bench-peers package train-universal train-shipped evaluate-universal publish clean
 
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
@@ -24,6 +26,9 @@ JURA_MAP ?=
 IMAGE ?=
 MODEL ?=
 PEERS_ARGS ?=
+MODEL_FILE ?=
+REPOSITORY ?=
+PUBLISH_ARGS ?=
 
 # QGIS's own modules belong to the distribution's Python, so the environment is made from that one, whatever comes
 # first on PATH.
@@ -110,6 +115,10 @@ train-shipped: env ## Train a shipped model of a training image: MODEL=channels 
 
 evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (20 minutes)
 	nice $(PYTHON) -m benchmarks.evaluate_universal $(if $(JURA_MAP),--map "$(JURA_MAP)") $(EVALUATE_ARGS)
+
+publish: env ## Upload a model with its card to the Hugging Face hub: MODEL_FILE=... REPOSITORY=USER/NAME
+	@[ -n "$(MODEL_FILE)" ] && [ -n "$(REPOSITORY)" ] || { echo "Say which: make publish MODEL_FILE=path REPOSITORY=USER/NAME"; exit 1; }
+	$(PYTHON) -m oadg.core.hub publish "$(MODEL_FILE)" "$(REPOSITORY)" $(PUBLISH_ARGS)
 
 clean: ## Remove what was built (not .venv)
 	rm -rf build dist .links .qgis-settings .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

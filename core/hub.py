@@ -137,8 +137,8 @@ def _fetch_remote(
         ) from error
     hub = hub_client.address(endpoint)
     try:
-        progress(0.0, f"Asking {hub} for {job.repository}")
-        file = hub_client.find_file(job, endpoint)
+        question = f"Asking {hub} for {job.repository}"
+        file = hub_client.find_file(job, endpoint=endpoint, look=lambda: progress(0.0, question))
         text = f"Downloading {file.path}" + (f", {file.size / 1e6:.1f} MB" if file.size else "")
 
         def tell(done: int) -> None:

@@ -58,9 +58,18 @@ class HubFile:
     checksum: str = ""
 
 
-def find_file(job: InstallJob, endpoint: str | None = None) -> HubFile:
+def find_file(job: InstallJob, *, endpoint: str | None, look: Callable[[], None]) -> HubFile:
     """
     Ask the hub which file a job means.
+
+    Parameters
+    ----------
+    job : InstallJob
+        What is asked.
+    endpoint : str, optional
+        The hub; the client's by default.
+    look : callable
+        Called ten times a second; what it raises ends the waiting.
 
     Raises
     ------
@@ -71,10 +80,12 @@ def find_file(job: InstallJob, endpoint: str | None = None) -> HubFile:
     """
     from huggingface_hub import HfApi
 
+    def ask() -> Any:
+        api = HfApi(endpoint=endpoint)
+        return api.model_info(job.repository, revision=job.revision, files_metadata=True, timeout=ANSWER_S)
+
     with explained(job, endpoint):
-        info = HfApi(endpoint=endpoint).model_info(
-            job.repository, revision=job.revision, files_metadata=True, timeout=ANSWER_S
-        )
+        info = watched(ask, look, _Meter(), 2 * ANSWER_S)  # twice, for the client counts from byte to byte
     files = {sibling.rfilename: sibling for sibling in info.siblings or () if ".." not in sibling.rfilename}
     path = choose_file(list(files), job.file, f"The repository {job.repository} at revision {job.revision}")
     chosen = files[path]

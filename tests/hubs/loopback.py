@@ -30,8 +30,8 @@ class Hub:
     Repositories, and how the hub misbehaves.
 
     `cut_after`, `stall_after`: bytes of a large file after which the connection ends, or nothing more comes.
-    `tampers`: large files arrive with their last byte changed. `is_down`: every answer is 503. `pace_s`: a pause after
-    each 64 KiB.
+    `tampers`: large files arrive with their last byte changed. `is_down`: every answer is 503. `is_mute`: there is
+    none. `pace_s`: a pause after each 64 KiB.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Hub:
         self.stored: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, str | None]] = []
         self.cut_after = self.stall_after = None
-        self.tampers = self.is_down = False
+        self.tampers = self.is_down = self.is_mute = False
         self.pace_s = 0.0
         self.released = threading.Event()
 
@@ -96,7 +96,10 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self):
         self.hub.requests.append((self.command, unquote(urlsplit(self.path).path), self.headers.get("Authorization")))
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.hub.is_down:
+        if self.hub.is_mute:
+            self.hub.released.wait(60)
+            self.close_connection = True
+        elif self.hub.is_down:
             self.reply(503, b"down for maintenance")
         else:
             self.answer(unquote(urlsplit(self.path).path))

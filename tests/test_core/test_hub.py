@@ -224,6 +224,24 @@ def test_a_hub_that_is_down_or_not_there(hub, install, content):
         install()
 
 
+def test_a_hub_that_does_not_answer(hub, install, monkeypatch):
+    hub.is_mute = True
+    monkeypatch.setattr(module.hub_client, "ANSWER_S", 0.3)
+    began = time.monotonic()
+    with pytest.raises(HubError, match="cannot be reached, or does not answer in time .*(timed out|nothing came)"):
+        install()
+    assert time.monotonic() - began < 3
+
+    def progress(fraction, text):
+        if time.monotonic() - began > 0.2:
+            raise Cancelled("The run was cancelled; nothing is kept.")
+
+    monkeypatch.setattr(module.hub_client, "ANSWER_S", 10.0)
+    with pytest.raises(Cancelled):
+        install(progress=progress)
+    assert time.monotonic() - began < 5
+
+
 def test_a_wrong_checksum(hub, install, content):
     hub.add("geo/delta", {FILE: content})
     with pytest.raises(HubError, match=rf"is {hashlib.sha256(content).hexdigest()}, and not {'0' * 64}, as you say"):
@@ -247,7 +265,7 @@ def test_cancel_during_the_download(hub, install, content):
     assert time.monotonic() - began < 2
 
 
-def test_without_the_hub_the_clients_cache_does(hub, install, content, client):
+def test_without_the_hub_the_clients_cache_does(hub, install, content, client, monkeypatch):
     commit = hub.add("geo/delta", {FILE: content})
     huggingface_hub.hf_hub_download("geo/delta", FILE, endpoint=hub.address, cache_dir=client)
     hub.is_down = True
@@ -258,6 +276,10 @@ def test_without_the_hub_the_clients_cache_does(hub, install, content, client):
     assert contents(install.folder)[FILE] == content
     with pytest.raises(HubError, match="cannot be reached"):
         install(revision="v1", name="other")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked = len(hub.requests)
+    assert install(revision=commit, name="offline").from_cache
+    assert len(hub.requests) == asked
     (blob,) = (client / "models--geo--delta" / "blobs").iterdir()
     blob.write_bytes(content[:-1] + b"x")
     with pytest.raises(HubError, match="as the hub says"):
