@@ -130,7 +130,7 @@ class Statistics:
     patterns : mapping of int to Histogram
         By step, over all maps.
     patterns_of_maps : sequence of Histogram
-        Of each map, 2 x 2 cells at the first step.
+        Of each map, up to 3 x 3 cells that are two cells apart.
     """
 
     proportions: np.ndarray

@@ -78,6 +78,11 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
     examples = ImageExamples(image, n_levels, shape.total_stride, job.seed)
     folder = checkpoint_folder(Path(job.model_path))
     begun = _read_note(folder, image)
+    if begun and job.steps and job.steps != begun:
+        raise JobError(
+            f"The training that was begun in {folder} has {begun:,} steps, and {job.steps:,} are asked for now. Ask "
+            f"for {begun:,}, choose another name, or delete that folder."
+        )
     steps = begun or job.steps or _steps_in(job, shape, examples, device, progress)
     config = TrainingConfig(
         steps=steps,
@@ -101,7 +106,7 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
 
     def should_stop(state: dict[str, Any]) -> bool:
         try:
-            progress(state["step"] / steps, _describe(state, steps))
+            progress(state["step"] / steps, _describe(state, steps, config.checkpoint_steps))
         except Cancelled as error:
             cancelled.append(error)
         return bool(cancelled)
@@ -167,11 +172,12 @@ def checkpoint_folder(model_path: Path) -> Path:
     return model_path.with_name(f"{model_path.stem}.training")
 
 
-def _describe(state: dict[str, Any], steps: int) -> str:
+def _describe(state: dict[str, Any], steps: int, checkpoint_steps: int) -> str:
     """Say how far the training is; the text changes at checkpoints only."""
     if "held_out_nats" not in state:
         return f"Learning, {steps:,} steps"
-    left = (steps - state["best_step"]) * state["seconds"] / max(1, state["step"])
+    logged = state["step"] // checkpoint_steps * checkpoint_steps
+    left = (steps - logged) * state["seconds"] / max(1, logged)
     bits = state["held_out_nats"] / math.log(2)
     return f"Learning, {steps:,} steps: {bits:.4f} held-out bits per cell, about {left / 60:.0f} minutes left"
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from typing import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .kriging_features import SurveyKriging
 from .path import Schedule
-from .sampler import Predictor, Stream, draw_facies, visit
+from .sampler import Predictor, Stream, Visit, draw_facies, visit
 
 
 @torch.inference_mode()
@@ -39,7 +38,7 @@ def surprise_nats(
     Parameters
     ----------
     predictor, known, inside, n_facies, schedule, level, survey, on_pass
-        As `sampler.sample` takes them. Hard data agree with the map.
+        As `sampler.sample` takes them, with a schedule that corrects nothing. Hard data agree with the map.
     truth : int64 Tensor, shape (n_rows, n_cols)
         Class index of the map, wherever `inside`.
     streams : list of Stream
@@ -53,9 +52,9 @@ def surprise_nats(
     """
     surprise = torch.zeros(len(streams), *truth.shape, device=truth.device)
 
-    def record(probability: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        facies = truth[row, col]
-        surprise[batch, row, col] = -probability.gather(1, facies[:, None])[:, 0].log()
+    def record(probability: Tensor, visited: Visit) -> Tensor:
+        facies = truth[visited.row, visited.col]
+        surprise[visited.batch, visited.row, visited.col] = -probability.gather(1, facies[:, None])[:, 0].log()
         return facies
 
     visit(
@@ -92,7 +91,7 @@ def typical_nats(
     Parameters
     ----------
     predictor, known, inside, streams, n_facies, schedule, level, survey, on_pass
-        As `sampler.sample` takes them.
+        As `sampler.sample` takes them, with a schedule that corrects nothing.
 
     Returns
     -------
@@ -100,11 +99,10 @@ def typical_nats(
         Nats, summed over the cells of each.
     """
     total = torch.zeros(len(streams), device=known.device)
-    uniform = torch.as_tensor(np.stack([s.uniform for s in streams]), device=known.device)
 
-    def draw(probability: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        facies = draw_facies(probability, uniform[batch, row, col])
-        total.index_add_(0, batch, -probability.gather(1, facies[:, None])[:, 0].log())
+    def draw(probability: Tensor, visited: Visit) -> Tensor:
+        facies = draw_facies(probability, visited.uniform)
+        total.index_add_(0, visited.batch, -probability.gather(1, facies[:, None])[:, 0].log())
         return facies
 
     visit(

@@ -71,10 +71,14 @@ class Schedule:
         simulated after each pass, the last one 1. Further levels use the last entry.
     started : tuple of float
         The same of the level that starts from the data alone.
+    corrections : tuple of int
+        Passes of each level, the finest first, that draw a quarter of its nodes anew; further levels use the last
+        number. None by default.
     """
 
     refined: tuple[tuple[float, ...], ...]
     started: tuple[float, ...]
+    corrections: tuple[int, ...] = ()
 
     @classmethod
     def even(cls, passes: tuple[int, ...], started_passes: int) -> Schedule:
@@ -94,6 +98,15 @@ class Schedule:
     def shares(self, level: int, *, is_coarsest: bool) -> tuple[float, ...]:
         """Return the share of a level's nodes that are simulated after each pass; level 0 is the finest."""
         return self.started if is_coarsest else self.refined[min(level, len(self.refined) - 1)]
+
+    def n_corrections(self, level: int) -> int:
+        """Return how many passes draw nodes of a level anew."""
+        return self.corrections[min(level, len(self.corrections) - 1)] if self.corrections else 0
+
+    def n_passes(self, coarsest_level: int) -> int:
+        """Return the number of passes of all levels, of a simulation that starts on a level."""
+        levels = range(coarsest_level + 1)
+        return sum(len(self.shares(k, is_coarsest=k == coarsest_level)) + self.n_corrections(k) for k in levels)
 
     def split(self, rank: np.ndarray, level: int, *, is_coarsest: bool) -> list[np.ndarray]:
         """
@@ -118,13 +131,18 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        return {"refined": [list(shares) for shares in self.refined], "started": list(self.started)}
+        return {
+            "refined": [list(shares) for shares in self.refined],
+            "started": list(self.started),
+            "corrections": list(self.corrections),
+        }
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Schedule:
         """Rebuild the schedule from `to_dict`."""
         refined = tuple(tuple(map(float, shares)) for shares in description["refined"])
-        return cls(refined, tuple(map(float, description["started"])))
+        corrections = tuple(map(int, description.get("corrections", ())))
+        return cls(refined, tuple(map(float, description["started"])), corrections)
 
 
 SCHEDULES = {

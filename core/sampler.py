@@ -8,9 +8,10 @@ cells by the network's confidence would sharpen the distribution (arXiv 2510.045
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Protocol
+from typing import Callable, Iterator, NamedTuple, Protocol, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -33,8 +34,22 @@ _PLACES_PER_SPACING = 8
 """Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""
 
 
-Choose = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Facies probabilities of cells, and map, row and column of each, to their class indices."""
+class Visit(NamedTuple):
+    """
+    Cells that are simulated together.
+
+    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides.
+    """
+
+    batch: Tensor
+    row: Tensor
+    col: Tensor
+    uniform: Tensor
+
+
+Choose = Callable[[Tensor, Visit], Tensor]
+"""Facies probabilities (n_cells, n_facies) of the cells of a pass, and the pass, to their class indices."""
+_Cells = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Predictor(Protocol):
@@ -70,18 +85,22 @@ class Stream:
         The simulation path, coarse to fine.
     uniform : float32 array, shape (n_rows, n_cols)
         One number in [0, 1) per cell, which decides its facies.
+    later : SeedSequence
+        Of what is drawn anew.
     """
 
     offset: tuple[int, int]
     rank: np.ndarray
     uniform: np.ndarray
+    later: np.random.SeedSequence
 
 
 def draw_stream(seed: int, realization: int, shape: tuple[int, int]) -> Stream:
     """Return the stream of a realization: a function of seed, index and shape only, not of how many there are."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(realization,)))
     offset = (int(rng.integers(2**16)), int(rng.integers(2**16)))
-    return Stream(offset, dispersed_rank(shape, rng, offset=offset), rng.random(shape, dtype=np.float32))
+    rank, uniform = dispersed_rank(shape, rng, offset=offset), rng.random(shape, dtype=np.float32)
+    return Stream(offset, rank, uniform, np.random.SeedSequence(seed, spawn_key=(realization, 1)))
 
 
 def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -> int:
@@ -150,10 +169,9 @@ def sample(
     int64 Tensor, shape (batch, n_rows, n_cols)
         Class index, -1 outside.
     """
-    uniform = torch.as_tensor(np.stack([s.uniform for s in streams]), device=known.device)
 
-    def draw(probability: Tensor, batch: Tensor, row: Tensor, col: Tensor) -> Tensor:
-        return draw_facies(probability, uniform[batch, row, col])
+    def draw(probability: Tensor, visited: Visit) -> Tensor:
+        return draw_facies(probability, visited.uniform)
 
     return visit(
         predictor,
@@ -188,8 +206,8 @@ def visit(
     Parameters
     ----------
     choose : callable
-        Given the facies probabilities (n_cells, n_facies) of the cells of a pass, and map, row and column of each,
-        returns their class indices (n_cells,).
+        Given the facies probabilities (n_cells, n_facies) of the cells of a pass, and the pass, returns their class
+        indices (n_cells,).
     predictor, known, inside, streams, n_facies, schedule, level, survey, on_pass
         As `sample` takes them, and with its result.
     """
@@ -201,12 +219,16 @@ def visit(
         told = survey is not None and current == level
         features = lattice.kriging_features([survey] * len(streams), n_facies) if told else None
         split = partial(schedule.split, level=current, is_coarsest=current == level)
-        for batch, row, col in passes(maps, inside, lattice, streams, split):
+        first = passes(maps, inside, lattice, streams, split)
+        again = corrections(known, inside, lattice, streams, schedule.n_corrections(current))
+        for visited in itertools.chain(first, again):
             on_pass()
-            logits = predict(predictor, class_index, on_grid, data, n_facies, current, features)
+            batch, row, col, _ = visited
             node_row, node_col = lattice.node_of(batch, row, col)
+            class_index[batch, node_row, node_col] = -1
+            logits = predict(predictor, class_index, on_grid, data, n_facies, current, features)
             probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
-            chosen = choose(probability, batch, row, col)
+            chosen = choose(probability, visited)
             maps[batch, row, col] = chosen
             class_index[batch, node_row, node_col] = chosen
     return maps
@@ -238,8 +260,8 @@ def passes(
     lattice: Lattice,
     streams: list[Stream],
     split: Callable[[np.ndarray], list[np.ndarray]],
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return, for each pass, the map, row and column of the cells that are simulated together on a lattice."""
+) -> list[Visit]:
+    """Return the passes in which the unknown cells of a lattice are simulated."""
     row, col, on_grid = lattice.cells()
     batch = torch.arange(len(maps), device=maps.device)[:, None, None]
     todo = on_grid & inside[row, col] & (maps[batch, row, col] < 0)
@@ -247,14 +269,46 @@ def passes(
     for index, stream in enumerate(streams):
         node_row, node_col = (axis.cpu().numpy() for axis in todo[index].nonzero(as_tuple=True))
         rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
-        of_maps.append([(index, rows[p], cols[p]) for p in split(stream.rank[rows, cols])])
-    together = []
-    for number in range(max(map(len, of_maps))):
-        parts = [of_map[number] for of_map in of_maps if number < len(of_map)]
-        index = np.concatenate([np.full(len(rows), i) for i, rows, _ in parts])
-        cells = (index, *(np.concatenate([part[axis] for part in parts]) for axis in (1, 2)))
-        together.append(tuple(torch.as_tensor(c, device=maps.device) for c in cells))
-    return together  # type: ignore[return-value]
+        parts = split(stream.rank[rows, cols])
+        of_maps.append([(rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in parts])
+    return [
+        _together([of_map[number] if number < len(of_map) else None for of_map in of_maps], maps.device)
+        for number in range(max(map(len, of_maps)))
+    ]
+
+
+def corrections(
+    known: Tensor, inside: Tensor, lattice: Lattice, streams: list[Stream], n_passes: int
+) -> Iterator[Visit]:
+    """
+    Yield passes that draw nodes of a lattice anew, given all others: every second node of every second row.
+
+    With the right probabilities that changes nothing but chance (Besag 1974, *JRSS B* 36: the coding method; a Gibbs
+    sampler). With approximate ones it repairs what was drawn too early, or together with what it should have seen.
+    Hard data are never drawn.
+    """
+    row, col, on_grid = lattice.cells()
+    drawn = (on_grid & inside[row, col] & (known[row, col] < 0)).cpu().numpy()
+    generators = [
+        np.random.default_rng(np.random.SeedSequence(s.later.entropy, spawn_key=(*s.later.spawn_key, lattice.spacing)))
+        for s in streams
+    ]
+    cosets = [np.concatenate([rng.permutation(4) for _ in range(-(-n_passes // 4))]) for rng in generators if n_passes]
+    for number in range(n_passes):
+        of_maps: list[_Cells | None] = []
+        for index, rng in enumerate(generators):
+            first_row, first_col = divmod(int(cosets[index][number]), 2)
+            node_row, node_col = drawn[index, first_row::2, first_col::2].nonzero()
+            rows = row[index, first_row::2, 0].cpu().numpy()[node_row]
+            cols = col[index, 0, first_col::2].cpu().numpy()[node_col]
+            of_maps.append((rows, cols, rng.random(len(rows), dtype=np.float32)))
+        yield _together(of_maps, known.device)
+
+
+def _together(of_maps: Sequence[_Cells | None], device: torch.device) -> Visit:
+    """Return one pass over several maps; None where a map has no cell in it."""
+    parts = [(np.full(len(cells[0]), index), *cells) for index, cells in enumerate(of_maps) if cells is not None]
+    return Visit(*(torch.as_tensor(np.concatenate(columns), device=device) for columns in zip(*parts)))
 
 
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:

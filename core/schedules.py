@@ -3,11 +3,13 @@ Pass schedules from measured losses: which nodes can be simulated together at le
 
 Nodes of one pass are drawn independently of one another. What that costs is read from a table, measured on maps: the
 loss of each part of the path given each prefix of it. The best cuts follow by dynamic programming, and passes go to the
-level where one more of them gains most for its cost. Source: Hoogeboom et al. 2021, arXiv 2110.02037, section 4.
+level where one more of them gains most for its cost. What remains is for corrections to repair. Source: Hoogeboom et al.
+2021, arXiv 2110.02037, section 4.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Mapping, Sequence
 
 import numpy as np
@@ -17,8 +19,10 @@ from torch import Tensor
 from .network import FaciesNetwork, HardData
 from .path import Schedule, dispersed_rank
 
-COSTS = {"standard": 8.0, "preview": 3.5}
+COSTS = {"standard": 6.0, "preview": 3.5}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
+CORRECTIONS = {"standard": (3, 6, 16, 32), "preview": (1, 2, 8, 16), "fine": (16, 32, 64, 128)}
+"""Passes of each level, the finest first, that draw nodes anew: on coarse lattices they cost little."""
 N_PARTS = 32
 """Into which a level's path is divided, by its rank; so many passes at most."""
 _COARSER = 0.25
@@ -151,4 +155,5 @@ def measured_schedules(
     chosen = {quality: choose_schedule(refined, started, budget) for quality, budget in COSTS.items()}
     every_part = tuple((part + 1) / N_PARTS for part in range(N_PARTS))
     chosen["fine"] = Schedule(tuple(every_part for _ in refined) or (every_part,), every_part), 0.0
-    return {q: schedule for q, (schedule, _) in chosen.items()}, {q: bits for q, (_, bits) in chosen.items()}
+    schedules = {q: replace(schedule, corrections=CORRECTIONS[q]) for q, (schedule, _) in chosen.items()}
+    return schedules, {quality: bits for quality, (_, bits) in chosen.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -47,11 +48,12 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
         raise JobError(f"The model {model.name} has no schedule for {job.quality!r}, but {', '.join(model.schedules)}.")
     truth, known = _read_map(job, device)
     inside = truth >= 0
-    n_facies, shape, schedule = len(job.facies), job.grid.shape, model.schedules[job.quality]
+    n_facies, shape = len(job.facies), job.grid.shape
+    schedule = replace(model.schedules[job.quality], corrections=())  # the likelihood is that of a path
     level = coarsest_level(model.network.config, shape, len(job.row))
     survey = read_survey(model.network, known, n_facies)
     at_once = batch_size(job.grid.n_cells, n_facies)
-    n_passes = sum(len(schedule.shares(k, is_coarsest=k == level)) for k in range(level + 1))
+    n_passes = schedule.n_passes(level)
     done, text = 0, ""
 
     def on_pass() -> None:

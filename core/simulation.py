@@ -49,7 +49,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     level = coarsest_level(model.network.config, job.grid.shape, len(job.row))
     at_once = batch_size(job.grid.n_cells, len(job.facies))
     schedule = model.schedules[job.quality]
-    n_passes = sum(len(schedule.shares(k, is_coarsest=k == level)) for k in range(level + 1))
+    n_passes = schedule.n_passes(level)
     n_batches = -(-job.n_realizations // at_once)
     positions_at_once = _positions_at_once(model, known, len(job.facies))
     report = _PassCounter(progress, -(-len(marginal_offsets(level)) // positions_at_once) + n_passes * n_batches)

@@ -23,6 +23,9 @@ MIN_KNOWN_SHARE = 0.25
 STRAY_SHARE = 1e-4
 """A code that covers less than this, and less than `STRAY_CELLS` cells, is taken for an error of the image."""
 STRAY_CELLS = 25
+MAX_STRAY_SHARE = 0.01
+"""Of all cells: where the rare codes cover more, they are taken for what they are."""
+_LARGEST_CODE = 2**31 - 1
 HELD_OUT_SHARE = 0.25
 """Of the image's sides: the block in its lower right corner that training does not see."""
 MAX_GAP = 64
@@ -79,11 +82,21 @@ class TrainingImage:
                 f"The training image has {n_rows} x {n_cols} cells; it needs at least {MIN_SIDE} x {MIN_SIDE} for "
                 "patterns to be learnt from it, and several hundred for good ones. Use a larger image."
             )
+        if int(self.class_index.max()) >= len(self.facies):
+            raise TrainingImageError(
+                f"The training image holds the class index {int(self.class_index.max())}; its facies table has "
+                f"{len(self.facies)} facies, numbered from 0."
+            )
         share = float((self.class_index >= 0).mean())
         if share < MIN_KNOWN_SHARE:
             raise TrainingImageError(
                 f"Only {share:.0%} of the training image's cells hold a facies; at least {MIN_KNOWN_SHARE:.0%} are "
                 "needed. Clip the image to the part that is mapped, or check its nodata value."
+            )
+        if not (self.held_out >= 0).any():
+            raise TrainingImageError(
+                "The lower right corner of the training image, which is held out to judge the model, holds nodata "
+                "only. Clip the image to the part that is mapped, or turn it."
             )
 
     @property
@@ -203,14 +216,17 @@ def image_of_codes(
     values = codes[known]
     if not values.size:
         raise TrainingImageError("The training image holds nodata only. Check its nodata value.")
-    if not np.issubdtype(values.dtype, np.integer) and not np.array_equal(values, np.round(values)):
-        broken = values[values != np.round(values)][0]
+    is_code = (np.abs(values.astype(float)) <= _LARGEST_CODE) & (values == np.round(values))
+    if not is_code.all():
         raise TrainingImageError(
-            f"The training image holds {broken:g}, which is no facies code: codes are whole numbers. A continuous "
-            "raster (elevation, reflectance) has to be classified first, for example with 'Reclassify by table'."
+            f"The training image holds {float(values[~is_code][0]):g}, which is no facies code: codes are whole "
+            f"numbers up to {_LARGEST_CODE:,}. A continuous raster (elevation, reflectance) has to be classified "
+            "first, for example with 'Reclassify by table'; a nodata value has to be declared."
         )
     present, count = np.unique(values, return_counts=True)
     is_stray = (count < STRAY_SHARE * values.size) & (count < STRAY_CELLS)
+    if count[is_stray].sum() > MAX_STRAY_SHARE * values.size:
+        is_stray[:] = False  # so many are no errors
     stray = {int(code): int(n) for code, n in zip(present[is_stray], count[is_stray])}
     kept = [int(code) for code in present[~is_stray]]
     if len(kept) > MAX_FACIES:

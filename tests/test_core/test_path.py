@@ -64,3 +64,11 @@ def test_pass_sizes_are_densities():
     small, large = (schedule.split(np.arange(n), 0, is_coarsest=True) for n in (4000, 40000))
     assert [10 * p.size for p in small] == pytest.approx([p.size for p in large], abs=10)
     assert small[0].size < small[-1].size / 10, "the first passes are small"
+
+
+def test_a_schedule_with_corrections_survives_json_and_counts_its_passes():
+    schedule = Schedule(((0.5, 1.0), (0.2, 0.6, 1.0)), (0.1, 1.0), (1, 4))
+    assert Schedule.from_dict(schedule.to_dict()) == schedule
+    assert [schedule.n_corrections(level) for level in (0, 1, 5)] == [1, 4, 4]
+    assert schedule.n_passes(2) == (2 + 1) + (3 + 4) + (2 + 4)
+    assert Schedule.even((2,), 3).n_corrections(0) == 0

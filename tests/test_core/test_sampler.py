@@ -23,6 +23,9 @@ class GivenPasses:
 
     groups: list
 
+    def n_corrections(self, level):
+        return 0
+
     def split(self, rank, level, *, is_coarsest):
         position = {int(r): i for i, r in enumerate(rank)}
         found = [np.array([position[r] for r in group if r in position]) for group in self.groups]
@@ -301,3 +304,37 @@ def test_where_no_tile_fits_the_shortage_is_told(tiny_network):
             schedule=SCHEDULES["preview"],
             level=0,
         )
+
+
+def test_corrections_leave_a_law_that_is_right_as_it_is(three_by_three):
+    """Nodes that are drawn anew together do not touch, so that given all others they are independent."""
+    n, (known, inside) = 3000, unknown((3, 3))
+    known[1, 1] = 1
+    streams = [replace(s, offset=(0, 0)) for s in streams_of(2, n, (3, 3))]
+    schedule = replace(ONE_BY_ONE, corrections=(4,))
+    maps = sample(three_by_three, known, inside, streams, n_facies=2, schedule=schedule, level=0)
+    assert chi_square_is_fine(frequencies(maps, three_by_three), three_by_three.conditional([4], [1]), n)
+
+
+def test_corrections_repair_what_was_drawn_all_at_once(two_by_two):
+    n, (known, inside) = 3000, unknown((2, 2))
+    streams = [replace(s, offset=(0, 0)) for s in streams_of(1, n, (2, 2))]
+    run = {"n_facies": 2, "level": 0}
+    at_once = sample(two_by_two, known, inside, streams, schedule=ALL, **run)
+    repaired = sample(two_by_two, known, inside, streams, schedule=replace(ALL, corrections=(40,)), **run)
+    assert not chi_square_is_fine(frequencies(at_once, two_by_two), two_by_two.joint, n)
+    assert chi_square_is_fine(frequencies(repaired, two_by_two), two_by_two.joint, n)
+
+
+def test_corrections_keep_data_and_depend_on_seed_and_number_only(deep_network, conditioned):
+    known, inside = conditioned
+    run = {"n_facies": 3, "schedule": replace(SCHEDULES["preview"], corrections=(3, 5)), "level": 1}
+    together = sample(deep_network, known, inside, streams_of(9, 4, (40, 33)), **run)
+    assert (together[:, known >= 0] == known[known >= 0]).all()
+    assert (together[:, ~inside] == -1).all()
+    others = [draw_stream(9, i, (40, 33)) for i in (7, 2, 5, 6)]
+    assert torch.equal(sample(deep_network, known, inside, others, **run)[1], together[2])
+    without = sample(
+        deep_network, known, inside, streams_of(9, 4, (40, 33)), n_facies=3, schedule=SCHEDULES["preview"], level=1
+    )
+    assert not torch.equal(without, together)

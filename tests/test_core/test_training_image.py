@@ -250,11 +250,32 @@ def test_what_is_known_has_the_shape_of_the_codes_and_is_something():
 
 def test_a_quarter_of_the_cells_must_be_known():
     codes, known = stripes(8, (80, 100)), np.zeros((80, 100), dtype=bool)
-    known[:20] = True
+    known[60:] = True
     assert (image_of_codes(codes, known).class_index >= 0).mean() == 0.25
-    known[19] = False
+    known[60] = False
     with pytest.raises(TrainingImageError, match=r"Only 24% of .* cells hold a facies; at least 25% are needed. Clip"):
         image_of_codes(codes, known)
+
+
+def test_what_is_held_out_must_hold_something():
+    codes, known = stripes(8, (80, 100)), np.ones((80, 100), dtype=bool)
+    known[60:, 75:] = False
+    with pytest.raises(TrainingImageError, match=r"lower right corner .* holds nodata only\. Clip the image"):
+        image_of_codes(codes, known)
+
+
+def test_many_rare_codes_are_facies_too_many_and_no_errors():
+    codes = np.arange(128 * 128).reshape(128, 128)
+    with pytest.raises(TrainingImageError, match=r"16,384 different values; at most 32 facies"):
+        image_of_codes(codes, np.ones(codes.shape, dtype=bool))
+
+
+@pytest.mark.parametrize("value", [-3.4e38, np.inf, 2.0**31])
+def test_values_that_no_code_can_have(value):
+    codes = stripes(8, (80, 100)).astype(float)
+    codes[3, 4] = value
+    with pytest.raises(TrainingImageError, match=r"which is no facies code: .* a nodata value has to be declared"):
+        image_of_codes(codes, np.ones(codes.shape, dtype=bool))
 
 
 def test_an_unknown_symmetry_is_refused():
