@@ -3,8 +3,8 @@ Pass schedules from measured losses: which nodes can be simulated together at le
 
 Nodes of one pass are drawn independently of one another. What that costs is read from a table, measured on maps: the
 loss of each part of the path given each prefix of it. The best cuts follow by dynamic programming, and passes go to the
-level where one more of them gains most for its cost. What remains is for corrections to repair. Source: Hoogeboom et al.
-2021, arXiv 2110.02037, section 4.
+level where one more of them gains most for its cost. What remains is for corrections to repair. Source: Hoogeboom et
+al. 2021, arXiv 2110.02037, section 4.
 """
 
 from __future__ import annotations
