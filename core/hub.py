@@ -330,6 +330,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         if asked.command == "publish":
+            logging.info("Making the card and a picture, then uploading")
             logging.info("Published: %s", publish_model(asked.model, asked.repository, private=asked.private))
         else:
             logging.info("Installed: %s", _install(asked))

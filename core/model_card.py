@@ -86,7 +86,8 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
     if "n_rows" in image:
         rows.append(("Its size", f"{image['n_rows']:,} rows x {image['n_cols']:,} columns"))
         rows.append(("Its symmetry", image.get("symmetry", "none")))
-    rows.append(("Cell size", "any" if model.cell_size is None else f"{model.cell_size:g} units of its CRS"))
+    cell_size = "any" if model.facies is None else "not told"
+    rows.append(("Cell size", cell_size if model.cell_size is None else f"{model.cell_size:g} units of its CRS"))
     bits = bits_per_cell(provenance)
     rows.append(("Bits per cell, held out", "not told" if bits is None else f"{bits:.4f}"))
     rows.append(("Steps", f"{provenance['steps_done']:,}" if "steps_done" in provenance else "not told"))

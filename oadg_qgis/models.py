@@ -96,7 +96,7 @@ def describe_model(name: str, path: Path) -> ModelEntry:
     return ModelEntry(
         name,
         ", ".join(f"{one.name} ({one.code})" for one in facies) or "any",
-        "any" if header.cell_size is None else f"{header.cell_size:g}",
+        ("" if facies else "any") if header.cell_size is None else f"{header.cell_size:g}",
         "" if header.bits_per_cell is None else f"{header.bits_per_cell:.4f}",
         origin,
         str(path),
