@@ -321,7 +321,7 @@ def explain(
     """Return in sentences what an error of the client means; None when it is not about the hub."""
     utils = _utils()
     hub = address(endpoint)
-    token = "For private ones set the variable HF_TOKEN, or log in once with the command 'hf auth login'."
+    access = "For private ones set the variable HF_TOKEN, or log in once with the command 'hf auth login'."
     if isinstance(error, RuntimeError) and error.__cause__ is not None:  # so the client wraps errors of its threads
         return explain(error.__cause__, repository, revision=revision, file=file, endpoint=endpoint)
     if isinstance(error, utils.HFValidationError):
@@ -332,7 +332,7 @@ def explain(
             "them on its page, and set the variable HF_TOKEN to a token of your account."
         )
     if isinstance(error, utils.RepositoryNotFoundError):
-        return HubError(f"There is no repository {repository} on {hub}, or it is private. Check the spelling. {token}")
+        return HubError(f"There is no repository {repository} on {hub}, or it is private. Check the spelling. {access}")
     if isinstance(error, utils.RevisionNotFoundError):
         return HubError(
             f"The repository {repository} on {hub} has no revision {revision!r}. Give a commit, tag or branch that its "
@@ -343,7 +343,7 @@ def explain(
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, utils.HfHubHTTPError) and status is not None and (status < 500 and status not in (408, 429)):
         refused = f"The hub {hub} refuses what is asked of the repository {repository} ({status}: {_essence(error)})."
-        return HubError(f"{refused} {token}" if status in (401, 403) else refused)
+        return HubError(f"{refused} {access}" if status in (401, 403) else refused)
     if isinstance(error, OSError) and "Consistency check failed" in str(error):
         return HubError(
             f"The download from the repository {repository} on {hub} was cut before its end. Nothing was installed; "

@@ -14,6 +14,7 @@ import pytest
 from huggingface_hub import constants
 
 from oadg.core import hub as module
+from oadg.core import model_card
 from oadg.core.errors import Cancelled, HubError, JobError, ModelError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.hub import install_model, main, publish_model
@@ -53,6 +54,7 @@ def client(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
+    monkeypatch.setattr(model_card, "_SIDE", 32)  # of the picture, which takes its time
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
