@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
@@ -220,7 +221,8 @@ def _write(writer: RasterWriter, plan: RasterPlan, job: ScoreJob, result: ScoreR
 
 def _verdict(result: ScoreResult) -> str:
     """Return in plain words what the numbers say."""
-    excess = (result.bits_per_cell - result.typical_bits_per_cell) / max(result.typical_spread, 1e-9)
+    spread = math.hypot(result.typical_spread, result.spread_bits / result.n_cells)
+    excess = (result.bits_per_cell - result.typical_bits_per_cell) / max(spread, 1e-9)
     if excess > 3:
         words = tr("clearly less plausible to the model than its own realizations")
     elif excess < -3:

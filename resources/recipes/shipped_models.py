@@ -81,6 +81,9 @@ def main() -> None:
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("image", type=Path)
     parser.add_argument("--output", type=Path, help="model file; by default that which is shipped")
+    parser.add_argument(
+        "--start", type=Path, default=MODELS / "universal.safetensors", help="whose weights it starts from"
+    )
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto")
@@ -105,7 +108,7 @@ def main() -> None:
             image_path=str(path),
             facies=image.facies,
             model_path=str(arguments.output or MODELS / f"{arguments.name}.safetensors"),
-            start_path=str(MODELS / "universal.safetensors"),
+            start_path=str(arguments.start),
             work_folder=folder,
             name=arguments.name,
             symmetry=recipe.symmetry,

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "resources/examples/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "resources/examples/README.md",
+    *(f"docs/models/{name}.md" for name in ("universal", "channels", "delta")),
+]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -24,6 +30,9 @@ def test_no_placeholder_is_left(name):
 
 def test_the_readme_names_every_algorithm():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    names = ("oadg:simulatefacies", "oadg:crossvalidate", "Set up engine", "Engine status")
-    for words in (*names, "Find zones of uncertain facies"):
-        assert words in readme
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "oadg_qgis" / "algorithms").glob("*.py"))
+    algorithms = re.findall(r'^    ID = "(\w+)"\n    NAME = "([^"]+)"', source, flags=re.MULTILINE)
+    assert len(algorithms) >= 8
+    unnamed = [name for identifier, name in algorithms if f"oadg:{identifier}" not in readme and name not in readme]
+    assert not unnamed
+    assert "Find zones of uncertain facies" in readme
