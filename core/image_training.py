@@ -33,7 +33,6 @@ NETWORKS = {
     "large": NetworkConfig(trunk=(96, 144, 224), stream=(48, 48, 64), n_bottom=4),
 }
 """By size; 'base' has the shape of the universal model, whose weights it starts from."""
-LEARNING_RATE = 4e-3
 CHECKPOINTS = 40
 """Of a training, at most; at each of them the held-out loss is measured."""
 PATIENCE = 10
@@ -87,7 +86,7 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
     config = TrainingConfig(
         steps=steps,
         seed=job.seed,
-        learning_rate=LEARNING_RATE,
+        learning_rate=job.learning_rate,
         warmup_steps=max(1, min(200, steps // 10)),
         ema_decay=min(0.999, 1 - 20 / (steps + 20)),
         checkpoint_steps=max(1, steps // CHECKPOINTS),

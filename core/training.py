@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .errors import JobError
@@ -86,7 +86,8 @@ class TrainingConfig:
     checkpoint_steps : int
         A checkpoint and a line in the log every so many steps.
     patience : int
-        After so many checkpoints without a lower held-out loss training stops early; 0: it never does.
+        After so many checkpoints without a lower held-out loss training stops early, in its second half, when the
+        learning rate falls; 0: it never does.
     """
 
     steps: int
@@ -113,7 +114,7 @@ def train(
     folder: Path,
     *,
     device: torch.device | str = "cpu",
-    start: FaciesNetwork | None = None,
+    start: nn.Module | None = None,
     n_workers: int = 0,
     stop_after_seconds: float = math.inf,
     held_out_nats: Callable[[FaciesNetwork], float] | None = None,
@@ -137,7 +138,7 @@ def train(
         Where `checkpoint.pt` and `log.jsonl` live.
     device : torch.device or str
         Where to train.
-    start : FaciesNetwork, optional
+    start : nn.Module, optional
         Whose weights the first step starts from, as far as they fit.
     n_workers : int
         Processes that draw examples ahead; 0 draws them in this one. The weights do not depend on it.
@@ -193,7 +194,8 @@ def train(
             losses = []
             if held_out_nats is not None and run.judge(held_out_nats):
                 on_best(run.averaged(), state)
-            state["is_done"] = is_last or state["step"] - state.get("best_step", state["step"]) >= patience
+            since_best = state["step"] - max(state.get("best_step", state["step"]), config.steps // 2)
+            state["is_done"] = is_last or since_best >= patience
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
             on_log(state)

@@ -49,6 +49,8 @@ class TrainingJob:
         Length of the training; by default what fits into `minutes`.
     minutes : float
         How long to train, where `steps` is not given.
+    learning_rate : float
+        Highest learning rate.
     seed : int
         The one number from which all randomness descends.
     device : str
@@ -73,6 +75,7 @@ class TrainingJob:
     size: str = SIZES[0]
     steps: Optional[int] = None
     minutes: float = 45.0
+    learning_rate: float = 4e-3
     seed: int = 0
     device: str = "auto"
 
@@ -83,6 +86,8 @@ class TrainingJob:
             raise JobError(f"{self.steps} steps are asked for; between 1 and {MAX_STEPS:,} are possible.")
         if not 0 < self.minutes < float("inf"):
             raise JobError(f"The training is to take {self.minutes:g} minutes; it must be some time above 0.")
+        if not 0 < self.learning_rate < 1:
+            raise JobError(f"The learning rate is {self.learning_rate:g}; it must be above 0 and below 1.")
         if not 0 <= self.seed < 2**63:
             raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
         if not self.name.strip():

@@ -85,6 +85,7 @@ def main() -> None:
         "--start", type=Path, default=MODELS / "universal.safetensors", help="whose weights it starts from"
     )
     parser.add_argument("--steps", type=int, help="instead of the recipe's")
+    parser.add_argument("--learning-rate", type=float, default=4e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
@@ -115,6 +116,7 @@ def main() -> None:
             origin=recipe.origin,
             licence=recipe.licence,
             steps=arguments.steps or recipe.steps,
+            learning_rate=arguments.learning_rate,
             seed=recipe.seed,
             device=arguments.device,
         )

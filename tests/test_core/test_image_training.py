@@ -178,13 +178,12 @@ def test_the_seed_decides_on_the_weights(make_job):
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_training_starts_from_the_weights_of_the_start_model(make_job, monkeypatch):
-    """Where no step moves them they stay as they are."""
-    monkeypatch.setattr(image_training, "LEARNING_RATE", 0.0)
-    job = make_job()
+def test_training_starts_from_the_weights_of_the_start_model(make_job):
+    """Where hardly a step moves them they stay as they are."""
+    job = make_job(learning_rate=1e-9)
     run_training(job, never_cancel)
     weights, start = weights_of(job), random_network(START).state_dict()
-    assert not weights["of_class"].any()
+    assert not (weights["of_class"].abs() > 1e-6).any()
     for name in ("head.weight", "bottom.0.look.weight", "of_level"):
         assert start[name].any()
         assert torch.allclose(weights[name], start[name], atol=1e-6), name
@@ -199,7 +198,7 @@ def held_out_losses(monkeypatch, losses):
 def test_training_stops_when_the_held_out_loss_does_not_fall_and_keeps_the_best(make_job, monkeypatch, tmp_path):
     monkeypatch.setattr(image_training, "PATIENCE", 2)
     monkeypatch.setattr(image_training, "CHECKPOINTS", 6)
-    held_out_losses(monkeypatch, [1.0, 0.5, 0.7, 0.6])
+    held_out_losses(monkeypatch, [1.0, 0.5, 0.7, 0.6, 0.55])
     job, best = make_job(steps=12), tmp_path / "best.safetensors"
 
     def keep_the_one_of_step_4(fraction, text):
@@ -207,7 +206,7 @@ def test_training_stops_when_the_held_out_loss_does_not_fall_and_keeps_the_best(
             shutil.copy(job.model_path, best)
 
     result = run_training(job, keep_the_one_of_step_4)
-    assert (result.steps, result.best_step, result.stopped_early) == (8, 4, True)
+    assert (result.steps, result.best_step, result.stopped_early) == (10, 4, True), "patience begins half way"
     assert result.held_out_bits == pytest.approx(0.5 / math.log(2))
     assert_same_weights(weights_of(job), FaciesModel.load(best).network.state_dict())
     assert not checkpoint_folder(Path(job.model_path)).exists()
