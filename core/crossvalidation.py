@@ -50,7 +50,7 @@ def run_cross_validation(job: CrossValidationJob, progress: Progress) -> CrossVa
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
     model = FaciesModel.load(Path(job.model_path), device)
-    model.check_takes(job.facies)
+    model.check_takes(job.facies, job.grid.shape)
     done, text = 0.0, ""
 
     def tell(fraction: float, words: str) -> None:

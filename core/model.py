@@ -18,6 +18,7 @@ from .facies import MAX_FACIES, FaciesTable
 from .model_header import FORMAT, HEADER_KEY, parse_header
 from .network import FaciesNetwork, NetworkConfig
 from .path import SCHEDULES, Schedule
+from .reference import KIND, ReferenceConfig, ReferenceNetwork
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class FaciesModel:
     ----------
     name : str
         What users call it.
-    network : FaciesNetwork
+    network : FaciesNetwork or ReferenceNetwork
         The network, in evaluation mode.
     facies : FaciesTable or None
         The facies that it was trained on; None for a universal model, which takes any up to `max_facies`.
@@ -46,7 +47,7 @@ class FaciesModel:
     """
 
     name: str
-    network: FaciesNetwork
+    network: FaciesNetwork | ReferenceNetwork
     facies: FaciesTable | None = None
     max_facies: int = MAX_FACIES
     cell_size: float | None = None
@@ -63,8 +64,29 @@ class FaciesModel:
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return f"{self.name}-{digest.hexdigest()[:12]}"
 
-    def check_takes(self, facies: FaciesTable) -> None:
-        """Raise `FaciesError` when a job's facies are too many for the model, or not those that it was trained on."""
+    @property
+    def side(self) -> int | None:
+        """Rows and columns of the only grid that the model takes; None when it takes any."""
+        return self.network.config.side if isinstance(self.network, ReferenceNetwork) else None
+
+    def check_takes(self, facies: FaciesTable, shape: tuple[int, int] | None = None) -> None:
+        """
+        Raise an error when a job does not fit the model.
+
+        Parameters
+        ----------
+        facies : FaciesTable
+            The job's.
+        shape : (int, int), optional
+            Rows and columns of the job's grid.
+
+        Raises
+        ------
+        FaciesError
+            When the facies are too many for the model, or not those that it was trained on.
+        JobError
+            When the model takes grids of another size only.
+        """
         if len(facies) > self.max_facies:
             raise FaciesError(
                 f"The model {self.name} takes up to {self.max_facies} facies; the observations hold {len(facies)}. "
@@ -75,6 +97,8 @@ class FaciesModel:
                 f"The model {self.name} was trained on the facies codes {self.facies.codes.tolist()}, in this order; "
                 f"the job has {facies.codes.tolist()}. Give the observations the codes, or the names, of the model."
             )
+        if shape is not None and isinstance(self.network, ReferenceNetwork):
+            self.network.check_grid(shape)
 
     def save(self, path: Path) -> None:
         """Write the model file; an existing one is replaced in one step, never half."""
@@ -116,8 +140,7 @@ class FaciesModel:
         """
         header, weights = _read(path)
         try:
-            config = NetworkConfig.from_dict(header["network"])
-            network = FaciesNetwork(config)
+            network = _build_network(header["network"])
             network.load_state_dict(weights)
             model = cls(
                 name=str(header["name"]),
@@ -129,12 +152,19 @@ class FaciesModel:
                 provenance=dict(header["provenance"]),
                 licence=str(header["licence"]),
             )
-        except (KeyError, TypeError, ValueError, RuntimeError, FaciesError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, FaciesError) as error:
             raise ModelError(
                 f"The model file {path} does not hold together: {str(error)[:300]}. "
                 "It was damaged, or written by another version: install the model again."
             ) from error
         return model
+
+
+def _build_network(description: dict[str, Any]) -> FaciesNetwork | ReferenceNetwork:
+    """Return the network, of whichever kind, that a header describes."""
+    if description.get("kind") == KIND:
+        return ReferenceNetwork(ReferenceConfig.from_dict(description))
+    return FaciesNetwork(NetworkConfig.from_dict(description))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -26,7 +26,8 @@ def draw_example(model: FaciesModel, *, seed: int = 0) -> bytes | None:
     if model.facies is None:
         return None
     quality = "standard" if "standard" in model.schedules else next(iter(model.schedules))
-    maps = simulate_freely(model, (_SIDE, _SIDE), _SHOWN, quality=quality, seed=seed).astype(int)
+    side = model.side or _SIDE
+    maps = simulate_freely(model, (side, side), _SHOWN, quality=quality, seed=seed).astype(int)
     row = np.concatenate([np.pad(one, ((0, 0), (0, _GAP)), constant_values=-1) for one in maps], axis=1)[:, :-_GAP]
     return paletted_png(row.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1), model.facies.colors)
 
@@ -49,7 +50,8 @@ def model_card(model: FaciesModel, *, repository: str, file: str, sha256: str, h
     parts = [_metadata(model), f"# {_plain(model.name)}", _lead(model)]
     if has_picture:
         parts.append(f"![Three realizations without data]({PICTURE})")
-        parts.append(f"Three realizations of {_SIDE} x {_SIDE} cells without data.")
+        side = model.side or _SIDE
+        parts.append(f"Three realizations of {side} x {side} cells without data.")
     if model.facies is not None:
         rows = [(facies.code, facies.name, facies.color) for facies in model.facies.facies]
         parts += ["## Facies", _table(("code", "name", "colour"), rows)]

@@ -37,7 +37,7 @@ def run_evaluation(job: EvaluationJob, progress: Callable[[float, str], None]) -
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
     model = FaciesModel.load(Path(job.model_path), device)
-    model.check_takes(job.facies)
+    model.check_takes(job.facies, (job.side, job.side))
     if job.quality not in model.schedules:
         raise JobError(f"The model {model.name} has no schedule for {job.quality!r}, but {', '.join(model.schedules)}.")
     image = TrainingImage(np.load(job.image_path, allow_pickle=False), job.facies)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .errors import ModelError
 from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
 
 FOLD = 2
@@ -127,13 +128,23 @@ class FaciesNetwork(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def start_from(self, other: FaciesNetwork) -> None:
+    def start_from(self, other: nn.Module) -> None:
         """
         Take over the weights of another network where both have them; what that one lacks stays as it is.
 
         Of the stems, whose input channels may differ in number, the common ones are taken; levels that the other one
         does not tell apart start as its last.
+
+        Raises
+        ------
+        ModelError
+            For a network of another kind, which has no weights in common.
         """
+        if not isinstance(other, FaciesNetwork):
+            raise ModelError(
+                "The model to start from is a checkpoint of the reference, whose weights a training of OADG has no "
+                "place for. Start from another model, such as the universal one."
+            )
         theirs = other.state_dict()
         with torch.no_grad():
             for name, mine in self.state_dict().items():

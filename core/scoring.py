@@ -43,7 +43,7 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
     model = FaciesModel.load(Path(job.model_path), device)
-    model.check_takes(job.facies)
+    model.check_takes(job.facies, job.grid.shape)
     if job.quality not in model.schedules:
         raise JobError(f"The model {model.name} has no schedule for {job.quality!r}, but {', '.join(model.schedules)}.")
     truth, known = _read_map(job, device)

@@ -122,7 +122,7 @@ def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -
 def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
     """Load the job's model and check that it takes the job."""
     model = FaciesModel.load(Path(job.model_path), device)
-    model.check_takes(job.facies)
+    model.check_takes(job.facies, job.grid.shape)
     if job.quality not in model.schedules:
         raise JobError(
             f"The model {model.name} has no schedule for the quality {job.quality!r}; it has "

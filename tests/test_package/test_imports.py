@@ -28,8 +28,9 @@ LAYERS = (
         "drawing",
     },
     {"network", "scores", "report", "folds", "cautions", "training_job", "score_job", "indicator_job", "job_arrays"},
-    {"objective", "lattice", "model"},
-    {"training", "sampler", "hub_client", "kriging"},
+    {"objective", "lattice", "reference"},
+    {"training", "sampler", "hub_client", "kriging", "model"},
+    {"reference_checkpoint"},
     {"examples", "schedules", "likelihood", "indicator_simulation"},
     {"simulation", "scoring", "indicator_run", "yardsticks", "train_universal", "image_examples"},
     {"image_training"},
@@ -55,7 +56,7 @@ CONTRACT = {
     "cautions",
     "errors",
 }
-ENGINE_PACKAGES = {"torch", "safetensors", "huggingface_hub"}
+ENGINE_PACKAGES = {"torch", "safetensors", "huggingface_hub", "diffusers"}
 GUI_PACKAGES = {"qgis", "osgeo", "PyQt5", "PyQt6", "processing"}
 
 CORE = sorted((ROOT / "core").glob("*.py"))
