@@ -25,9 +25,19 @@ from typing import Any, Callable
 from . import hub_client
 from .errors import HubError, JobError, ModelError, OadgError
 from .hub_client import HubFile, Unreachable
-from .hub_job import SUFFIX, InstallJob, InstallResult, check_name, check_repository, mark_of, origin_note
+from .hub_job import (
+    CHECKPOINT_SUFFIXES,
+    SUFFIX,
+    InstallJob,
+    InstallResult,
+    check_name,
+    check_repository,
+    mark_of,
+    origin_note,
+)
 from .model import FaciesModel
 from .model_card import PICTURE, draw_example, model_card
+from .reference_checkpoint import find_name_and_side, import_checkpoint
 
 PATIENCE_S = 60.0
 """How long a download may stand still."""
@@ -89,7 +99,7 @@ def install_model(
             fetched = _fetch_remote(job, scratch, progress, endpoint, patience_s)
         progress(_SHARE_OF_DOWNLOAD, "Checking the model")
         sha256, checked_against = _check_content(job, fetched)
-        model = _load(fetched)
+        model, path = _load(job, fetched)
         name = job.name or model.name
         check_name(name)
         _check_free(job, name)
@@ -103,7 +113,7 @@ def install_model(
             "sha256": sha256,
             "installed": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
-        target = _move_in(fetched.path, Path(job.model_folder), name, note)
+        target = _move_in(path, Path(job.model_folder), name, note)
     return InstallResult(
         model_path=str(target),
         name=name,
@@ -205,10 +215,21 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _load(fetched: _Fetched) -> FaciesModel:
-    """Return the model in a file; raise `ModelError` when it is none of ours."""
+def _load(job: InstallJob, fetched: _Fetched) -> tuple[FaciesModel, Path]:
+    """
+    Return the model in a file, and the file to install; raise `ModelError` when it is none of ours.
+
+    A checkpoint of the reference is written as a model file beside it, in the temporary place.
+    """
     try:
-        return FaciesModel.load(fetched.path)
+        if not fetched.file.path.endswith(CHECKPOINT_SUFFIXES):
+            return FaciesModel.load(fetched.path), fetched.path
+        places = (job.repository, job.name) if job.repository else (job.name, job.source)
+        name, side = find_name_and_side(places, fetched.file.path)
+        model = import_checkpoint(fetched.path, name=name, side=side, origin=fetched.origin)
+        path = fetched.path.with_name(f"imported{SUFFIX}")
+        model.save(path)
+        return model, path
     except ModelError as error:
         reason = str(error).replace(str(fetched.path), fetched.file.path)
         raise ModelError(f"{fetched.file.path} from {fetched.origin} was not installed. {reason}") from error

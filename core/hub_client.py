@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 from .errors import HubError
-from .hub_job import SUFFIX, InstallJob
+from .hub_job import CHECKPOINT, SUFFIX, InstallJob
 
 ANSWER_S = 10.0
 """How long the hub may take to answer a question."""
@@ -96,6 +96,7 @@ def find_file(job: InstallJob, *, endpoint: str | None, look: Callable[[], None]
 def choose_file(files: list[str], wanted: str, where: str) -> str:
     """Return the one model file among files, or the wanted one; raise `HubError` when there is none, or several."""
     models = sorted(file for file in files if file.endswith(SUFFIX))
+    models = models or sorted(file for file in files if file.split("/")[-1] == CHECKPOINT)
     if wanted:
         if wanted in files:
             return wanted
@@ -104,8 +105,9 @@ def choose_file(files: list[str], wanted: str, where: str) -> str:
     if not models:
         held = f"it holds {_listed(sorted(files))}" if files else "it is empty"
         raise HubError(
-            f"{where} holds no model: there is no file *{SUFFIX} in it; {held}. Check the name and the revision; other "
-            "kinds of files (pickles, *.bin, *.pt) are never loaded, for they can run programs."
+            f"{where} holds no model: there is no file *{SUFFIX} in it, nor a checkpoint of the reference "
+            f"({CHECKPOINT}); {held}. Check the name and the revision; other kinds of files (pickles, *.bin) are never "
+            "loaded, for they can run programs."
         )
     if len(models) > 1:
         raise HubError(f"{where} holds {len(models)} models: {_listed(models)}. Say which one as FILE.")
@@ -187,7 +189,7 @@ def find_in_cache(job: InstallJob) -> tuple[Path, HubFile] | None:
                 job.repository,
                 revision=job.revision,
                 cache_dir=constants.HF_HUB_CACHE,
-                allow_patterns=[job.file or f"*{SUFFIX}"],
+                allow_patterns=[job.file] if job.file else [f"*{SUFFIX}", f"*{CHECKPOINT}"],
                 local_files_only=True,
             )
         )

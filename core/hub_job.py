@@ -17,6 +17,9 @@ from typing import Any, Mapping, Optional, Tuple
 from .errors import JobError
 
 SUFFIX = ".safetensors"
+CHECKPOINT = "model.pt"
+"""What the reference calls its checkpoints, which become models when they are installed."""
+CHECKPOINT_SUFFIXES = (".pt", ".pth")
 DEFAULT_REVISION = "main"
 _REPOSITORY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -43,7 +46,8 @@ class InstallJob:
     file : str
         Which file of the repository or of the folder; needed when it holds several models.
     source : str
-        A model file, or a folder that holds one (such as a downloaded snapshot), instead of a repository.
+        A model file, a checkpoint of the reference, or a folder that holds one of them (such as a downloaded
+        snapshot), instead of a repository.
     name : str
         By which the model will be listed; by default the name that it bears.
     sha256 : str
@@ -115,7 +119,7 @@ class InstallResult:
     name, model_id : str
         By which the model is listed, and its own name with a fingerprint of its weights.
     sha256 : str
-        Checksum of the file.
+        Checksum of the file that was got.
     origin : str
         Where it was got from, in words.
     commit : str

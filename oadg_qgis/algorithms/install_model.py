@@ -23,8 +23,9 @@ from .parameters import Helped, helped
 
 _HELP = """
 <p>Models for other settings than yours are shared on the Hugging Face hub. Name the <b>repository</b>, as at the top of
-its page (USER/NAME): the model is fetched, checked, and from then on listed among the models. Only safetensors files
-are ever loaded: unlike other kinds of model files these cannot run programs.</p>
+its page (USER/NAME): the model is fetched, checked, and from then on listed among the models. Models are safetensors
+files, which unlike other kinds of files cannot run programs; of a checkpoint of the reference (model.pt) only the
+numbers are read.</p>
 <p>When the download is cut or cancelled, or the checksum is wrong, nothing is installed.</p>
 <p><b>Without a network</b>: fetch the file on another computer, and give it as the file on this computer.</p>
 <p>A proxy, another hub and a token for private repositories are taken from the environment variables HTTPS_PROXY,

@@ -1,7 +1,7 @@
 """
 A small hub on this computer that answers the official client as huggingface.co does, and fails on demand.
 
-Large files (`*.safetensors`) are served by a second server, as the hub's go through its content network.
+Large files (`*.safetensors`, `*.pt`) are served by a second server, as the hub's go through its content network.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-LARGE = ".safetensors"
+LARGE = (".safetensors", ".pt")
 
 
 def sha256(content: bytes) -> str:
