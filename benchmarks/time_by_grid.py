@@ -1,0 +1,55 @@
+"""
+Time and memory against the size of the grid: realizations of the model `channels` without data, on the CPU.
+
+    python -m benchmarks.time_by_grid [--sides 64 100 250 500 1000] [--quality standard] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from oadg.core.device import batch_size
+from oadg.core.likeness import simulate_freely
+from oadg.core.memory import keep_freed_memory
+from oadg.core.model import FaciesModel
+
+MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "channels.safetensors"
+
+
+def main() -> None:
+    """Print a table, and the exponent of time against cells from 250 cells a side on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 100, 250, 500, 1000])
+    parser.add_argument("--quality", default="standard")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    model = FaciesModel.load(MODEL)
+    simulate_freely(model, (64, 64), 1, quality=arguments.quality)
+    print(
+        f"channels, {arguments.quality}, {arguments.threads} threads\n\n| grid | s per realization | peak memory, GiB |"
+    )
+    print("|---|---|---|")
+    seconds = []
+    for side in arguments.sides:
+        together = batch_size(side * side, 2)
+        began = time.monotonic()
+        simulate_freely(model, (side, side), together, quality=arguments.quality)
+        seconds.append((time.monotonic() - began) / together)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"| {side} x {side} | {seconds[-1]:.2f} | {peak:.1f} |", flush=True)
+    large = [(np.log(side**2), np.log(s)) for side, s in zip(arguments.sides, seconds) if side >= 250]
+    if len(large) > 1:
+        slope = np.polyfit(*np.array(large).T, 1)[0]
+        print(f"\nFrom 250 cells a side on, time grows with cells to the power of {slope:.2f}.")
+
+
+if __name__ == "__main__":
+    main()
