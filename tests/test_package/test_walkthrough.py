@@ -117,7 +117,6 @@ def test_outputs_are_kept_with_the_cell_that_made_them_in_their_order(builder, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_the_notebook_runs_top_to_bottom(builder, code, one_thread):
     outputs = builder.run_cells(["".join(cell["source"]) for cell in code])
     stored = [cell["outputs"] for cell in code]
