@@ -21,9 +21,9 @@ _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
 _STARTED_SHARE = 0.25
 """Of the batches on finer lattices than the coarsest one: grids too small, or data too many, to start any coarser."""
-_DATA_ONLY_SHARE = 0.5
+_DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
-_SURVEYED_SHARE = 0.7
+_SURVEYED_SHARE = 0.6
 """Of the maps that have data."""
 _MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
 """Of a window's cells that are data, at most; and how many at most."""
@@ -120,5 +120,5 @@ class ImageExamples:
 
 def _level_shares(n_levels: int) -> np.ndarray:
     """Return the share of batches on each level (n_levels,): the finest decides on sharpness, the coarsest on shape."""
-    weight = np.array([0.3] + [0.2] * (n_levels - 2) + [0.4])[-n_levels:]
+    weight = np.array([0.4] + [0.2] * (n_levels - 2) + [0.3])[-n_levels:]
     return weight / weight.sum()
