@@ -22,6 +22,7 @@ from osgeo import gdal
 
 from oadg.core.image_training import run_training
 from oadg.core.memory import keep_freed_memory
+from oadg.core.model import FaciesModel
 from oadg.core.training_image import TrainingImage, image_of_codes
 from oadg.core.training_job import TrainingJob
 
@@ -121,6 +122,8 @@ def main() -> None:
             device=arguments.device,
         )
         logging.info("%s", run_training(job, tell))
+    path = Path(job.model_path)
+    FaciesModel.load(path).save(path, half_precision=True)  # what is shipped has to be small
 
 
 if __name__ == "__main__":

@@ -101,14 +101,14 @@ def test_parameters_and_outputs_of_simulatefacies(provider):
 
 def test_installed_models_are_those_shipped_and_the_users(processing, monkeypatch, tmp_path):
     monkeypatch.setattr(models, "user_folder", lambda: tmp_path)
-    (tmp_path / "Channels.safetensors").touch()
+    (tmp_path / "Meanders.safetensors").touch()
     (tmp_path / "alluvial.safetensors").touch()
     names = list(models.installed_models())
     assert names[0] == "universal"
-    assert names[-2:] == ["alluvial", "Channels"]
+    assert names[1:] == ["alluvial", "channels", "delta", "Meanders"]
     algorithm = QgsApplication.processingRegistry().createAlgorithmById("oadg:simulatefacies")
     assert algorithm.parameterDefinition("MODEL").options() == names
-    assert models.model_path("Channels") == tmp_path / "Channels.safetensors"
+    assert models.model_path("Meanders") == tmp_path / "Meanders.safetensors"
 
 
 def test_shipped_model_chains_oadg_with_other_algorithms(provider):

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from oadg.core.errors import ModelError
 from oadg.core.facies import build_facies_table
 from oadg.core.model import FaciesModel
+from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.path import SCHEDULES, Schedule
 from oadg.core.sampler import draw_stream, sample
 
@@ -120,3 +121,16 @@ def test_weights_that_are_no_numbers(saved):
     model.save(path)
     with pytest.raises(ModelError, match=r"holds weights that are no numbers \(in head\.bias\)"):
         FaciesModel.load(path)
+
+
+def test_half_precision_halves_the_file_and_keeps_the_weights_to_three_figures(tmp_path):
+    network = FaciesNetwork(NetworkConfig()).eval()
+    model = FaciesModel("m", network)
+    model.save(tmp_path / "whole.safetensors")
+    model.save(tmp_path / "half.safetensors", half_precision=True)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.55 * sizes[1]
+    loaded = FaciesModel.load(tmp_path / "half.safetensors").network.state_dict()
+    for key, value in network.state_dict().items():
+        assert loaded[key].dtype == torch.float32
+        assert torch.allclose(loaded[key], value, rtol=1e-3, atol=1e-6), key
