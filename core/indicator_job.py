@@ -8,7 +8,7 @@ from typing import Any, Mapping, Optional, Tuple
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
-from .job import MAX_REALIZATIONS, check_hard_data, describe_job, rebuild_job
+from .job import MAX_REALIZATIONS, check_hard_data, check_seed, describe_job, rebuild_job
 
 KRIGING_KINDS = ("simple", "ordinary")
 COVARIANCE_KINDS = ("exponential", "spherical", "gaussian")
@@ -72,8 +72,7 @@ class IndicatorJob:
             raise JobError(
                 "A covariance needs a kind and a range, or neither, to be fitted to the observations: give both."
             )
-        if not 0 <= self.seed < 2**63:
-            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
 
     def to_dict(self) -> dict[str, Any]:

@@ -101,10 +101,8 @@ class SimulationJob:
             raise JobError(
                 f"{self.n_realizations} realizations are asked for; between 0 and {MAX_REALIZATIONS} are possible."
             )
-        if self.quality not in QUALITIES:
-            raise JobError(f"The quality {self.quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
-        if not 0 <= self.seed < 2**63:
-            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        check_quality(self.quality)
+        check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
 
     def to_dict(self) -> dict[str, Any]:
@@ -336,6 +334,18 @@ def rebuild_job(cls: Type[_Job], description: Mapping[str, Any]) -> _Job:
         return cls(**plain)
     except (KeyError, TypeError, ValueError) as error:
         raise JobError(f"The job is incomplete or wrong: {error}.") from error
+
+
+def check_quality(quality: str) -> None:
+    """Raise `JobError` for a quality that is none."""
+    if quality not in QUALITIES:
+        raise JobError(f"The quality {quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
+
+
+def check_seed(seed: int) -> None:
+    """Raise `JobError` for a number that cannot be a seed."""
+    if not 0 <= seed < 2**63:
+        raise JobError(f"The seed is {seed}; it must be a whole number from 0 to 2^63 - 1.")
 
 
 def check_hard_data(

@@ -8,7 +8,7 @@ from typing import Any, Mapping, Tuple
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
-from .job import QUALITIES, check_hard_data, describe_job, rebuild_job
+from .job import QUALITIES, check_hard_data, check_quality, check_seed, describe_job, rebuild_job
 
 MAX_PATHS = 200
 
@@ -63,10 +63,8 @@ class ScoreJob:
     def __post_init__(self) -> None:
         if not 2 <= self.n_paths <= MAX_PATHS:
             raise JobError(f"{self.n_paths} paths are asked for; between 2 and {MAX_PATHS} are possible.")
-        if self.quality not in QUALITIES:
-            raise JobError(f"The quality {self.quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
-        if not 0 <= self.seed < 2**63:
-            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        check_quality(self.quality)
+        check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
 
     def to_dict(self) -> dict[str, Any]:

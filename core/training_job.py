@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional
 
 from .errors import JobError
 from .facies import FaciesTable
-from .job import QUALITIES, describe_job, rebuild_job
+from .job import QUALITIES, check_quality, check_seed, describe_job, rebuild_job
 
 SIZES = ("base", "small", "large")
 """Of a network; the first is the default."""
@@ -88,8 +88,7 @@ class TrainingJob:
             raise JobError(f"The training is to take {self.minutes:g} minutes; it must be some time above 0.")
         if not 0 < self.learning_rate < 1:
             raise JobError(f"The learning rate is {self.learning_rate:g}; it must be above 0 and below 1.")
-        if not 0 <= self.seed < 2**63:
-            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        check_seed(self.seed)
         if not self.name.strip():
             raise JobError("The model has no name. Give one that says what was learnt.")
 
@@ -198,10 +197,8 @@ class EvaluationJob:
             raise JobError(
                 f"{self.n_realizations} realizations are asked for; {MIN_EVALUATED} to {MAX_EVALUATED} are possible."
             )
-        if self.quality not in QUALITIES:
-            raise JobError(f"The quality {self.quality!r} is unknown; choose one of {', '.join(QUALITIES)}.")
-        if not 0 <= self.seed < 2**63:
-            raise JobError(f"The seed is {self.seed}; it must be a whole number from 0 to 2^63 - 1.")
+        check_quality(self.quality)
+        check_seed(self.seed)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""

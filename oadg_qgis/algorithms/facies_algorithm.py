@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional
 
 import numpy as np
 from qgis.core import (
@@ -15,21 +15,20 @@ from qgis.core import (
 
 from ...core.cautions import cautions
 from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
-from ...core.errors import EngineError, JobError
+from ...core.errors import JobError
 from ...core.facies import Facies, FaciesTable
 from ...core.grid import Grid
 from ...core.model_header import ModelHeader
 from ..destinations import file_of
-from ..environment import find_interpreter
 from ..layers import Observations, check_projected, observations_reader
-from ..models import installed_models, model_path, unknown_model
-from .base import OadgAlgorithm, is_given, tr
+from .base import is_given, tr
+from .engine_algorithm import EngineAlgorithm
 
 CELL_SIZE_RATIO = 1.5
 """Between the cells of a grid and those of a model's training image: what is told to the user from here on."""
 
 
-class FaciesAlgorithm(OadgAlgorithm):
+class FaciesAlgorithm(EngineAlgorithm):
     """
     Base of the algorithms that have the parameters of `parameters.py`.
 
@@ -40,22 +39,6 @@ class FaciesAlgorithm(OadgAlgorithm):
     """
 
     KEEPS_ATTRIBUTES = False
-
-    def why_not(self) -> str:
-        """Return why the engine cannot be started; empty when it can."""
-        try:
-            find_interpreter()
-        except EngineError as error:
-            return str(error)
-        return ""
-
-    def checkParameterValues(self, parameters, context) -> Tuple[bool, str]:
-        """Check as Processing does; name the installed models when another one is asked for."""
-        valid, message = super().checkParameterValues(parameters, context)
-        name = parameters.get("MODEL")
-        if not valid and isinstance(name, str) and name not in installed_models():
-            return False, unknown_model(name)
-        return valid, message
 
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Take hold of the observations and the CRS, and note from which files the run reads."""
@@ -94,13 +77,6 @@ class FaciesAlgorithm(OadgAlgorithm):
         path = file_of(layer)
         if path is not None:
             self._inputs[name] = path
-
-    def model_of(self, parameters, context) -> Path:
-        """Return the model file to use."""
-        return model_path(
-            self.parameterAsEnumString(parameters, "MODEL", context),
-            self.parameterAsString(parameters, "MODEL_FILE", context),
-        )
 
     def cell_size_of(self, parameters, context, header: ModelHeader) -> Optional[float]:
         """Return the cell size, that of the model's training image by default; None when it is to be chosen."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Iterator, Mapping, Optional, Tuple
 
 from qgis.core import (
@@ -12,16 +11,15 @@ from qgis.core import (
     QgsRasterLayer,
 )
 
-from ...core.errors import EngineError, JobError
+from ...core.errors import JobError
 from ...core.training_image import TrainingImage
 from ..categorical_rasters import read_training_image
-from ..environment import find_interpreter
-from ..models import model_path
-from .base import OadgAlgorithm, is_given, tr
+from .base import is_given, tr
+from .engine_algorithm import EngineAlgorithm
 from .parameters import Helped
 
 
-class ImageAlgorithm(OadgAlgorithm):
+class ImageAlgorithm(EngineAlgorithm):
     """
     Base of the algorithms that read a raster of facies.
 
@@ -34,14 +32,6 @@ class ImageAlgorithm(OadgAlgorithm):
     RASTER = "IMAGE"
     GROUP_ID = "models"
     GROUP = "Models"
-
-    def why_not(self) -> str:
-        """Return why the engine cannot be started; empty when it can."""
-        try:
-            find_interpreter()
-        except EngineError as error:
-            return str(error)
-        return ""
 
     def read(self, parameters, context, feedback) -> None:
         """Take hold of the raster's file, and of the layer's own names and colours."""
@@ -61,13 +51,6 @@ class ImageAlgorithm(OadgAlgorithm):
         """Read the training image."""
         return read_training_image(
             self._source, band=self._band, symmetry=symmetry, styles=self._styles, origin=self._layer_name
-        )
-
-    def model_of(self, parameters, context) -> Path:
-        """Return the model file to use."""
-        return model_path(
-            self.parameterAsEnumString(parameters, "MODEL", context),
-            self.parameterAsString(parameters, "MODEL_FILE", context),
         )
 
 
