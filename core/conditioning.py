@@ -80,6 +80,10 @@ class ConditioningData:
         return known
 
 
+NO_DATA = ConditioningData(*np.zeros((3, 0), dtype=np.int64))
+"""What a simulation without observations starts from."""
+
+
 def place_on_grid(
     easting: np.ndarray,
     northing: np.ndarray,

@@ -121,6 +121,10 @@ class Observations:
         return FaciesTable(tuple(facies)), np.array([found[value] for value in self.values])
 
 
+NO_OBSERVATIONS = Observations(np.empty(0), np.empty(0), [])
+"""Those of a simulation without any."""
+
+
 def observations_reader(
     source: QgsProcessingFeatureSource,
     layer: QgsVectorLayer,
@@ -159,7 +163,7 @@ def observations_reader(
     Raises
     ------
     FaciesError
-        When the field does not exist, or is neither text nor integer.
+        When the field is not given, does not exist, or is neither text nor integer.
     ConditioningError
         When the layer holds no points but something else.
     """
@@ -238,8 +242,9 @@ def _facies_reader(source: QgsProcessingFeatureSource, field_name: str):
     """Return the field's position and a function from attribute to facies value (None when empty)."""
     position = source.fields().lookupField(field_name)
     if position < 0:
+        lacks = f"has no field {field_name!r}" if field_name else "is given without FACIES_FIELD"
         raise FaciesError(
-            f"The layer {source.sourceName()!r} has no field {field_name!r}; it has "
+            f"The layer {source.sourceName()!r} {lacks}; it has "
             f"{', '.join(source.fields().names()) or 'none'}. Choose the field that holds the facies."
         )
     facies_field = source.fields().at(position)
@@ -334,7 +339,7 @@ def check_projected(
     crs : QgsCoordinateReferenceSystem
         The one of the grid.
     extent, extent_crs : QgsRectangle, QgsCoordinateReferenceSystem
-        Where the observations lie.
+        Where the grid will lie.
     transform_context : QgsCoordinateTransformContext
         How to transform.
     """
@@ -350,7 +355,7 @@ def check_projected(
         zone = min(int((centre.x() + 180) // 6) + 1, 60)
         suggestion = (
             f", for example EPSG:{(32600 if centre.y() >= 0 else 32700) + zone} (WGS 84 / UTM zone {zone}"
-            f"{'N' if centre.y() >= 0 else 'S'}), where the observations lie"
+            f"{'N' if centre.y() >= 0 else 'S'}), which is made for this area"
         )
     raise GridError(
         f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts in degrees, so its cells "
@@ -365,7 +370,7 @@ def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_s
     Parameters
     ----------
     observations : Observations
-        At least one.
+        At least one, unless both others are given.
     extent : QgsRectangle, optional
         In the grid's coordinate reference system. By default that of the observations, padded by 5 % of its longer
         side and at least by a cell.

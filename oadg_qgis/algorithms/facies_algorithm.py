@@ -7,8 +7,10 @@ from typing import Dict, List, Mapping, Optional
 
 import numpy as np
 from qgis.core import (
+    QgsCoordinateReferenceSystem,
     QgsProcessingContext,
     QgsProcessingFeedback,
+    QgsRectangle,
     QgsUnitTypes,
     QgsVectorLayer,
 )
@@ -46,16 +48,7 @@ class FaciesAlgorithm(EngineAlgorithm):
         layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
         if source is None or layer is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
-        transforms = context.transformContext()
-        self._crs = source.sourceCrs()
-        if is_given(parameters, "CRS"):
-            self._crs = self.parameterAsCrs(parameters, "CRS", context)
-            if not self._crs.isValid():
-                raise JobError(
-                    f"The parameter CRS is {parameters['CRS']!r}, which QGIS does not know. Give a projected one, for "
-                    "example EPSG:32632, or leave it away for that of the observations."
-                )
-        check_projected(self._crs, source.sourceExtent(), source.sourceCrs(), transforms)
+        self.choose_crs(parameters, context, source.sourceExtent(), source.sourceCrs())
         if not source.sourceCrs().isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
         self._read = observations_reader(
@@ -63,14 +56,30 @@ class FaciesAlgorithm(EngineAlgorithm):
             layer,
             self.parameterAsString(parameters, "FACIES_FIELD", context),
             self._crs,
-            transforms,
+            context.transformContext(),
             restricted=not isinstance(parameters["OBSERVATIONS"], (str, QgsVectorLayer)),
             with_attributes=self.KEEPS_ATTRIBUTES,
         )
         self._source_name = source.sourceName()
+        self.note_model_file(parameters, context)
+        self.note_input("OBSERVATIONS", layer)
+
+    def choose_crs(self, parameters, context, extent: QgsRectangle, crs: QgsCoordinateReferenceSystem) -> None:
+        """Take the CRS of the grid: by default that of an extent; raise unless it is known and projected."""
+        self._crs = crs
+        if is_given(parameters, "CRS"):
+            self._crs = self.parameterAsCrs(parameters, "CRS", context)
+            if not self._crs.isValid():
+                raise JobError(
+                    f"The parameter CRS is {parameters['CRS']!r}, which QGIS does not know. Give a projected one, for "
+                    "example EPSG:32632, or leave it away for that of the observations or the extent."
+                )
+        check_projected(self._crs, extent, crs, context.transformContext())
+
+    def note_model_file(self, parameters, context) -> None:
+        """Begin the files that a run reads with that of the model, when it is given as a file."""
         model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
         self._inputs: Dict[str, Path] = {"MODEL_FILE": Path(model_file)} if model_file else {}
-        self.note_input("OBSERVATIONS", layer)
 
     def note_input(self, name: str, layer: Optional[QgsVectorLayer]) -> None:
         """Note from which file a layer is read, if from any: no result may go there."""
@@ -141,7 +150,7 @@ class FaciesAlgorithm(EngineAlgorithm):
                 observations.n_points,
                 len(data),
                 len(facies),
-                ", ".join(_label(f) for f in facies.facies),
+                ", ".join(label(f) for f in facies.facies),
             )
         )
         numbers = {
@@ -185,7 +194,7 @@ class FaciesAlgorithm(EngineAlgorithm):
         )
 
 
-def _label(facies: Facies) -> str:
+def label(facies: Facies) -> str:
     """Return name and code of a facies, once when they are the same."""
     return facies.name if facies.name == str(facies.code) else f"{facies.name} ({facies.code})"
 

@@ -46,15 +46,16 @@ def whole_number(name: str, description: str, default: int, least: int, most: in
     return QgsProcessingParameterNumber(name, description, kind, default, minValue=least, maxValue=most)
 
 
-def observations() -> Iterator[Helped]:
-    """Yield the layer of observations and its field of facies."""
+def observations(without: str = "") -> Iterator[Helped]:
+    """Yield the layer of observations and its field of facies, optional when it is told what is done without them."""
     points = [QgsProcessing.SourceType.TypeVectorPoint]
+    optional = bool(without)
     yield (
-        QgsProcessingParameterFeatureSource("OBSERVATIONS", tr("Observations"), points),
-        tr("Points with an observed facies: boreholes at one depth, outcrops, soil pits."),
+        QgsProcessingParameterFeatureSource("OBSERVATIONS", tr("Observations"), points, optional=optional),
+        " ".join([tr("Points with an observed facies: boreholes at one depth, outcrops, soil pits."), without]).strip(),
     )
     yield (
-        QgsProcessingParameterField("FACIES_FIELD", tr("Facies field"), None, "OBSERVATIONS"),
+        QgsProcessingParameterField("FACIES_FIELD", tr("Facies field"), None, "OBSERVATIONS", optional=optional),
         tr("The field with the facies: text or whole numbers. Observations where it is empty are skipped."),
     )
 
@@ -63,11 +64,14 @@ def cells() -> Iterator[Helped]:
     """Yield the size of a cell and the coordinate reference system."""
     yield (
         QgsProcessingParameterDistance("CELL_SIZE", tr("Cell size"), None, "OBSERVATIONS", optional=True),
-        tr("Side of a cell, in units of the CRS. By default it follows from the distance between observations."),
+        tr(
+            "Side of a cell, in units of the CRS. By default that of the model's training image, where the model "
+            "tells one; otherwise it follows from the distance between observations."
+        ),
     )
     yield (
         QgsProcessingParameterCrs("CRS", tr("CRS of the results"), optional=True),
-        tr("A projected coordinate reference system. By default that of the observations."),
+        tr("A projected coordinate reference system. By default that of the observations; without any, the extent's."),
     )
 
 

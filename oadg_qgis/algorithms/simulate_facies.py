@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional, Tuple, Union
 
 import numpy as np
-from qgis.core import QgsProcessingContext, QgsProcessingFeedback, QgsProcessingOutputNumber, QgsProcessingOutputString
+from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsProcessingContext,
+    QgsProcessingFeedback,
+    QgsProcessingOutputNumber,
+    QgsProcessingOutputString,
+    QgsRectangle,
+)
 
-from ...core.conditioning import ConditioningData, place_on_grid
-from ...core.errors import EngineError, JobError
+from ...core.conditioning import NO_DATA, ConditioningData, place_on_grid
+from ...core.errors import EngineError, GridError, JobError
 from ...core.facies import FaciesTable
 from ...core.indicator_job import IndicatorJob
 from ...core.job import SimulationJob, SimulationResult
 from ...core.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_client import simulate
-from ..layers import make_grid
+from ..layers import NO_OBSERVATIONS, make_grid
 from ..mask import crop, extent_of, rasterise, read_polygons
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import FaciesAlgorithm
+from .facies_algorithm import FaciesAlgorithm, label
 from .simulate_parameters import parameters as declared_parameters
 
 Job = Union[SimulationJob, IndicatorJob]
@@ -41,10 +48,14 @@ at a glance, in bits: 0 where the facies is certain, log2 of the number of facie
 colours come from the layer's own categorised style, when it has one. Observations with an empty facies are skipped
 and counted.</p>
 <p>Of boreholes with several intervals choose a depth first: select the intervals at one level.</p>
+<p><b>Without observations</b> a model of a training image simulates by itself: leave observations and field empty, and
+give an extent or a mask, and the cell size, where the model tells none. Facies, names and colours are the model's. The
+universal model has no facies of its own, and needs observations.</p>
 """
 _TAGS = (
     "facies,lithology,rock,soil,geology,borehole,drillhole,well,outcrop,simulation,geostatistics,kriging,interpolation,"
-    "categorical,uncertainty,entropy,probability,realization,conditional,multiple-point,mps,sis"
+    "categorical,uncertainty,entropy,probability,realization,conditional,unconditional,training image,multiple-point,"
+    "mps,sis"
 )
 
 
@@ -84,8 +95,11 @@ class SimulateFacies(FaciesAlgorithm):
         self.addOutput(QgsProcessingOutputString("DEVICE", tr("Device")))
 
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
-        """Take hold of the observations, and read the mask and the extent."""
-        super().read(parameters, context, feedback)
+        """Take hold of the observations, if there are any, and read the mask and the extent."""
+        if is_given(parameters, "OBSERVATIONS"):
+            super().read(parameters, context, feedback)
+        else:
+            self._do_without_observations(parameters, context, feedback)
         mask = self.parameterAsSource(parameters, "MASK", context)
         self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
         self.note_input("MASK", self.layer_of_source(parameters, "MASK", context))
@@ -94,6 +108,46 @@ class SimulateFacies(FaciesAlgorithm):
             self._extent = self.parameterAsExtent(parameters, "EXTENT", context, self._crs)
         elif self._polygons is not None:
             self._extent = extent_of(self._polygons)
+
+    def _do_without_observations(self, parameters, context, feedback) -> None:
+        """Take the CRS of the area; raise unless the model and what is given suffice for maps without observations."""
+        if is_given(parameters, "FACIES_FIELD"):
+            raise JobError(
+                f"FACIES_FIELD is {parameters['FACIES_FIELD']!r}, but the layer with this field is not given. Give it "
+                "as OBSERVATIONS, or leave both away to simulate without observations."
+            )
+        header = self.header_of(parameters, context)
+        if header.facies is None:
+            raise JobError(
+                f"There are no observations, and the model {header.name} has no facies of its own: it needs some to "
+                "fit itself to. Give OBSERVATIONS and FACIES_FIELD, or choose a model of a training image ('List "
+                "models' tells which have facies)."
+            )
+        extent, crs = self._area(parameters, context)
+        self.choose_crs(parameters, context, extent, crs)
+        if self.cell_size_of(parameters, context, header) is None:
+            raise GridError(
+                f"There are no observations, and the model {header.name} does not tell how large the cells of its "
+                "training image are, so the cell size is unknown. Give CELL_SIZE, in units of the CRS; structures are "
+                "counted in cells."
+            )
+        if not crs.isValid():
+            feedback.pushWarning(tr("The area has no CRS; its coordinates are taken for the grid's."))
+        self._read = None
+        self.note_model_file(parameters, context)
+
+    def _area(self, parameters, context) -> Tuple[QgsRectangle, QgsCoordinateReferenceSystem]:
+        """Return the area that is given, by the extent or else the mask, and its CRS, by whichever has one."""
+        mask = self.parameterAsSource(parameters, "MASK", context)
+        if is_given(parameters, "EXTENT"):
+            extent = self.parameterAsExtent(parameters, "EXTENT", context)
+            crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
+            return extent, crs if crs.isValid() or mask is None else mask.sourceCrs()
+        if mask is None:
+            raise GridError(
+                "There are no observations, so the area to simulate is unknown. Give EXTENT or MASK (or observations)."
+            )
+        return mask.sourceExtent(), mask.sourceCrs()
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the rasters; every declared key is returned, None for a raster that is not made."""
@@ -133,22 +187,24 @@ class SimulateFacies(FaciesAlgorithm):
     def _make_job(self, parameters, context, feedback) -> Tuple[Job, Optional[np.ndarray], int]:
         """Place the observations on a grid; return job, mask and number of points used; report all that was decided."""
         header = self.header_of(parameters, context)
-        observations = self._observations = self._read()
-        facies, class_index = observations.facies_table(header.facies)
+        observations = self._observations = self._read() if self._read else NO_OBSERVATIONS
+        facies, class_index = observations.facies_table(header.facies) if self._read else (header.facies, ())
         cell_size = self.cell_size_of(parameters, context, header)
         grid = make_grid(observations, self._extent, cell_size)
         inside = None
         if self._polygons is not None:
             grid, inside = crop(grid, rasterise(self._polygons, grid))
-        data = place_on_grid(
-            observations.easting,
-            observations.northing,
-            class_index,
-            grid,
-            facies,
-            on_conflict=self.parameterAsEnumString(parameters, "ON_CONFLICT", context),
-            inside=inside,
-        )
+        data = NO_DATA
+        if self._read:
+            data = place_on_grid(
+                observations.easting,
+                observations.northing,
+                class_index,
+                grid,
+                facies,
+                on_conflict=self.parameterAsEnumString(parameters, "ON_CONFLICT", context),
+                inside=inside,
+            )
         job = self.job_of(
             parameters,
             context,
@@ -164,8 +220,11 @@ class SimulateFacies(FaciesAlgorithm):
         self.tell_grid(grid, parameters, header, feedback)
         if inside is not None:
             feedback.pushInfo(tr("The mask leaves {:,} of {:,} cells.").format(int(inside.sum()), grid.n_cells))
-        self._tell_data(data, facies, feedback)
-        self.tell_cautions(data, grid, feedback, inside)
+        if self._read:
+            self._tell_data(data, facies, feedback)
+            self.tell_cautions(data, grid, feedback, inside)
+        else:
+            self._tell_facies(facies, feedback)
         self.tell_cell_size(header, grid, feedback)
         self.tell_method(job, header, feedback)
         return job, inside, data.n_points
@@ -193,6 +252,15 @@ class SimulateFacies(FaciesAlgorithm):
                     costs[job.quality], ", ".join(f"{name}: {bits:.4f}" for name, bits in costs.items())
                 )
             )
+
+    def _tell_facies(self, facies: FaciesTable, feedback) -> None:
+        """Tell what maps without observations show."""
+        feedback.pushInfo(
+            tr(
+                "There are no observations: realizations are what the model draws by itself, with its {} facies: {}. "
+                "Probabilities and entropy are the same nearly everywhere, for nothing is known of any cell."
+            ).format(len(facies), ", ".join(label(f) for f in facies.facies))
+        )
 
     def _tell_data(self, data: ConditioningData, facies: FaciesTable, feedback) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""

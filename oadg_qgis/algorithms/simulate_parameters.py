@@ -21,7 +21,11 @@ from .parameters import Helped, choice, helped, whole_number
 
 def parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
-    yield from helped(shared.observations())
+    without = tr(
+        "Without them a model of a training image simulates by itself; an extent (or a mask) is needed then, and a "
+        "cell size where the model tells none."
+    )
+    yield from helped(shared.observations(without))
     yield from helped(area())
     yield from helped(shared.cells())
     yield from helped(_settings())
@@ -36,7 +40,7 @@ def area() -> Iterator[Helped]:
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
         tr(
             "The area to simulate; with a mask, results cover only its part around the mask. By default the area "
-            "of the mask; without one that of the observations, padded by 5 %."
+            "of the mask; without one that of the observations, padded by 5 %. Needed where there is neither."
         ),
     )
     yield (

@@ -218,7 +218,8 @@ def simulate_facies(processing, log, tmp_path):
 @pytest.fixture
 def fake_engine(monkeypatch, tmp_path_factory):
     """
-    An engine that answers at once with maps of the nearest observation, and keeps the jobs that it was given.
+    An engine that answers at once with maps of the nearest observation (of the first facies, when there is none), and
+    keeps the jobs that it was given.
 
     For what does not depend on the science: parameters, formats, messages, clean-up.
     """
@@ -246,7 +247,9 @@ def _fake_result(job, mask, folder: Path) -> SimulationResult:
     started = time.monotonic()
     row, col = np.mgrid[: job.grid.n_rows, : job.grid.n_cols]
     squared = (row[..., None] - np.array(job.row)) ** 2 + (col[..., None] - np.array(job.col)) ** 2
-    index = np.array(job.class_index, dtype=np.uint8)[squared.argmin(axis=-1)]
+    index = np.zeros(job.grid.shape, dtype=np.uint8)
+    if job.class_index:
+        index = np.array(job.class_index, dtype=np.uint8)[squared.argmin(axis=-1)]
     n_facies = len(job.facies)
     probability = np.where(index == np.arange(n_facies)[:, None, None], 0.75, 0.25 / (n_facies - 1)).astype(np.float32)
     entropy = -(probability * np.log2(probability)).sum(axis=0)

@@ -86,6 +86,10 @@ def test_missing_field(refused, survey, fake_engine):
     refused(survey, r"has no field 'lithology'; it has number, facies\. Choose the field", FACIES_FIELD="lithology")
 
 
+def test_no_field(refused, survey, fake_engine):
+    refused(survey, r"'survey' is given without FACIES_FIELD; it has number, facies\. Choose", FACIES_FIELD=None)
+
+
 def test_decimal_field(refused, survey, fake_engine):
     refused(survey, r"The field 'number' is of type double.*texts or whole numbers", FACIES_FIELD="number")
 

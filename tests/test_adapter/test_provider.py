@@ -93,7 +93,7 @@ def test_parameters_and_outputs_of_simulatefacies(provider):
         for p in algorithm.parameterDefinitions()
         if p.defaultValue() is None and not p.flags() & p.Flag.FlagOptional
     }
-    assert needed == {"OBSERVATIONS", "FACIES_FIELD"}
+    assert needed == set(), "a model of a training image needs no observations"
     flags = algorithm.flags()
     assert flags & QgsProcessingAlgorithm.Flag.FlagSupportsBatch
     assert flags & QgsProcessingAlgorithm.Flag.FlagCanCancel
@@ -249,6 +249,14 @@ def test_command_line_runs_the_same_in_text_and_json(command_line, processing, s
     pixels = [gdal.Open(str(tmp_path / name)).ReadAsArray() for name in ("text.tif", "json.tif")]
     assert (pixels[0] == pixels[1]).all()
     assert (tmp_path / "text.qml").is_file()
+
+
+def test_command_line_simulates_without_observations(command_line, tmp_path):
+    arguments = ["MODEL=channels", "EXTENT=0,3200,0,3200 [EPSG:25832]", "CELL_SIZE=50", "N_REALIZATIONS=1"]
+    arguments += ["QUALITY=preview", f"REALIZATIONS={tmp_path / 'maps.tif'}"]
+    answer = json.loads(command_line("--json", "run", "oadg:simulatefacies", "--", *arguments))
+    assert (answer["results"]["N_USED"], answer["results"]["N_FACIES"]) == (0, 2)
+    assert set(gdal.Open(str(tmp_path / "maps.tif")).ReadAsArray().ravel()) == {0, 1}
 
 
 def test_command_line_cross_validates_and_says_the_verdict(command_line, processing, survey, tiny_model, tmp_path):
