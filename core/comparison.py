@@ -56,16 +56,17 @@ class Comparison:
 
     @cached_property
     def gains(self) -> dict[str, PairedInterval]:
+        """Yardstick to the percentage by which the model's log loss is lower, with its 95 % interval."""
+        return {name: self.gain(MODEL, name) for name in self.losses if name != MODEL}
+
+    def gain(self, method: str, other: str) -> PairedInterval:
         """
-        Yardstick to the percentage by which the model's log loss is lower, with its 95 % interval.
+        Return the percentage by which a method's log loss is lower than another's, with its 95 % interval.
 
         The observations of a fold resemble each other, so the interval counts folds, not observations.
         """
-        return {
-            name: paired_interval(100 * (loss - self.losses[MODEL]) / loss.mean(), groups=self.fold)
-            for name, loss in self.losses.items()
-            if name != MODEL
-        }
+        loss = self.losses[other]
+        return paired_interval(100 * (loss - self.losses[method]) / loss.mean(), groups=self.fold)
 
     @property
     def verdict(self) -> str:

@@ -60,6 +60,12 @@ class Frame:
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         return f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.8"{dash}/>'
 
+    def band(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: str) -> str:
+        """Shade what lies between two lines over the same places (n,)."""
+        there = [f"{self.x(a):.1f},{self.y(b):.1f}" for a, b in zip(x, low)]
+        back = [f"{self.x(a):.1f},{self.y(b):.1f}" for a, b in zip(x, high)][::-1]
+        return f'<polygon points="{" ".join(there + back)}" fill="{color}" fill-opacity="0.15"/>'
+
     def dots(self, x: np.ndarray, y: np.ndarray, color: str, titles: Sequence[str] | None = None) -> str:
         """Draw points (n,), (n,); titles are shown when the pointer rests on them."""
         return "".join(

@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+from .comparison_job import SimulationComparisonJob
 from .errors import Cancelled, EngineError, JobError, OadgError
 from .hub_job import InstallJob
 from .indicator_job import IndicatorJob
@@ -46,6 +47,7 @@ JOBS: Mapping[str, Any] = {
     "evaluate": EvaluationJob,
     "score": ScoreJob,
     "simulate_indicators": IndicatorJob,
+    "compare": SimulationComparisonJob,
     "install": InstallJob,
 }
 """What the jobs of each type of request are."""
@@ -236,6 +238,7 @@ def load_runners() -> Mapping[str, Runner]:
         from .indicator_run import run_indicator_simulation
         from .model_evaluation import run_evaluation
         from .scoring import run_scoring
+        from .side_by_side_run import run_simulation_comparison
         from .simulation import run_simulation
     except (ImportError, OSError) as error:  # OSError: a library of torch's cannot be loaded
         raise EngineError(
@@ -254,6 +257,7 @@ def load_runners() -> Mapping[str, Runner]:
         "evaluate": run_evaluation,
         "score": run_scoring,
         "simulate_indicators": run_indicator_simulation,
+        "compare": run_simulation_comparison,
         "install": install_model,
     }
 

@@ -11,6 +11,7 @@ QGIS to engine
     {"type": "evaluate", "job_id": …, "job": EvaluationJob.to_dict()}
     {"type": "score", "job_id": …, "job": ScoreJob.to_dict()}
     {"type": "simulate_indicators", "job_id": …, "job": IndicatorJob.to_dict()}
+    {"type": "compare", "job_id": …, "job": SimulationComparisonJob.to_dict()}
     {"type": "cancel", "job_id": …}
 Engine to QGIS, each with the `job_id` it answers
     {"type": "ready", "pid": …, "protocol": PROTOCOL_VERSION}     once, when the engine has started; without job_id

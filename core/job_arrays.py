@@ -52,17 +52,21 @@ def read_maps(job: GriddedJob) -> tuple[np.ndarray, np.ndarray]:
     JobError
         When the mask is not of the grid, or covers no cell.
     """
-    shape = job.grid.shape
+    known = np.full(job.grid.shape, -1, dtype=np.int64)
+    known[list(job.row), list(job.col)] = job.class_index
+    return known, read_mask(job.mask_path, job.grid.shape)
+
+
+def read_mask(path: str | None, shape: tuple[int, int]) -> np.ndarray:
+    """Return the cells to simulate, bool (n_rows, n_cols): all of them without a file; errors as in `read_maps`."""
     inside = np.ones(shape, dtype=bool)
-    if job.mask_path:
-        inside = np.load(job.mask_path, allow_pickle=False)
+    if path:
+        inside = np.load(path, allow_pickle=False)
         if inside.shape != shape or inside.dtype != np.bool_:
             raise JobError(f"The mask is {inside.dtype} of shape {inside.shape}; it must be bool of shape {shape}.")
     if not inside.any():
         raise JobError("The mask covers no cell of the grid: check that mask and extent overlap.")
-    known = np.full(shape, -1, dtype=np.int64)
-    known[list(job.row), list(job.col)] = job.class_index
-    return known, inside
+    return inside
 
 
 def save_probability_maps(folder: str, probability: np.ndarray) -> tuple[dict[str, str], float]:

@@ -11,7 +11,7 @@ import base64
 import itertools
 from dataclasses import dataclass
 from html import escape
-from typing import Mapping, Sequence
+from typing import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -40,6 +40,8 @@ thead th { border-bottom: 2px solid #bdb7ab; vertical-align: bottom; }
 td.number, th.number { text-align: right; }
 tr.strong td, tr.strong th { font-weight: 600; background: #eef3f7; }
 tbody th { font-weight: 400; }
+details { margin: .75rem 0; }
+summary { cursor: pointer; color: #2f6690; }
 svg { max-width: 100%; height: auto; background: #fff; border: 1px solid #e4e0d8; border-radius: 4px; }
 svg text { font: 12px system-ui, "Segoe UI", Arial, sans-serif; fill: #52606d; }
 """
@@ -69,7 +71,7 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     Parameters
     ----------
     title, lead : str
-        Text of the title, and of the paragraph below it.
+        Text of the title, and of the paragraphs below it, one a line.
     sections : sequence of Section
         In their order.
 
@@ -78,7 +80,7 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     str
         The whole HTML document; write it as UTF-8.
     """
-    opening = paragraph(lead) if lead else ""
+    opening = "\n".join(map(paragraph, lead.splitlines()))
     body = "\n".join(f"<section><h2>{escape(s.heading)}</h2>\n{s.body}\n</section>" for s in sections)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
@@ -190,11 +192,19 @@ def reliability_plot(
     x, y = np.asarray(predicted)[number > 0], np.asarray(observed)[number > 0]
     titles = [f"predicted {a:.3f}, observed {b:.3f}" for a, b in zip(x, y)]
     lines = [frame.line(diagonal, diagonal, "#9aa5b1", dashed=True), frame.line(x, y, COLORS[0])]
-    return _figure(frame.svg([*bars, *lines, frame.dots(x, y, COLORS[0], titles)], caption), caption)
+    return figure(frame.svg([*bars, *lines, frame.dots(x, y, COLORS[0], titles)], caption), caption)
 
 
 def line_plot(
-    x: np.ndarray, series: Mapping[str, np.ndarray], *, x_label: str = "", y_label: str = "", caption: str = ""
+    x: np.ndarray,
+    series: Mapping[str, np.ndarray],
+    *,
+    spread: Mapping[str, np.ndarray] | None = None,
+    dots_only: Collection[str] = (),
+    x_label: str = "",
+    y_label: str = "",
+    caption: str = "",
+    size: tuple[float, float] = (480, 300),
 ) -> str:
     """
     Draw series over a common axis.
@@ -205,18 +215,31 @@ def line_plot(
         Places on the axis.
     series : mapping of str to array, shape (n,)
         By name; points of NaN are left out.
+    spread : mapping of str to array, shape (n,), optional
+        How far a series reaches to either side, by its name.
+    dots_only : collection of str
+        Names of the series that no line joins.
     x_label, y_label, caption : str
         Say what the drawing shows.
+    size : (float, float)
+        Width and height, pixels.
     """
-    values = np.concatenate([np.asarray(v, dtype=float) for v in series.values()])
-    frame = Frame(span_of(x), span_of(values), 480, 300, x_label, y_label)
+    spread = spread or {}
+    values = [np.asarray(v, dtype=float) for v in series.values()]
+    values += [series[name] + sign * reach for name, reach in spread.items() for sign in (-1, 1)]
+    frame = Frame(span_of(x), span_of(np.concatenate(values)), *size, x_label, y_label)
     colors = dict(zip(series, itertools.cycle(COLORS)))
-    parts = []
+    bands, parts = [], []
     for name, y in series.items():
-        held = np.isfinite(y)
-        for draw in (frame.line, frame.dots):
-            parts.append(draw(np.asarray(x)[held], np.asarray(y)[held], colors[name]))
-    return _figure(frame.svg(parts, caption), caption, colors)
+        held = np.isfinite(y) & np.isfinite(x)
+        place, value = np.asarray(x)[held], np.asarray(y)[held]
+        if name in spread:
+            reach = spread[name][held]
+            bands.append(frame.band(place, value - reach, value + reach, colors[name]))
+        if name not in dots_only:
+            parts.append(frame.line(place, value, colors[name]))
+        parts.append(frame.dots(place, value, colors[name]))
+    return figure(frame.svg([*bands, *parts], caption), caption, colors)
 
 
 def histogram(
@@ -244,7 +267,7 @@ def histogram(
         parts.append(label(frame.x(k + 0.5), frame.y(0) + 15, text))
     if expected is not None:
         parts.append(frame.line(np.array([0, len(counts)]), np.full(2, expected), "#1f2933", dashed=True))
-    return _figure(frame.svg(parts, caption), caption)
+    return figure(frame.svg(parts, caption), caption)
 
 
 def bar_chart(
@@ -284,7 +307,7 @@ def bar_chart(
         if low is not None and high is not None:
             parts.append(frame.line(np.array([low[k], high[k]]), np.full(2, middle), "#1f2933"))
     parts.append(frame.line(np.full(2, reference), np.array([0, n_bars]), "#1f2933"))
-    return _figure(frame.svg(parts, caption), caption)
+    return figure(frame.svg(parts, caption), caption)
 
 
 def scatter_map(
@@ -328,7 +351,7 @@ def scatter_map(
         circle(scale * (x - west), scale * (north - y), 4, color, title)
         for x, y, color, title in zip(easting, northing, colors, titles or [""] * len(colors))
     ]
-    return _figure(drawing(scale * (east - west), scale * (north - south), dots, caption), caption, legend)
+    return figure(drawing(scale * (east - west), scale * (north - south), dots, caption), caption, legend)
 
 
 def maps_in_a_row(
@@ -356,7 +379,12 @@ def maps_in_a_row(
             f'<img src="data:image/png;base64,{content}" width="{n_cols}" height="{n_rows}" '
             f'alt="{escape(caption)}, {number}" style="margin: 2px; image-rendering: pixelated">'
         )
-    return _figure("\n".join(pictures), caption, legend)
+    return figure("\n".join(pictures), caption, legend)
+
+
+def folded(summary: str, body: str) -> str:
+    """Return HTML that shows when its summary, a text, is clicked."""
+    return f"<details><summary>{escape(summary)}</summary>\n{body}\n</details>"
 
 
 def _is_number(cell: object) -> bool:
@@ -371,7 +399,7 @@ def _formatted(cell: object) -> str:
     return f"{cell:,}" if _is_number(cell) else str(cell)
 
 
-def _figure(svg: str, caption: str, legend: Mapping[str, str] | None = None) -> str:
+def figure(svg: str, caption: str, legend: Mapping[str, str] | None = None) -> str:
     """Return a drawing with its caption above and its legend (name to colour) beside the caption."""
     keys = "".join(
         f' <span style="white-space: nowrap"><span style="color: {escape(color)}">&#9632;</span> {escape(name)}</span>'

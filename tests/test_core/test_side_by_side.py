@@ -1,0 +1,297 @@
+"""The model beside SIS: equal when they are one, blind to what is hidden, and a page that says what came of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oadg.core.comparison_job import (
+    COUNTED_MODEL,
+    COUNTED_SIS,
+    KRIGING_OF_SIS,
+    METHODS,
+    REFERENCE,
+    SIS,
+    SimulationComparisonJob,
+    SimulationComparisonResult,
+)
+from oadg.core.errors import Cancelled, ConditioningError, JobError
+from oadg.core.facies import Facies, FaciesTable
+from oadg.core.folds import folds_by_location
+from oadg.core.grid import Grid
+from oadg.core.job import MODEL
+from oadg.core.model import FaciesModel
+from oadg.core.side_by_side import Simulated, compare_simulations, simulators
+from oadg.core.side_by_side_page import side_by_side_page
+from oadg.core.side_by_side_run import run_simulation_comparison
+
+EVIL = "<b>sand</b> & gravel"
+FACIES = FaciesTable((Facies(3, EVIL, "#e69f00"), Facies(-1, "clay", "#56b4e9"), Facies(7, "silt", "#009e73")))
+GRID = Grid(west=0.0, north=160.0, cell_size=10.0, n_rows=16, n_cols=24)
+
+
+def bands():
+    """Return the class index of every cell: bands from north to south."""
+    return np.tile(np.arange(24) // 4 % 3, (16, 1))
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Forty-one observations of three bands; two of them share a cell, with different facies."""
+    cells = np.random.default_rng(0).choice(16 * 24, 40, replace=False)
+    easting, northing = GRID.centre_of(*np.divmod(cells, 24))
+    class_index = bands().ravel()[cells]
+    easting, northing = np.append(easting, easting[0] + 1), np.append(northing, northing[0])
+    class_index = np.append(class_index, (class_index[0] + 1) % 3)
+    return SimulationComparisonJob(
+        grid=GRID,
+        facies=FACIES,
+        easting=tuple(easting.tolist()),
+        northing=tuple(northing.tolist()),
+        class_index=tuple(class_index.tolist()),
+        fold=tuple(folds_by_location(easting, northing, GRID, 4).tolist()),
+        model_path="",
+        work_folder=str(tmp_path),
+        subject="wells, facies",
+        unit="meters",
+        device="cpu",
+        n_realizations=3,
+    )
+
+
+@pytest.fixture
+def real_job(job, tiny_network, tmp_path):
+    FaciesModel("tiny", tiny_network).save(tmp_path / "tiny.safetensors")
+    return replace(job, model_path=str(tmp_path / "tiny.safetensors"), quality="preview")
+
+
+def with_reference(job, class_index):
+    path = Path(job.work_folder) / "reference.npy"
+    np.save(path, class_index.astype(np.int16))
+    return replace(job, reference_path=str(path))
+
+
+def with_mask(job, inside):
+    path = Path(job.work_folder) / "mask.npy"
+    np.save(path, inside)
+    return replace(job, mask_path=str(path))
+
+
+def truth_teller(asked):
+    """Return a method that knows the bands, and notes what it was asked."""
+
+    def simulate(known, progress):
+        asked.append(known)
+        progress(0.5, "telling the truth")
+        maps = np.repeat(np.where(known < 0, bands(), known)[None], 3, axis=0).astype(np.int16)
+        return Simulated((maps[0] == np.arange(3)[:, None, None]).astype(float), maps, 1.5)
+
+    return simulate
+
+
+def test_sis_beside_itself_is_equal_in_everything(job):
+    own = simulators(job)[SIS]
+    found = compare_simulations(job, {MODEL: own, SIS: own})
+    for ours, theirs in ((MODEL, KRIGING_OF_SIS), (COUNTED_MODEL, COUNTED_SIS)):
+        assert found.hidden.scores[ours] == found.hidden.scores[theirs]
+        assert (found.gains[ours].mean, found.gains[ours].low, found.gains[ours].high) == (0, 0, 0)
+    timeless = [{**found.numbers[name], "seconds": 0, "reference_misfit": 0} for name in (MODEL, SIS)]
+    assert timeless[0] == timeless[1]
+    assert found.findings[0].startswith("At hidden observations neither the model nor SIS is shown to be better")
+
+
+def test_both_miss_what_is_hidden_and_see_all_that_is_not(job):
+    asked = {MODEL: [], SIS: []}
+    found = compare_simulations(job, {name: truth_teller(of_method) for name, of_method in asked.items()})
+    row, col, _ = GRID.cell_of(*job.places.T)
+    for of_model, of_sis in zip(asked[MODEL], asked[SIS]):
+        assert (of_model == of_sis).all()
+    for number, known in enumerate(asked[MODEL][:-1]):
+        hidden = np.array(job.fold) == number
+        assert (known[row[hidden], col[hidden]] == -1).all()
+        assert (known[row[~hidden], col[~hidden]] >= 0).all()
+        assert (known >= 0).sum() == len(set(zip(row[~hidden], col[~hidden])))
+    assert (asked[MODEL][-1] == found.known).all()
+    assert len(asked[MODEL]) == job.n_folds + 1
+    assert (found.known >= 0).sum() == 40, "two observations share a cell"
+
+
+def test_scores_of_who_knows_the_truth(job):
+    """Of 41 observations it misses the one that another outvoted in its cell."""
+    found = compare_simulations(job, {MODEL: truth_teller([]), SIS: simulators(job)[SIS]})
+    for name in (MODEL, COUNTED_MODEL):
+        assert found.hidden.scores[name]["accuracy"] == pytest.approx(40 / 41)
+        assert found.hidden.scores[name]["brier"] == pytest.approx(2 / 41)
+    assert found.hidden.scores[MODEL]["log_loss"] < found.hidden.scores[KRIGING_OF_SIS]["log_loss"]
+    assert found.numbers[MODEL]["bodies"] == 6
+    assert found.numbers[MODEL]["seconds"] == 1.5
+    assert found.n_honoured(MODEL) == found.n_honoured(SIS) == 40
+
+
+def test_a_reference_is_what_it_is_like(job):
+    """The truth itself as reference: who knows the truth is no way from it."""
+    found = compare_simulations(
+        with_reference(job, bands()), {MODEL: truth_teller([]), SIS: simulators(job)[SIS]}
+    ).numbers
+    assert found[MODEL]["reference_misfit"] == pytest.approx(0, abs=0.01)
+    assert found[SIS]["reference_misfit"] > 0.02
+    assert found[REFERENCE]["reference_misfit"] == 0
+    assert found[REFERENCE]["bodies"] == 6
+    assert np.isnan(found[REFERENCE]["seconds"])
+
+
+def test_the_mask_holds_for_realizations_and_reference_alike(job):
+    inside = np.ones(GRID.shape, dtype=bool)
+    row, col, _ = GRID.cell_of(*job.places.T)
+    inside[:, :3] = False
+    keep = inside[row, col]
+    fold = np.unique(np.array(job.fold)[keep], return_inverse=True)[1]
+    kept = {name: tuple(np.array(getattr(job, name))[keep].tolist()) for name in ("easting", "northing", "class_index")}
+    some = replace(with_mask(job, inside), **kept, fold=tuple(fold.tolist()))
+    found = compare_simulations(with_reference(some, bands()), {n: simulators(some)[SIS] for n in (MODEL, SIS)})
+    for maps in (found.crops, found.maps[SIS].realizations):
+        assert (maps[:, ~inside] == -1).all()
+        assert (maps[:, inside] >= 0).all()
+    with pytest.raises(JobError, match="observations lie where the mask simulates nothing.*larger mask"):
+        compare_simulations(with_mask(job, inside))
+
+
+def test_realizations_that_miss_an_observation_are_told_of(job):
+    def careless(known, progress):
+        maps = np.zeros((3, *GRID.shape), dtype=np.int16)
+        return Simulated(np.full((3, *GRID.shape), 1 / 3), maps, 1.0)
+
+    found = compare_simulations(job, {MODEL: careless, SIS: simulators(job)[SIS]})
+    missed = int((found.known > 0).sum())
+    assert found.n_honoured(MODEL) == 40 - missed
+    assert f"Realizations of model miss {missed} of 40 observed cells!" in found.verdict
+
+
+def test_the_engines_run_leaves_a_page_and_numbers_that_belong_together(real_job):
+    told = []
+    job = with_reference(real_job, np.tile(bands(), (2, 2)))
+    result = run_simulation_comparison(job, lambda fraction, text: told.append(fraction))
+    assert set(result.scores) == set(METHODS)
+    assert set(result.reproduction) == {MODEL, SIS, REFERENCE}
+    loss, of_kriging = (result.scores[name]["log_loss"] for name in (MODEL, KRIGING_OF_SIS))
+    gain = result.gains[MODEL]
+    assert gain["mean"] == pytest.approx(100 * (of_kriging - loss) / of_kriging)
+    assert gain["low"] < gain["mean"] < gain["high"]
+    assert result.reproduction[REFERENCE]["seconds"] is None
+    assert result.reproduction[REFERENCE]["reference_misfit"] == 0
+    assert result.model_id.startswith("tiny")
+    assert told[0] == 0
+    assert told[-1] == 1
+    assert told == sorted(told)
+    assert SimulationComparisonResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    page = Path(result.page_path).read_text(encoding="utf-8")
+    assert "tiny-" in page
+    assert "quality preview" in page
+
+
+def test_both_honour_all_and_the_same_job_gives_the_same(real_job):
+    found, again = (compare_simulations(real_job) for _ in range(2))
+    for name in (MODEL, SIS):
+        assert found.n_honoured(name) == 40
+        assert (found.maps[name].realizations == again.maps[name].realizations).all()
+    assert found.hidden.scores == again.hidden.scores
+
+
+def test_each_step_is_a_chance_to_cancel(real_job):
+    def cancel(fraction, text):
+        if text.startswith("Fold 3 of 4, SIS"):
+            raise Cancelled("The run was cancelled.")
+
+    with pytest.raises(Cancelled):
+        run_simulation_comparison(real_job, cancel)
+    assert not list(Path(real_job.work_folder).glob("*.html"))
+
+
+@pytest.fixture
+def page(job):
+    job = with_reference(job, np.tile(bands(), (2, 2)))
+    return side_by_side_page(job, compare_simulations(job, {MODEL: truth_teller([]), SIS: simulators(job)[SIS]}))
+
+
+def test_the_page_answers_first_in_plain_words(page):
+    title = "<h1>Model or SIS: which is better on these data, and how sure is that? wells, facies</h1>"
+    assert page.index(title) < page.index("At hidden observations the model is better than SIS") < page.index("<h2>")
+    assert "95 % interval of the gain" in page[: page.index("<h2>")]
+
+
+def test_the_page_warns_of_counting_and_explains_its_rulers(page):
+    assert "3 maps is a coarser answer than a probability, which costs either method log loss" in page
+    assert "Kriging&#x27;s probabilities are what SIS draws from" in page
+    for ruler in (
+        "Log loss",
+        "Brier score",
+        "Accuracy",
+        "Gain",
+        "Variogram misfit",
+        "Connected pairs",
+        "Body",
+        "Share",
+    ):
+        assert f"<p>{ruler}: " in page
+
+
+def test_the_page_shows_maps_plots_and_numbers_of_both(page):
+    assert page.count("<image href=") == 3 + 3 + 3
+    assert page.count('stroke="#1f2933" stroke-width="0.7"') == 6 * 40, "observations on each realization"
+    for name in ("clay", "silt"):
+        for plot in ("variogram in all directions", "variogram north to south", "connectivity west to east"):
+            assert f"{name}, {plot}" in page
+        assert f'<th scope="row">share of {name}</th>' in page
+        assert f'<th scope="row">bodies of {name}</th>' in page
+    assert page.count("predicted probability") == 4
+    assert '<th scope="row">observed cells honoured</th><td>40</td><td>40</td><td></td><td>40</td>' in page
+
+
+def test_the_page_stands_alone_and_escapes_names(page):
+    assert EVIL not in page
+    assert "&lt;b&gt;sand&lt;/b&gt; &amp; gravel" in page
+    assert not re.search(r'<script|<link|<img|src=|href="(?!data:image/png;base64,)', page)
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
+
+
+def test_the_page_warns_of_a_reference_with_holes(job):
+    holes = bands()
+    holes[:, ::4] = -1
+    holed = with_reference(job, holes)
+    html = side_by_side_page(holed, compare_simulations(holed, {n: simulators(holed)[SIS] for n in (MODEL, SIS)}))
+    assert "Of the reference 75 % of the cells are known" in html
+
+
+def test_references_that_do_not_fit(real_job):
+    with pytest.raises(
+        JobError, match="reference has 16 rows x 23 columns, the grid 16 x 24: pieces .*Use a larger reference"
+    ):
+        compare_simulations(with_reference(real_job, bands()[:, :-1]))
+    with pytest.raises(ConditioningError, match="None of .* pieces of the reference"):
+        compare_simulations(
+            with_reference(real_job, np.full((20, 30), -1)), {n: truth_teller([]) for n in (MODEL, SIS)}
+        )
+
+
+def test_a_job_survives_the_way_to_the_engine(job):
+    assert SimulationComparisonJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_realizations": 1}, "1 realizations are asked for; between 2 and 200 can be compared"),
+        ({"n_realizations": 201}, "between 2 and 200"),
+        ({"quality": "best"}, "The quality 'best' is unknown"),
+        ({"seed": -1}, "The seed is -1"),
+        ({"fold": (0,) * 41}, "at least two are needed"),
+    ],
+)
+def test_jobs_that_cannot_be(job, changes, message):
+    with pytest.raises(JobError, match=message):
+        replace(job, **changes)
