@@ -8,6 +8,8 @@
 #                 for bench-peers any training image (raster or .npy), MODEL=path being a model of its first part
 #   JURA_MAP      the Jura survey's map, a table (CSV) with the columns long, lat and rock, to be scored as well
 #   PEERS_ARGS    more arguments for bench-peers, e.g. "--quick"
+#   NAME          for train: what the model of IMAGE is to be called; IMAGE may also be "channels" or "digits"
+#   TRAIN_ARGS    more arguments for train, e.g. "--minutes 90 --device cuda --track tensorboard"; --help tells them all
 #   MODEL_FILE, REPOSITORY  for publish: the model file, and where it goes (USER/NAME); HF_TOKEN says who you are
 #   PUBLISH_ARGS  more arguments for publish, e.g. --private
 
@@ -16,7 +18,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system env demo test check bench peers bench-peers package train-universal train-shipped evaluate-universal publish clean
+.PHONY: help system env demo test check bench peers bench-peers package train train-universal train-shipped evaluate-universal publish clean
 
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
@@ -26,6 +28,8 @@ JURA_MAP ?=
 IMAGE ?=
 MODEL ?=
 PEERS_ARGS ?=
+NAME ?=
+TRAIN_ARGS ?=
 MODEL_FILE ?=
 REPOSITORY ?=
 PUBLISH_ARGS ?=
@@ -106,6 +110,10 @@ package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last co
 	git archive --format=zip --prefix=oadg/ --output=$(ZIP) HEAD
 	[ -z "$$(git status --porcelain)" ] || echo "==> Note: $(ZIP) holds the last commit, without what is not committed yet."
 	echo "==> $(ZIP): $$(du -k $(ZIP) | cut -f1) KB"
+
+train: env ## Train a model on an image or on digits: IMAGE=path NAME=name (resumable; 45 minutes, or as TRAIN_ARGS say)
+	@[ -n "$(IMAGE)" ] && [ -n "$(NAME)" ] || { echo "Say which: make train IMAGE=path NAME=name"; exit 1; }
+	$(PYTHON) resources/recipes/train_model.py "$(IMAGE)" "$(NAME)" $(TRAIN_ARGS)
 
 train-universal: env ## Train the universal model (seeded, resumable; hours)
 	$(PYTHON) -m oadg.core.train_universal $(if $(START),--start $(START))

@@ -37,7 +37,7 @@ class ImageExamples:
     Parameters
     ----------
     image : TrainingImage
-        What is learnt.
+        What is learnt, or a set of images.
     n_levels : int
         Levels of lattices, 0 the finest; the sampler starts from the last one where the grid allows it.
     multiple : int
@@ -65,7 +65,7 @@ class ImageExamples:
     def held_out(self, step: int) -> Examples:
         """Return a batch of held-out windows at full resolution without data: any cells are known, as for the bound."""
         rng = np.random.default_rng([self.seed, 1 << 40, step])
-        windows = self._draw_windows(rng, 1, self.image.held_out.shape, held_out=True)
+        windows = self._draw_windows(rng, 1, self.image.held_out.shape[-2:], held_out=True)
         examples = self._examples(windows, 0, np.zeros(len(windows)), rng, surveyed_share=0.0)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         known = uniform_rank_known(examples.inside, generator)
@@ -74,8 +74,8 @@ class ImageExamples:
     def unknown(self, step: int, level: int) -> Examples:
         """Return a batch on the lattice of a level of which nothing is known; held out where that is large enough."""
         rng = np.random.default_rng([self.seed, 1 << 41, step, level])
-        held_out = min(self.image.held_out.shape) >= _FEWEST_NODES * 2**level
-        largest = self.image.held_out.shape if held_out else self.image.largest_window()
+        held_out = min(self.image.held_out.shape[-2:]) >= _FEWEST_NODES * 2**level
+        largest = self.image.held_out.shape[-2:] if held_out else self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=held_out)
         return self._examples(windows, level, np.zeros(len(windows)), rng, surveyed_share=0.0)
 
@@ -86,7 +86,8 @@ class ImageExamples:
         transposes = self.image.symmetry == "rotations"
         limit = [min(largest)] * 2 if transposes else list(largest)
         most = [min(_MOST_NODES, side // spacing) for side in limit]
-        shape = tuple(int(rng.integers(min(_FEWEST_NODES, n), n + 1)) * spacing for n in most)
+        fewest = _MOST_NODES if self.image.IS_WHOLE else _FEWEST_NODES
+        shape = tuple(int(rng.integers(min(fewest, n), n + 1)) * spacing for n in most)
         n_nodes = shape[0] * shape[1] // spacing**2
         n_maps = int(np.clip(_BATCH_CELLS / (n_nodes * (4 + len(self.image.facies))), 4, 64))
         place = self.image.draw_held_out_window if held_out else self.image.draw_window

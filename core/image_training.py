@@ -19,6 +19,7 @@ import torch
 from .device import choose_device
 from .errors import Cancelled, JobError
 from .image_examples import ImageExamples
+from .image_set import image_or_set
 from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
 from .path import Schedule
@@ -42,10 +43,18 @@ _TIMED_STEPS = 6
 _FEWEST_STEPS = 40
 """However short the time is."""
 
+OnLog = Callable[[dict[str, Any]], None]
+"""Told each line of the log of `train`."""
 
-def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> TrainingResult:
+
+def run_training(
+    job: TrainingJob,
+    progress: Callable[[float, str], None],
+    *,
+    track: Callable[[str, dict[str, Any]], OnLog] = lambda run, settings: lambda line: None,
+) -> TrainingResult:
     """
-    Train a model of an image, and write its file.
+    Train a model of an image or of a set of images, and write its file.
 
     The best model so far is in place from the first checkpoint on, and stays there when the training is cancelled;
     what is needed to go on lies in a folder beside it, and the same job goes on from there.
@@ -56,6 +65,9 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
         What is asked.
     progress : callable
         Told the fraction done and what is being done, after each step; what it raises (`Cancelled`) ends the run.
+    track : callable
+        Told, before the first step, the name of the run (which it keeps when it is resumed) and its settings; what it
+        returns is told each line of the log.
 
     Returns
     -------
@@ -68,32 +80,35 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
         For an image, a device, or a checkpoint that does not fit.
     """
     device = choose_device(job.device)
-    image = TrainingImage(
-        np.load(job.image_path, allow_pickle=False), job.facies, job.symmetry, job.cell_size, job.origin
-    )
+    class_index = np.load(job.image_path, allow_pickle=False)
+    image = image_or_set(class_index, job.facies, job.symmetry, job.cell_size, job.origin, seed=job.seed)
     start = FaciesModel.load(Path(job.start_path))
     n_levels = image.coarsest_level + 1
     shape = replace(NETWORKS[job.size], n_levels=n_levels, n_classes=len(job.facies))
     examples = ImageExamples(image, n_levels, shape.total_stride, job.seed)
     folder = checkpoint_folder(Path(job.model_path))
-    begun = _read_note(folder, image)
+    note = _read_note(folder, image)
+    begun = note.get("steps")
     if begun and job.steps and job.steps != begun:
         raise JobError(
             f"The training that was begun in {folder} has {begun:,} steps, and {job.steps:,} are asked for now. Ask "
             f"for {begun:,}, choose another name, or delete that folder."
         )
     steps = begun or job.steps or _steps_in(job, shape, examples, device, progress)
+    run = note.get("run") or f"{job.name}-{datetime.now():%Y%m%d-%H%M%S}"
     config = TrainingConfig(
         steps=steps,
         seed=job.seed,
         learning_rate=job.learning_rate,
         warmup_steps=max(1, min(200, steps // 10)),
         ema_decay=min(0.999, 1 - 20 / (steps + 20)),
+        precision=job.precision,
         checkpoint_steps=max(1, steps // CHECKPOINTS),
         patience=PATIENCE,
     )
+    on_log = track(run, {"name": job.name, "size": job.size, **asdict(config), "started_from": start.model_id})
     if not begun:
-        _write_note(folder, steps, image)
+        _write_note(folder, {"steps": steps, "run": run, "image": _fingerprint(image)})
 
     def held_out_nats(network: FaciesNetwork) -> float:
         return validation_nats(network, examples.held_out, _HELD_OUT_BATCHES)
@@ -117,8 +132,10 @@ def run_training(job: TrainingJob, progress: Callable[[float, str], None]) -> Tr
         folder,
         device=device,
         start=start.network,
+        n_workers=job.workers,
         held_out_nats=held_out_nats,
         should_stop=should_stop,
+        on_log=on_log,
         on_best=save,
     )
     if cancelled:
@@ -175,7 +192,7 @@ def _describe(state: dict[str, Any], steps: int, checkpoint_steps: int) -> str:
     """Say how far the training is; the text changes at checkpoints only."""
     if "held_out_nats" not in state:
         return f"Learning, {steps:,} steps"
-    logged = state["step"] // checkpoint_steps * checkpoint_steps
+    logged = (state["step"] - 1) // checkpoint_steps * checkpoint_steps
     left = (steps - logged) * state["seconds"] / max(1, logged)
     bits = state["held_out_nats"] / math.log(2)
     return f"Learning, {steps:,} steps: {bits:.4f} held-out bits per cell, about {left / 60:.0f} minutes left"
@@ -191,31 +208,31 @@ def _steps_in(
     """Return how many steps fit into the job's minutes, as a few of them, which are thrown away, show."""
     progress(0.0, "Measuring how long a step takes")
     with tempfile.TemporaryDirectory() as folder:
-        config = TrainingConfig(steps=_TIMED_STEPS + 1, seed=job.seed)
-        _, first = train(shape, replace(config, steps=1), examples, Path(folder) / "first", device=device)
-        _, all_of_them = train(shape, config, examples, Path(folder) / "all", device=device)
+        config = TrainingConfig(steps=_TIMED_STEPS + 1, seed=job.seed, precision=job.precision)
+        how: dict[str, Any] = {"device": device, "n_workers": job.workers}
+        _, first = train(shape, replace(config, steps=1), examples, Path(folder) / "first", **how)
+        _, all_of_them = train(shape, config, examples, Path(folder) / "all", **how)
     seconds = max(1e-3, (all_of_them["seconds"] - first["seconds"]) / _TIMED_STEPS)
     return max(_FEWEST_STEPS, int(60 * job.minutes / seconds))
 
 
-def _read_note(folder: Path, image: TrainingImage) -> int | None:
-    """Return the length of the training whose checkpoint a folder holds, None when it holds none."""
+def _read_note(folder: Path, image: TrainingImage) -> dict[str, Any]:
+    """Return 'steps' and 'run', length and name of the training whose checkpoint a folder holds, if it holds one."""
     if not (folder / "checkpoint.pt").exists():
-        return None
+        return {}
     note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     if note["image"] != _fingerprint(image):
         raise JobError(
             f"The training that was begun in {folder} is of another image, or of another symmetry. Choose another name "
             "for this one, or delete that folder."
         )
-    return int(note["steps"])
+    return dict(note)
 
 
-def _write_note(folder: Path, steps: int, image: TrainingImage) -> None:
-    """Note beside the checkpoints to come how long the training is, and of what."""
+def _write_note(folder: Path, note: dict[str, Any]) -> None:
+    """Note beside the checkpoints to come how long the training is, what it is called, and of what it is."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        note = {"steps": steps, "image": _fingerprint(image)}
         (folder / "training.json").write_text(json.dumps(note), encoding="utf-8")
     except OSError as error:
         raise JobError(
@@ -244,6 +261,7 @@ def _model(
         "started_from": start.model_id,
         "learnt_from": job.origin,
         "image": {
+            **({"n_images": len(image.class_index)} if image.IS_WHOLE else {}),
             "n_rows": image.shape[0],
             "n_cols": image.shape[1],
             "symmetry": image.symmetry,

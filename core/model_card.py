@@ -26,8 +26,7 @@ def draw_example(model: FaciesModel, *, seed: int = 0) -> bytes | None:
     if model.facies is None:
         return None
     quality = "standard" if "standard" in model.schedules else next(iter(model.schedules))
-    side = model.side or _SIDE
-    maps = simulate_freely(model, (side, side), _SHOWN, quality=quality, seed=seed).astype(int)
+    maps = simulate_freely(model, _shown_shape(model), _SHOWN, quality=quality, seed=seed).astype(int)
     row = np.concatenate([np.pad(one, ((0, 0), (0, _GAP)), constant_values=-1) for one in maps], axis=1)[:, :-_GAP]
     return paletted_png(row.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1), model.facies.colors)
 
@@ -50,8 +49,8 @@ def model_card(model: FaciesModel, *, repository: str, file: str, sha256: str, h
     parts = [_metadata(model), f"# {_plain(model.name)}", _lead(model)]
     if has_picture:
         parts.append(f"![Three realizations without data]({PICTURE})")
-        side = model.side or _SIDE
-        parts.append(f"Three realizations of {side} x {side} cells without data.")
+        n_rows, n_cols = _shown_shape(model)
+        parts.append(f"Three realizations of {n_rows} x {n_cols} cells without data.")
     if model.facies is not None:
         rows = [(facies.code, facies.name, facies.color) for facies in model.facies.facies]
         parts += ["## Facies", _table(("code", "name", "colour"), rows)]
@@ -59,6 +58,15 @@ def model_card(model: FaciesModel, *, repository: str, file: str, sha256: str, h
     parts += ["## Schedules", _schedules(model)]
     parts += ["## How to use it", _usage(repository, file, sha256)]
     return "\n\n".join(parts) + "\n"
+
+
+def _shown_shape(model: FaciesModel) -> tuple[int, int]:
+    """Return rows and columns of the realizations in the picture: those of the images of a set, where it learnt one."""
+    image = model.provenance.get("image") or {}
+    if "n_images" in image:
+        return int(image["n_rows"]), int(image["n_cols"])
+    side = model.side or _SIDE
+    return side, side
 
 
 def _metadata(model: FaciesModel) -> str:
@@ -86,7 +94,8 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
         ("Its licence", provenance.get("image_licence") or "see its source"),
     ]
     if "n_rows" in image:
-        rows.append(("Its size", f"{image['n_rows']:,} rows x {image['n_cols']:,} columns"))
+        number = f"{image['n_images']:,} images of " if "n_images" in image else ""
+        rows.append(("Its size", f"{number}{image['n_rows']:,} rows x {image['n_cols']:,} columns"))
         rows.append(("Its symmetry", image.get("symmetry", "none")))
     cell_size = "any" if model.facies is None else "not told"
     rows.append(("Cell size", cell_size if model.cell_size is None else f"{model.cell_size:g} units of its CRS"))

@@ -2,7 +2,8 @@
 Training: resumable, seeded, logged. What is learnt from comes from a function of the step.
 
 Sources: Loshchilov and Hutter 2019, arXiv 1711.05101 (AdamW); Jordan et al. 2024, *Muon* (orthogonalised momentum for
-the weights inside a network), and Liu et al. 2025, arXiv 2502.16982 (one learning rate for both).
+the weights inside a network), and Liu et al. 2025, arXiv 2502.16982 (one learning rate for both); Micikevicius et al.
+2018, arXiv 1710.03740 (the scaled loss of half precision).
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ class TrainingConfig:
         Of the running mean of the weights, which is what is saved.
     clip_norm : float
         Gradients are scaled down to this norm.
-    precision : {'float32', 'bfloat16'}
-        Of the network's arithmetic while training.
+    precision : {'float32', 'bfloat16', 'float16'}
+        Of the network's arithmetic while training. With 'float16' the loss is scaled, lest small gradients vanish, and
+        a step whose gradients are not finite is left out.
     checkpoint_steps : int
         A checkpoint and a line in the log every so many steps.
     patience : int
@@ -159,8 +161,8 @@ def train(
     network : FaciesNetwork
         With the running mean of the weights: the best one by held-out loss if that is asked, else the last one.
     state : dict
-        'step', 'seconds' of training altogether, 'train_nats' over the last logged steps; 'held_out_nats',
-        'best_nats' and 'best_step' if they are asked; 'is_done'.
+        'step', 'seconds' of training altogether, 'train_nats' over the last logged steps, 'learning_rate';
+        'held_out_nats', 'best_nats' and 'best_step' if they are asked; 'is_done'.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def train(
     network = FaciesNetwork(network_config).to(device)
     if start is not None:
         network.start_from(start)
-    run = _Run(network, _Optimizer(network, config.weight_decay))
+    run = _Run(network, config, torch.device(device))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
@@ -182,7 +184,7 @@ def train(
     patience = config.patience * config.checkpoint_steps or math.inf
     steps = range(state["step"], 0 if state["is_done"] else config.steps)
     for examples in _draw_ahead(draw_examples, steps, n_workers):
-        losses.append(_train_step(network, run.optimizer, config, state["step"], examples.to(device)))
+        losses.append(run.take_step(examples.to(device)))
         run.average_in(min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10)))
         state["step"] += 1
         is_last = state["step"] == config.steps
@@ -190,6 +192,7 @@ def train(
         is_stopped = time.monotonic() - began > stop_after_seconds or should_stop(state)
         if is_due or is_stopped:
             state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
+            state["learning_rate"] = config.learning_rate_at(state["step"] - 1)
         if is_due:
             losses = []
             if held_out_nats is not None and run.judge(held_out_nats):
@@ -198,7 +201,7 @@ def train(
             state["is_done"] = is_last or since_best >= patience
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
-            on_log(state)
+            on_log(dict(state))
         if is_due or is_stopped:
             run.save(checkpoint, recipe)
         if is_stopped or state["is_done"]:
@@ -210,11 +213,25 @@ def train(
 class _Run:
     """What a training has come to: all that a checkpoint holds."""
 
-    def __init__(self, network: FaciesNetwork, optimizer: _Optimizer):
-        self.network, self.optimizer = network, optimizer
+    def __init__(self, network: FaciesNetwork, config: TrainingConfig, device: torch.device):
+        self.network, self.config = network, config
+        self.optimizer = _Optimizer(network, config.weight_decay)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.average = {key: value.detach().clone() for key, value in network.state_dict().items()}
         self.best: dict[str, Tensor] = {}
         self.state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan, "is_done": False}
+
+    def take_step(self, examples: Examples) -> float:
+        """Take a step against the gradient of a batch's loss, and return that, nats per unknown cell."""
+        loss = examples_nats(self.network, examples, self.config.precision).mean()
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        self.optimizer.set_learning_rate(self.config.learning_rate_at(self.state["step"]))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return float(loss.detach())
 
     def average_in(self, decay: float) -> None:
         """Move the running mean towards the weights as they are."""
@@ -240,8 +257,8 @@ class _Run:
         """Write a checkpoint in one step, so that an interruption leaves the one before."""
         temporary = path.with_name(path.name + ".part")
         weights = {"network": self.network.state_dict(), "average": self.average, "best": self.best}
-        content = {**weights, "optimizer": self.optimizer.state_dict(), "state": self.state, "recipe": recipe}
-        torch.save(content, temporary)
+        steppers = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        torch.save({**weights, **steppers, "state": self.state, "recipe": recipe}, temporary)
         os.replace(temporary, path)
 
     def load(self, path: Path, recipe: dict[str, Any], device: torch.device | str) -> None:
@@ -254,10 +271,11 @@ class _Run:
             )
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved.get("scaler", {}))  # older checkpoints have none, and need none
         self.average, self.best, self.state = saved["average"], saved["best"], saved["state"]
 
 
-class _Optimizer:
+class _Optimizer(torch.optim.Optimizer):
     """
     Muon for the convolutions inside the network, whose weights it takes as matrices, and AdamW for all else.
 
@@ -267,25 +285,26 @@ class _Optimizer:
     _OUTER = ("trunk_stem", "stream_stem", "head")
 
     def __init__(self, network: FaciesNetwork, weight_decay: float):
-        self.network = network
+        super().__init__(network.parameters(), {})
         self.inner = [p for name, p in network.named_parameters() if p.dim() == 4 and not name.startswith(self._OUTER)]
         self.matrices = [torch.nn.Parameter(p.detach().flatten(1)) for p in self.inner]  # they share memory
         inner = {id(p) for p in self.inner}
         rest = [p for p in network.parameters() if id(p) not in inner]
         self.muon = torch.optim.Muon(self.matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         self.adamw = torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=weight_decay)
+        self.both: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adamw)
 
-    def step(self, loss: Tensor, learning_rate: float, clip_norm: float) -> None:
-        """Take a step against the gradient of a loss."""
-        self.network.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
-        for matrix, weight in zip(self.matrices, self.inner):
-            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
-        optimizers: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adamw)
-        for optimizer in optimizers:
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Let both go on with a learning rate."""
+        for optimizer in self.both:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
+
+    def step(self) -> None:  # type: ignore[override]
+        """Take a step against the gradients."""
+        for matrix, weight in zip(self.matrices, self.inner):
+            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
+        for optimizer in self.both:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -318,19 +337,11 @@ def _draw_ahead(draw_examples: Callable[[int], Examples], steps: range, n_worker
     )
 
 
-def _train_step(
-    network: FaciesNetwork, optimizer: _Optimizer, config: TrainingConfig, step: int, examples: Examples
-) -> float:
-    """Take one step and return its loss, nats per unknown cell."""
-    loss = examples_nats(network, examples, config.precision).mean()
-    optimizer.step(loss, config.learning_rate_at(step), config.clip_norm)
-    return float(loss.detach())
-
-
 def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "float32") -> Tensor:
     """Return the loss of each map of a batch, nats per unknown cell, shape (batch,)."""
     device_type = examples.class_index.device.type
-    with torch.autocast(device_type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
+    half = torch.float16 if precision == "float16" else torch.bfloat16
+    with torch.autocast(device_type, dtype=half, enabled=precision != "float32"):
         logits = network(
             examples.class_index,
             examples.inside,

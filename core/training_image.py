@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, ClassVar, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -71,17 +71,15 @@ class TrainingImage:
     origin: str = ""
     stray: Mapping[int, int] = field(default_factory=dict)
 
+    IS_WHOLE: ClassVar[bool] = False
+    """Whether windows are to be as large as they can be, for places in the image have a meaning."""
+
     def __post_init__(self) -> None:
         if self.symmetry not in SYMMETRIES:
             raise TrainingImageError(
                 f"The symmetry {self.symmetry!r} is unknown; choose one of {', '.join(SYMMETRIES)}."
             )
-        n_rows, n_cols = self.class_index.shape
-        if min(n_rows, n_cols) < MIN_SIDE:
-            raise TrainingImageError(
-                f"The training image has {n_rows} x {n_cols} cells; it needs at least {MIN_SIDE} x {MIN_SIDE} for "
-                "patterns to be learnt from it, and several hundred for good ones. Use a larger image."
-            )
+        self._check_shape()
         if int(self.class_index.max()) >= len(self.facies):
             raise TrainingImageError(
                 f"The training image holds the class index {int(self.class_index.max())}; its facies table has "
@@ -99,10 +97,18 @@ class TrainingImage:
                 "only. Clip the image to the part that is mapped, or turn it."
             )
 
+    def _check_shape(self) -> None:
+        n_rows, n_cols = self.class_index.shape
+        if min(n_rows, n_cols) < MIN_SIDE:
+            raise TrainingImageError(
+                f"The training image has {n_rows} x {n_cols} cells; it needs at least {MIN_SIDE} x {MIN_SIDE} for "
+                "patterns to be learnt from it, and several hundred for good ones. Use a larger image."
+            )
+
     @property
     def shape(self) -> Tuple[int, int]:
         """Rows and columns."""
-        n_rows, n_cols = self.class_index.shape
+        n_rows, n_cols = self.class_index.shape[-2:]
         return int(n_rows), int(n_cols)
 
     @property
@@ -179,7 +185,7 @@ class TrainingImage:
 def mean_thickness(class_index: np.ndarray, facies: int) -> float:
     """Return how many cells of a facies lie in a row on average, along the axis where they are fewer."""
     is_facies = class_index == facies
-    n_runs = [(np.diff(np.pad(is_facies, 1).astype(np.int8), axis=axis) == 1).sum() for axis in (0, 1)]
+    n_runs = [(np.diff(np.pad(is_facies, 1).astype(np.int8), axis=axis) == 1).sum() for axis in (-2, -1)]
     return float(is_facies.sum() / max(1, *n_runs))
 
 

@@ -11,7 +11,10 @@ from .job import QUALITIES, check_quality, check_seed, describe_job, rebuild_job
 
 SIZES = ("base", "small", "large")
 """Of a network; the first is the default."""
+PRECISIONS = ("bfloat16", "float16", "float32")
+"""Of a network's arithmetic while it is trained; the first is the default."""
 MAX_STEPS = 1_000_000
+MAX_WORKERS = 64
 MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE = 32, 2000
 MIN_EVALUATED, MAX_EVALUATED = 2, 200
 
@@ -24,7 +27,8 @@ class TrainingJob:
     Parameters
     ----------
     image_path : str
-        A `.npy` file with an int16 array (n_rows, n_cols): class index, -1 where nothing is known.
+        A `.npy` file with an int16 array: class index, -1 where nothing is known. (n_rows, n_cols) is a training
+        image, (n_images, n_rows, n_cols) a set of images.
     facies : FaciesTable
         The facies of the image.
     model_path : str
@@ -51,6 +55,11 @@ class TrainingJob:
         How long to train, where `steps` is not given.
     learning_rate : float
         Highest learning rate.
+    precision : {'bfloat16', 'float16', 'float32'}
+        Of the network's arithmetic while training.
+    workers : int
+        Processes that draw what is learnt from ahead; 0 draws it in the training's own. A fast graphics processor needs
+        some. The model does not depend on it.
     seed : int
         The one number from which all randomness descends.
     device : str
@@ -59,7 +68,7 @@ class TrainingJob:
     Raises
     ------
     JobError
-        For a size, length or seed that cannot be.
+        For a size, length, precision, number of processes or seed that cannot be.
     """
 
     image_path: str
@@ -76,6 +85,8 @@ class TrainingJob:
     steps: Optional[int] = None
     minutes: float = 45.0
     learning_rate: float = 4e-3
+    precision: str = PRECISIONS[0]
+    workers: int = 0
     seed: int = 0
     device: str = "auto"
 
@@ -88,6 +99,10 @@ class TrainingJob:
             raise JobError(f"The training is to take {self.minutes:g} minutes; it must be some time above 0.")
         if not 0 < self.learning_rate < 1:
             raise JobError(f"The learning rate is {self.learning_rate:g}; it must be above 0 and below 1.")
+        if self.precision not in PRECISIONS:
+            raise JobError(f"The precision {self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}.")
+        if not 0 <= self.workers <= MAX_WORKERS:
+            raise JobError(f"{self.workers} processes are to draw ahead; between 0 and {MAX_WORKERS} are possible.")
         check_seed(self.seed)
         if not self.name.strip():
             raise JobError("The model has no name. Give one that says what was learnt.")

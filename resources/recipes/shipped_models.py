@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Mapping
 
 import numpy as np
 import torch
 from osgeo import gdal
 
-from oadg.core.image_training import run_training
 from oadg.core.memory import keep_freed_memory
 from oadg.core.model import FaciesModel
+from oadg.core.public_images import PUBLIC_IMAGES
+from oadg.core.terminal_training import train_on
 from oadg.core.training_image import TrainingImage, image_of_codes
-from oadg.core.training_job import TrainingJob
 
+CHANNELS = PUBLIC_IMAGES["channels"]
 MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
@@ -34,7 +34,7 @@ class Recipe:
     """What a shipped model is trained on, and how long."""
 
     read: Callable[[Path], np.ndarray]
-    styles: dict[int, tuple[str, str]]
+    styles: Mapping[int, tuple[str, str]]
     symmetry: str
     origin: str
     licence: str
@@ -50,19 +50,16 @@ class Recipe:
 
 def _channels(path: Path) -> np.ndarray:
     """Return the part of the picture that is learnt; what has row and column from 1550 on is for judging models."""
-    return gdal.Open(str(path)).ReadAsArray()[:1550, :1550] // 255
+    return gdal.Open(str(path)).ReadAsArray()[:1550, :1550] // CHANNELS.unit
 
 
 RECIPES = {
     "channels": Recipe(
         read=_channels,
-        styles={0: ("background", "#f0e2b6"), 1: ("channel", "#2f6690")},
-        symmetry="half turn",
-        origin=(
-            "Sinuous channels, 2500 x 2500 cells (elaloy/gan_for_gradient_based_inv, training/ti/ti.png, MIT), rows "
-            "and columns 0 to 1549"
-        ),
-        licence="MIT",
+        styles=CHANNELS.styles,
+        symmetry=CHANNELS.symmetry,
+        origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
+        licence=CHANNELS.licence,
         steps=10_000,
     ),
     "delta": Recipe(
@@ -94,35 +91,19 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     recipe = RECIPES[arguments.name]
-    image = recipe.image(arguments.image)
-    told = ""
-
-    def tell(fraction: float, text: str) -> None:
-        nonlocal told
-        if text != told:
-            logging.info("%3.0f %% %s", 100 * fraction, text)
-        told = text
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "image.npy"
-        np.save(path, image.class_index)
-        job = TrainingJob(
-            image_path=str(path),
-            facies=image.facies,
-            model_path=str(arguments.output or MODELS / f"{arguments.name}.safetensors"),
-            start_path=str(arguments.start),
-            work_folder=folder,
-            name=arguments.name,
-            symmetry=recipe.symmetry,
-            origin=recipe.origin,
-            licence=recipe.licence,
-            steps=arguments.steps or recipe.steps,
-            learning_rate=arguments.learning_rate,
-            seed=recipe.seed,
-            device=arguments.device,
-        )
-        logging.info("%s", run_training(job, tell))
-    path = Path(job.model_path)
+    path = arguments.output or MODELS / f"{arguments.name}.safetensors"
+    result = train_on(
+        recipe.image(arguments.image),
+        model_path=str(path),
+        start_path=str(arguments.start),
+        name=arguments.name,
+        licence=recipe.licence,
+        steps=arguments.steps or recipe.steps,
+        learning_rate=arguments.learning_rate,
+        seed=recipe.seed,
+        device=arguments.device,
+    )
+    logging.info("%s", result)
     FaciesModel.load(path).save(path, half_precision=True)  # what is shipped has to be small
 
 

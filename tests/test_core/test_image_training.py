@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import shutil
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oadg.core import image_examples, image_training, schedules, train_universal
+from oadg.core.digits import digit_set, draw_digits
 from oadg.core.errors import Cancelled, DeviceError, FaciesError, JobError, TrainingImageError
 from oadg.core.facies import build_facies_table
 from oadg.core.image_training import checkpoint_folder, run_training
 from oadg.core.lattice import Lattice
 from oadg.core.model import FaciesModel
+from oadg.core.model_card import draw_example, model_card
 from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult
+from oadg.core.sampler import coarsest_level, draw_stream, sample
+from oadg.core.training_job import MAX_STEPS, MAX_WORKERS, PRECISIONS, SIZES, TrainingJob, TrainingResult
 
 NETWORKS = dict(image_training.NETWORKS)  # as they are shipped
 SMALL = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1)
@@ -323,6 +327,92 @@ def test_a_training_of_no_time_at_all_takes_the_fewest_steps(make_job, monkeypat
     assert told[0] == "Measuring how long a step takes"
 
 
+def test_workers_draw_the_same(make_job):
+    first, second = make_job("here"), make_job("ahead", workers=1)
+    for job in (first, second):
+        run_training(job, never_cancel)
+    assert_same_weights(weights_of(first), weights_of(second))
+
+
+def test_a_run_is_followed_under_one_name_also_when_it_goes_on(make_job):
+    told, lines = [], []
+
+    def track(run, settings):
+        told.append((run, settings))
+        return lines.append
+
+    job = make_job(precision="float16")
+    with pytest.raises(Cancelled):
+        run_training(job, cancel_after(3), track=track)
+    run_training(job, never_cancel, track=track)
+    (run, settings), again = told
+    assert again == (run, settings)
+    assert run.startswith("stripes-20")
+    assert (settings["name"], settings["steps"], settings["precision"]) == ("stripes", STEPS, "float16")
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert all(line["held_out_nats"] > 0 for line in lines)
+
+
+def test_what_a_tracker_refuses_leaves_nothing(make_job):
+    def track(run, settings):
+        raise JobError("Nobody may follow.")
+
+    job = make_job()
+    with pytest.raises(JobError, match="Nobody may follow"):
+        run_training(job, never_cancel, track=track)
+    assert not list(Path(job.model_path).parent.iterdir())
+
+
+@pytest.fixture
+def digits_job(make_job, tmp_path):
+    """Return a job of a set of images, but for what is changed."""
+    digits = digit_set(draw_digits(60), origin="drawn")
+    np.save(tmp_path / "digits.npy", digits.class_index)
+
+    def make(folder="models", **changes):
+        return make_job(folder, image_path=str(tmp_path / "digits.npy"), facies=digits.facies, **changes)
+
+    return make
+
+
+def test_a_set_of_images_makes_a_model_that_the_sampler_takes(digits_job):
+    job = digits_job(steps=20)
+    result = run_training(job, never_cancel)
+    model = FaciesModel.load(Path(job.model_path))
+    assert (model.network.config.n_levels, model.network.config.n_classes) == (1, 2)
+    assert result.held_out_bits == model.provenance["scores"]["held_out_bits"] < 1
+    assert model.provenance["image"].items() >= {"n_images": 60, "n_rows": 32, "n_cols": 32}.items()
+    known = torch.full((32, 32), -1)
+    known[16, 10:20] = torch.arange(10) % 2
+    for quality, schedule in model.schedules.items():
+        simulated = sample(
+            model.network,
+            known,
+            torch.ones(32, 32, dtype=torch.bool),
+            [draw_stream(0, number, (32, 32)) for number in range(2)],
+            n_facies=2,
+            schedule=schedule,
+            level=coarsest_level(model.network.config, (32, 32), 10),
+        )
+        assert simulated.shape == (2, 32, 32), quality
+        assert (simulated[:, 16, 10:20] == known[16, 10:20]).all(), quality
+        assert set(simulated.unique().tolist()) == {0, 1}
+    picture = draw_example(model)
+    assert struct.unpack(">II", picture[16:24]) == (2 * (3 * 32 + 2 * 4), 2 * 32), "three realizations side by side"
+    card = model_card(model, repository="geo/digits", file="digits.safetensors", sha256="0" * 64, has_picture=True)
+    assert "| Its size | 60 images of 32 rows x 32 columns |" in card
+    assert "Three realizations of 32 x 32 cells without data." in card
+
+
+def test_a_training_on_a_set_goes_on_with_the_same_images_held_out(digits_job):
+    whole, parts = digits_job("whole"), digits_job("parts")
+    run_training(whole, never_cancel)
+    with pytest.raises(Cancelled):
+        run_training(parts, cancel_after(3))
+    run_training(parts, never_cancel)
+    assert_same_weights(weights_of(whole), weights_of(parts))
+
+
 def random_input(n_facies, shape=(12, 16), n_data=9):
     generator = torch.Generator().manual_seed(1)
     known = torch.randint(-2, n_facies, (2, *shape), generator=generator).clamp_min(-1)
@@ -406,6 +496,8 @@ jobs = st.builds(
     size=st.sampled_from(SIZES),
     steps=st.none() | st.integers(1, MAX_STEPS),
     minutes=st.floats(0.001, 1e6),
+    precision=st.sampled_from(PRECISIONS),
+    workers=st.integers(0, MAX_WORKERS),
     seed=st.integers(0, 2**63 - 1),
     device=st.sampled_from(["auto", "cpu", "cuda:1"]),
 )
@@ -450,6 +542,9 @@ PLAIN = TrainingJob("i.npy", build_facies_table([311, -1]), "m.safetensors", "s.
         ({"minutes": -1.5}, r"is to take -1\.5 minutes"),
         ({"minutes": math.inf}, r"is to take inf minutes"),
         ({"minutes": math.nan}, r"is to take nan minutes"),
+        ({"precision": "float8"}, r"The precision 'float8' is unknown; choose one of bfloat16, float16, float32"),
+        ({"workers": -1}, r"-1 processes are to draw ahead; between 0 and 64 are possible"),
+        ({"workers": 65}, r"65 processes are to draw ahead"),
         ({"seed": -1}, r"seed is -1; it must be a whole number from 0 to 2\^63 - 1"),
         ({"seed": 2**63}, r"seed is 9223372036854775808; it must be"),
         ({"name": " \t"}, r"The model has no name. Give one that says what was learnt"),

@@ -6,9 +6,9 @@ import json
 import pytest
 import torch
 
-from oadg.core import train_universal
+from oadg.core import train_universal, training
 from oadg.core.errors import JobError
-from oadg.core.network import NetworkConfig
+from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.train_universal import draw_examples
 from oadg.core.training import TrainingConfig, examples_nats, train, validation_nats
 
@@ -25,18 +25,22 @@ def examples(step):
     return draw_examples(step, seed=4)
 
 
-def test_an_interrupted_run_gives_the_weights_of_one_that_was_not(tmp_path):
-    whole, _ = train(NETWORK, CONFIG, examples, tmp_path / "whole")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_an_interrupted_run_gives_the_weights_of_one_that_was_not(tmp_path, precision):
+    config = dataclasses.replace(CONFIG, precision=precision)
+    whole, _ = train(NETWORK, config, examples, tmp_path / "whole")
     stops = 0
     state = {"step": 0}
     while state["step"] < CONFIG.steps:
-        parts, state = train(NETWORK, CONFIG, examples, tmp_path / "parts", stop_after_seconds=0.05)
+        parts, state = train(NETWORK, config, examples, tmp_path / "parts", stop_after_seconds=0.05)
         stops += 1
         assert stops < 100
     for key, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[key]), key
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log] == [2, 4, 6]
+    rates = [CONFIG.learning_rate_at(step) for step in (1, 3, 5)]
+    assert [line["learning_rate"] for line in log] == rates
 
 
 def test_examples_drawn_ahead_by_another_process_give_the_same_weights(tmp_path):
@@ -61,11 +65,68 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
         train(NETWORK, dataclasses.replace(CONFIG, steps=2, seed=2), examples, tmp_path)
 
 
-def test_it_learns(tmp_path):
+def scaled_run(monkeypatch, *losses, precision="float16"):
+    """Return a run in a precision whose losses are the network's times these, one after the other."""
+    torch.manual_seed(0)
+    run = training._Run(FaciesNetwork(NETWORK), dataclasses.replace(CONFIG, precision=precision), torch.device("cpu"))
+    times = iter(losses)
+    monkeypatch.setattr(training, "examples_nats", lambda *asked: next(times) * examples_nats(*asked))
+    return run
+
+
+def weights_of(run):
+    return {key: value.clone() for key, value in run.network.state_dict().items()}
+
+
+def test_a_step_whose_gradients_are_not_finite_is_left_out_with_float16(monkeypatch):
+    run = scaled_run(monkeypatch, 1.0, float("inf"), 1.0)
+    before = weights_of(run)
+    run.take_step(examples(1))
+    moved, scale = weights_of(run), run.scaler.get_scale()
+    assert any(not torch.equal(before[key], moved[key]) for key in before)
+    run.take_step(examples(2))
+    assert all(torch.equal(moved[key], value) for key, value in run.network.state_dict().items())
+    assert run.scaler.get_scale() == scale / 2, "the loss was scaled too much"
+    run.take_step(examples(3))
+    assert any(not torch.equal(moved[key], value) for key, value in run.network.state_dict().items())
+    assert all(value.isfinite().all() for value in run.network.state_dict().values())
+
+
+def test_a_checkpoint_keeps_the_scale_of_the_loss(monkeypatch, tmp_path):
+    run = scaled_run(monkeypatch, float("inf"), float("inf"))
+    for step in (1, 2):
+        run.take_step(examples(step))
+    run.save(tmp_path / "checkpoint.pt", {})
+    resumed = scaled_run(monkeypatch)
+    resumed.load(tmp_path / "checkpoint.pt", {}, "cpu")
+    assert resumed.scaler.state_dict() == run.scaler.state_dict()
+    assert resumed.scaler.get_scale() < scaled_run(monkeypatch).scaler.get_scale()
+
+
+def test_checkpoints_of_before_losses_were_scaled_go_on(monkeypatch, tmp_path):
+    run = scaled_run(monkeypatch, precision="bfloat16")
+    run.save(tmp_path / "checkpoint.pt", {})
+    old = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert old.pop("scaler") == {}
+    torch.save(old, tmp_path / "checkpoint.pt")
+    scaled_run(monkeypatch, precision="bfloat16").load(tmp_path / "checkpoint.pt", {}, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("precision", "device"),
+    [
+        ("float32", "cpu"),
+        pytest.param("float16", "cpu", marks=pytest.mark.slow),
+        pytest.param("float16", "cuda", marks=pytest.mark.gpu),
+        pytest.param("bfloat16", "cuda", marks=pytest.mark.gpu),
+    ],
+)
+def test_it_learns(tmp_path, precision, device):
     """The loss on batches that training never sees falls."""
-    config = dataclasses.replace(CONFIG, steps=40, learning_rate=5e-3, ema_decay=0.5)
+    config = dataclasses.replace(CONFIG, steps=40, learning_rate=5e-3, ema_decay=0.5, precision=precision)
     untrained, _ = train(NETWORK, dataclasses.replace(config, steps=0), examples, tmp_path / "none")
-    trained, _ = train(NETWORK, config, examples, tmp_path / "some")
+    trained, _ = train(NETWORK, config, examples, tmp_path / "some", device=device)
+    trained = trained.cpu()
     steps = range(10**6, 10**6 + 5)
     assert validation_nats(trained, examples, steps) < 0.95 * validation_nats(untrained, examples, steps)
 
