@@ -13,7 +13,8 @@ saves the mask there, and deletes it all when the block is left, so arrays are r
 killed, and whatever the engine itself objects to (`ModelError`, `DeviceError`, `JobError` …).
 
 `cross_validate(job)` is its like for a `CrossValidationJob`, and `train(job)` for a `TrainingJob`,
-`evaluate(job)` for an `EvaluationJob`, `score(job)` for a `ScoreJob`; `install(job)` fetches a model.
+`evaluate(job)` for an `EvaluationJob`, `score(job)` for a `ScoreJob`, `compare(job)` for a
+`SimulationComparisonJob`; `install(job)` fetches a model.
 
 `engine_status()` asks the engine about itself. `close_idle_engines()` belongs into the plugin's `unload`.
 
@@ -34,6 +35,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, U
 
 import numpy as np
 
+from ..core.comparison_job import SimulationComparisonJob, SimulationComparisonResult
 from ..core.hub_job import InstallJob, InstallResult
 from ..core.indicator_job import IndicatorJob
 from ..core.job import (
@@ -367,6 +369,34 @@ def score(
     with _work_folder() as folder:
         job = dataclasses.replace(job, map_path=_save(class_index, folder))
         yield ScoreResult.from_dict(_work_on("score", job, folder, on_progress, is_cancelled, client))
+
+
+@contextlib.contextmanager
+def compare(
+    job: SimulationComparisonJob,
+    *,
+    mask: Optional[np.ndarray] = None,
+    reference: Optional[np.ndarray] = None,
+    on_progress: Progress = lambda fraction, text: None,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    client: Optional[EngineClient] = None,
+) -> Iterator[SimulationComparisonResult]:
+    """
+    Compare the model with SIS on the engine; the result's page exists until the block is left.
+
+    Parameters
+    ----------
+    job : SimulationComparisonJob
+        What to compare; `work_folder`, `mask_path` and `reference_path` are filled in here.
+    reference : int16 array, shape (n_rows, n_cols), optional
+        The reference, -1 where it holds nothing.
+    mask, on_progress, is_cancelled, client
+        As `simulate` takes them, and with its errors.
+    """
+    with _work_folder() as folder:
+        reference_path = None if reference is None else _save(reference, folder)
+        job = dataclasses.replace(job, mask_path=_save_mask(mask, folder), reference_path=reference_path)
+        yield SimulationComparisonResult.from_dict(_work_on("compare", job, folder, on_progress, is_cancelled, client))
 
 
 def install(

@@ -8,6 +8,7 @@ from qgis.core import QgsProcessingModelAlgorithm, QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.base import ICON_PATH, PLUGIN_FOLDER, tr
+from .algorithms.compare_simulations import CompareSimulations
 from .algorithms.cross_validate import CrossValidate
 from .algorithms.engine_status import EngineStatus
 from .algorithms.evaluate_model import EvaluateModel
@@ -24,6 +25,7 @@ ALGORITHMS = (
     SimulateFacies,
     SimulateIndicators,
     CrossValidate,
+    CompareSimulations,
     ScoreMap,
     TrainModel,
     EvaluateModel,

@@ -38,11 +38,7 @@ class ImageAlgorithm(EngineAlgorithm):
         layer = self.parameterAsRasterLayer(parameters, self.RASTER, context)
         if layer is None:
             raise JobError(self.invalidRasterError(parameters, self.RASTER))
-        if layer.providerType() != "gdal":
-            raise JobError(
-                f"The layer {layer.name()!r} comes from a service ({layer.providerType()}), and a file is needed. "
-                "Export it first, for example as GeoTIFF."
-            )
+        check_file(layer)
         self._source, self._layer_name, self._crs = layer.source(), layer.name(), layer.crs()
         self._band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
         self._styles = styles_of(layer, self._band)
@@ -51,6 +47,15 @@ class ImageAlgorithm(EngineAlgorithm):
         """Read the training image."""
         return read_training_image(
             self._source, band=self._band, symmetry=symmetry, styles=self._styles, origin=self._layer_name
+        )
+
+
+def check_file(layer: QgsRasterLayer) -> None:
+    """Raise `JobError` for a raster that comes from a service."""
+    if layer.providerType() != "gdal":
+        raise JobError(
+            f"The layer {layer.name()!r} comes from a service ({layer.providerType()}), and a file is needed. "
+            "Export it first, for example as GeoTIFF."
         )
 
 

@@ -37,6 +37,7 @@ def provider(processing):
 def test_the_toolbox_lists_the_algorithms_and_the_model(provider):
     names = {algorithm.id() for algorithm in provider.algorithms()}
     own = {"simulatefacies", "sequentialindicatorsimulation", "crossvalidate", "scoremap", "trainmodel"}
+    own |= {"comparesimulations"}
     own |= {"evaluatemodel", "installmodel", "listmodels", "removemodel", "setupengine", "enginestatus"}
     assert names == {*(f"oadg:{name}" for name in own), ZONES}
     assert provider.name() == "OADG"

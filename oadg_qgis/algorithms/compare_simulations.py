@@ -1,0 +1,357 @@
+"""Whether the model's simulations are better than those of SIS on one's own observations: a page and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+import numpy as np
+from qgis.core import (
+    QgsProcessingOutputNumber,
+    QgsProcessingOutputString,
+    QgsProcessingParameterBand,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterRasterLayer,
+)
+
+from ...core.comparison_job import (
+    COUNTED_MODEL,
+    COUNTED_SIS,
+    KRIGING_OF_SIS,
+    MAX_COMPARED,
+    MIN_COMPARED,
+    REFERENCE,
+    SIS,
+    SimulationComparisonJob,
+    SimulationComparisonResult,
+    check_reference_size,
+)
+from ...core.conditioning import place_on_grid
+from ...core.errors import FaciesError, JobError
+from ...core.facies import FaciesTable
+from ...core.folds import (
+    MAX_FOLDS,
+    MIN_FOLDS,
+    check_facies_of_folds,
+    check_observations,
+    fold_cautions,
+    folds_by_location,
+)
+from ...core.grid import Grid
+from ...core.job import MODEL, QUALITIES
+from ...core.model_header import read_header
+from ..categorical_rasters import CategoricalRaster, read_codes
+from ..destinations import check_destinations, check_writable, put_in_place
+from ..engine_client import compare
+from ..layers import make_grid
+from ..mask import crop, extent_of, rasterise, read_polygons
+from . import parameters as shared
+from . import simulate_parameters as simulation
+from .base import errors_for_qgis, is_given, report_to, tr
+from .facies_algorithm import FaciesAlgorithm
+from .image_algorithm import check_file
+from .parameters import Helped, choice, helped, whole_number
+
+_ALIKE = 0.01
+"""By what share the cells of a reference may differ from those of the grid."""
+_HELP = """
+<p>Which is better on your data, the model or sequential indicator simulation (SIS), and how sure is that? Both run on
+the same observations, with the same grid, seed and number of realizations.</p>
+<p><b>Hidden observations</b>: those of one region after another are hidden from both, as in 'Cross-validate facies
+maps', and predicted from all others. Log loss, Brier score and accuracy compare the probabilities of the model with
+those of the kriging from which SIS draws, and how often each facies occurs in the realizations of either. Compare like
+with like: to count a number of maps is coarser than a probability, and costs log loss.</p>
+<p><b>Realizations</b> with all observations are shown side by side, and measured with the same rulers: variograms
+against those of the observations, connectivity, number of bodies, shares of the facies, and whether all observations
+are honoured. With a <b>reference</b>, a map that is known to be true or a training image, they are held against that,
+too.</p>
+<p>The <b>report</b> begins with the answer in plain words. The gain is by how many percent the model's log loss is
+lower; when its 95 % interval (<b>GAIN_LOW</b> to <b>GAIN_HIGH</b>) holds 0, no difference is shown.</p>
+<p>It takes as long as both simulations, once for each fold and once more. The covariances of SIS are fitted to the
+observations, as in 'Sequential indicator simulation (SIS)'.</p>
+"""
+_TAGS = (
+    "sis,sisim,comparison,benchmark,indicator,kriging,variogram,connectivity,bodies,cross-validation,validation,log "
+    "loss,brier,reliability,calibration,facies,simulation,geostatistics,quality"
+)
+_SCORES = (
+    ("LOG_LOSS", "log_loss", "Log loss (nats) of"),
+    ("BRIER", "brier", "Brier score of"),
+    ("ACCURACY", "accuracy", "Accuracy (share) of"),
+)
+_METHODS = (
+    ("", MODEL, "the model's probabilities"),
+    ("_KRIGING", KRIGING_OF_SIS, "the kriging of SIS"),
+    ("_REALIZATIONS", COUNTED_MODEL, "the model's realizations, counted"),
+    ("_SIS", COUNTED_SIS, "SIS's realizations, counted"),
+)
+_GAINS = (
+    ("GAIN", MODEL, "Gain over the kriging of SIS (%)"),
+    ("GAIN_REALIZATIONS", COUNTED_MODEL, "Gain of realizations over those of SIS (%)"),
+)
+_BOUNDS = (("", "mean", ""), ("_LOW", "low", ", lower bound"), ("_HIGH", "high", ", upper bound"))
+_RULERS = (
+    ("VARIOGRAM_MISFIT", "variogram_misfit", "Variogram misfit to the observations (share of the sill)"),
+    ("REFERENCE_MISFIT", "reference_misfit", "Variogram misfit to the reference (share of the sill)"),
+    ("CONNECTIVITY", "connectivity", "Connected pairs (share)"),
+    ("BODIES", "bodies", "Bodies in a map"),
+    ("SHARE_DIFFERENCE", "share_difference", "Largest difference of a facies' share from the observed one"),
+    ("SECONDS", "seconds", "Seconds for all realizations"),
+)
+_MAPS = (("_MODEL", MODEL, "the model"), ("_SIS", SIS, "SIS"), ("_REFERENCE", REFERENCE, "the reference"))
+_NOT_OF_A_REFERENCE = ("reference_misfit", "seconds")
+
+
+class CompareSimulations(FaciesAlgorithm):
+    """Scores and reproduction of the model and of SIS on the same data."""
+
+    ID = "comparesimulations"
+    NAME = "Compare simulations with SIS"
+    SUMMARY = "Compares the model's probabilities and realizations with those of sequential indicator simulation."
+    HELP = _HELP
+    GROUP_ID = "validation"
+    GROUP = "Validation"
+    TAGS = tuple(_TAGS.split(","))
+
+    def initAlgorithm(self, configuration=None) -> None:
+        """Declare parameters and outputs."""
+        for parameter in _parameters():
+            self.addParameter(parameter)
+        for name, description in _numbers():
+            self.addOutput(QgsProcessingOutputNumber(name, tr(description)))
+        self.addOutput(QgsProcessingOutputNumber("N_USED", tr("Observations used")))
+        self.addOutput(QgsProcessingOutputString("VERDICT", tr("Verdict")))
+
+    def read(self, parameters, context, feedback) -> None:
+        """Take hold of observations, mask, extent and reference, and look where the page is to go."""
+        super().read(parameters, context, feedback)
+        mask = self.parameterAsSource(parameters, "MASK", context)
+        self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
+        self.note_input("MASK", self.layer_of_source(parameters, "MASK", context))
+        self._extent = None
+        if is_given(parameters, "EXTENT"):
+            self._extent = self.parameterAsExtent(parameters, "EXTENT", context, self._crs)
+        elif self._polygons is not None:
+            self._extent = extent_of(self._polygons)
+        self._read_reference_layer(parameters, context)
+        page = self.parameterAsFileOutput(parameters, "REPORT", context)
+        self._page = Path(page) if page else None
+        if self._page is not None:
+            check_destinations({"REPORT": self._page}, self._inputs)
+            check_writable({"REPORT": self._page})
+
+    def _read_reference_layer(self, parameters, context) -> None:
+        """Take hold of the reference's file, if one is given."""
+        self._reference: Optional[Tuple[str, int]] = None
+        if not is_given(parameters, "REFERENCE"):
+            return
+        layer = self.parameterAsRasterLayer(parameters, "REFERENCE", context)
+        if layer is None:
+            raise JobError(self.invalidRasterError(parameters, "REFERENCE"))
+        check_file(layer)
+        band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
+        self._reference, self._reference_crs = (layer.source(), band), layer.crs()
+        if Path(layer.source()).is_file():
+            self._inputs["REFERENCE"] = Path(layer.source())
+
+    def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
+        """Run the job and write the page; every declared key is returned, None for a number that there is not."""
+        with errors_for_qgis():
+            self.raise_problem()
+            job, inside, reference = self._make_job(parameters, context, feedback)
+            with compare(
+                job,
+                mask=inside,
+                reference=reference,
+                on_progress=report_to(feedback),
+                is_cancelled=feedback.isCanceled,
+            ) as result:
+                if self._page is not None:
+                    put_in_place(result.page_path, self._page)
+        feedback.pushInfo(result.verdict)
+        return {
+            "REPORT": str(self._page) if self._page is not None else None,
+            **_values(result),
+            "N_USED": len(job.class_index),
+            "VERDICT": result.verdict,
+        }
+
+    def _make_job(
+        self, parameters, context, feedback
+    ) -> Tuple[SimulationComparisonJob, Optional[np.ndarray], Optional[np.ndarray]]:
+        """Return job, mask and reference; tell all that was decided."""
+        model = self.model_of(parameters, context)
+        header = read_header(model)
+        observations = self._read()
+        facies, class_index = observations.facies_table(header.facies)
+        grid = make_grid(observations, self._extent, self.cell_size_of(parameters, context, header))
+        inside = None
+        if self._polygons is not None:
+            grid, inside = crop(grid, rasterise(self._polygons, grid))
+        row, col, is_used = grid.cell_of(observations.easting, observations.northing)
+        if inside is not None:
+            is_used &= inside[row, col]
+        data = place_on_grid(
+            observations.easting, observations.northing, class_index, grid, facies, inside=inside
+        )  # which refuses what no grid can hold
+        easting, northing = observations.easting[is_used], observations.northing[is_used]
+        class_index = class_index[is_used]
+        check_observations(easting, northing)
+        seed, n_folds = (self.parameterAsInt(parameters, name, context) for name in ("SEED", "N_FOLDS"))
+        fold = folds_by_location(easting, northing, grid, n_folds, seed=seed)
+        check_facies_of_folds(fold, class_index, facies)
+        self.tell_grid(grid, parameters, header, feedback)
+        others = {
+            tr("lie outside the extent or the mask"): data.n_outside,
+            tr("are predicted, but hidden from both methods by another facies in their cell"): data.n_conflicts,
+        }
+        self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)
+        for caution in fold_cautions(fold, class_index, facies):
+            feedback.pushWarning(caution)
+        self.tell_cautions(data, grid, feedback, inside)
+        self.tell_cell_size(header, grid, feedback)
+        feedback.pushInfo(tr("The model is {}.").format(model))
+        job = SimulationComparisonJob(
+            grid=grid,
+            facies=facies,
+            easting=tuple(easting.tolist()),
+            northing=tuple(northing.tolist()),
+            class_index=tuple(class_index.tolist()),
+            fold=tuple(fold.tolist()),
+            model_path=str(model),
+            work_folder="",
+            subject=f"{self._source_name}, {self.parameterAsString(parameters, 'FACIES_FIELD', context)}",
+            unit=self.unit,
+            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+            n_realizations=self.parameterAsInt(parameters, "N_REALIZATIONS", context),
+            quality=self.parameterAsEnumString(parameters, "QUALITY", context),
+            seed=seed,
+        )
+        return job, inside, self._read_reference(grid, facies, feedback)
+
+    def _read_reference(self, grid: Grid, facies: FaciesTable, feedback) -> Optional[np.ndarray]:
+        """Return the reference's class indices: those of the grid's own cells where it covers them, else all."""
+        if self._reference is None:
+            return None
+        raster = read_codes(*self._reference)
+        _check_reference(raster, grid)
+        class_index = _class_index(raster, facies)
+        if raster.cell_size is not None and self._reference_crs == self._crs:
+            row = round((raster.north - grid.north) / grid.cell_size)
+            col = round((grid.west - raster.west) / grid.cell_size)
+            part = class_index[max(row, 0) : row + grid.n_rows, max(col, 0) : col + grid.n_cols]
+            if min(row, col) >= 0 and part.shape == grid.shape and (part >= 0).any():
+                feedback.pushInfo(tr("The reference covers the grid: the same cells of it are compared."))
+                return part
+        feedback.pushInfo(tr("The reference is elsewhere: pieces of the grid's size are cut from it at random."))
+        return class_index
+
+
+def _check_reference(raster: CategoricalRaster, grid: Grid) -> None:
+    """Raise `JobError` for a reference that holds nothing, has cells of another size, or is smaller than the grid."""
+    if not raster.known.any():
+        raise JobError("The reference holds nodata only. Check its nodata value, and the band.")
+    if raster.cell_size is not None and abs(raster.cell_size / grid.cell_size - 1) > _ALIKE:
+        raise JobError(
+            f"The cells of the reference are {raster.cell_size:g} wide, those of the grid {grid.cell_size:g}: bodies "
+            "and connectivity are counted in cells, so they must be equal. Set CELL_SIZE to that of the reference, or "
+            "resample the reference with 'Warp (reproject)' by nearest neighbour."
+        )
+    check_reference_size(raster.codes.shape, grid)
+
+
+def _class_index(raster: CategoricalRaster, facies: FaciesTable) -> np.ndarray:
+    """Return the class indices of a raster, int16, -1 at nodata; raise when it holds other facies."""
+    codes = np.unique(raster.codes[raster.known])
+    unknown = codes[~np.isin(codes, facies.codes)]
+    if unknown.size:
+        raise FaciesError(
+            f"The reference holds {', '.join(f'{code:g}' for code in unknown[:5].tolist())}, which no facies of the "
+            f"observations has as its code; these are {', '.join(f'{f.code} ({f.name})' for f in facies.facies)}. "
+            "Reclassify the reference, for example with 'Reclassify by table', or choose its band."
+        )
+    class_index = np.full(raster.codes.shape, -1, dtype=np.int16)
+    class_index[raster.known] = facies.class_index(raster.codes[raster.known])
+    return class_index
+
+
+def _numbers() -> Iterator[Tuple[str, str]]:
+    """Yield name and description of the outputs that `_values` returns."""
+    for name, _, words in _SCORES:
+        yield from ((name + suffix, f"{words} {of_what}") for suffix, _, of_what in _METHODS)
+    for name, _, words in _GAINS:
+        yield from ((name + suffix, words + bound) for suffix, _, bound in _BOUNDS)
+    for name, what, words in _RULERS:
+        for suffix, of_maps, of_what in _MAPS:
+            if of_maps != REFERENCE or what not in _NOT_OF_A_REFERENCE:
+                yield name + suffix, f"{words}: {of_what}"
+
+
+def _values(result: SimulationComparisonResult) -> Dict[str, Optional[float]]:
+    """Return the outputs of `_numbers` by name."""
+    values: Dict[str, Optional[float]] = {}
+    for name, score, _ in _SCORES:
+        values.update({name + suffix: result.scores[method][score] for suffix, method, _ in _METHODS})
+    for name, method, _ in _GAINS:
+        values.update({name + suffix: result.gains[method][bound] for suffix, bound, _ in _BOUNDS})
+    for name, what, _ in _RULERS:
+        for suffix, of_maps, _ in _MAPS:
+            if of_maps != REFERENCE or what not in _NOT_OF_A_REFERENCE:
+                values[name + suffix] = result.reproduction.get(of_maps, {}).get(what)
+    return values
+
+
+def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
+    """Yield the parameters in the dialog's order, each with its help."""
+    yield from helped(shared.observations())
+    yield from helped(simulation.area())
+    yield from helped(shared.cells())
+    yield from helped(_settings())
+    yield from helped(_advanced(), advanced=True)
+    yield from helped(_results())
+
+
+def _settings() -> Iterator[Helped]:
+    yield shared.model()
+    yield (
+        whole_number("N_REALIZATIONS", tr("Number of realizations"), 20, MIN_COMPARED, MAX_COMPARED),
+        tr(
+            "Of either method, with each fold hidden and with all observations. Scores of other numbers do not compare."
+        ),
+    )
+    yield (
+        whole_number("N_FOLDS", tr("Number of folds"), 10, MIN_FOLDS, MAX_FOLDS),
+        tr(
+            "Into how many regions the observations are divided, one of which is hidden at a time; each takes a "
+            "simulation by either method. More folds make the interval of the gain more certain."
+        ),
+    )
+    yield (
+        QgsProcessingParameterRasterLayer("REFERENCE", tr("Reference"), optional=True),
+        tr(
+            "A raster of facies that is known to be true, or a training image: what variograms, connectivity and "
+            "bodies should be. Its codes are those of the facies, as results of OADG have them; it is at least as "
+            "large as the grid, and its cells are as large."
+        ),
+    )
+
+
+def _advanced() -> Iterator[Helped]:
+    yield (
+        QgsProcessingParameterBand("BAND", tr("Band of the reference"), None, "REFERENCE", optional=True),
+        tr("The band that holds the codes, the first by default; of a coloured picture all are read."),
+    )
+    yield shared.model_file()
+    yield choice("QUALITY", tr("Quality"), QUALITIES), tr("How many passes the model's realizations get.")
+    yield shared.seed(tr("Of the folds and of both simulations; another seed gives others."))
+    yield shared.device()
+
+
+def _results() -> Iterator[Helped]:
+    yield (
+        QgsProcessingParameterFileDestination(
+            "REPORT", tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
+        ),
+        tr("A page with the answer in plain words, maps, plots and numbers; it needs no other file."),
+    )
