@@ -14,6 +14,10 @@ from .objective import uniform_rank_known
 from .path import dispersed_rank
 from .training import Examples
 
+COARSER_SHARE = 0.25
+"""Of a lattice's nodes lie on the next coarser one."""
+_CORRECTED_SHARE = 0.25
+"""Of the maps that a refiner learns from: all but every second node of every second row is known."""
 _RANDOM_PREFIX_SHARE = 0.1
 """Of the maps of which some nodes are simulated already: these nodes lie at random, not dispersed."""
 
@@ -29,6 +33,7 @@ def make_examples(
     *,
     present: Tensor | None = None,
     surveys: Sequence[SurveyKriging | None] = (),
+    refines: bool = False,
 ) -> Examples:
     """
     Return windows as they are known on a lattice: at surveyed cells, and at nodes that are simulated already.
@@ -44,13 +49,15 @@ def make_examples(
     n_facies : int
         Number of facies.
     share : array, shape (batch,)
-        Share of the nodes of each map that are simulated already.
+        Share of the nodes of each map that are simulated already; 1: all but those of a correction.
     rng, generator : numpy and torch generators
         Sources of randomness.
     present : bool Tensor, shape (batch, n_facies), optional
         Which facies each map has; nodes of others are not asked. All of them by default.
     surveys : sequence of SurveyKriging or None
         What kriging reads from the observations of each map; empty for a network that does not take it.
+    refines : bool
+        Whether the next coarser lattice is known in all maps.
     """
     batch, row, col = surveyed.nonzero(as_tuple=True)
     truth, inside = lattice.gather(windows)
@@ -61,7 +68,9 @@ def make_examples(
         present = torch.ones(len(windows), n_facies, dtype=torch.bool, device=windows.device)
     else:
         possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
-    class_index = torch.where(_simulated_nodes(lattice.shape, possible, share, rng, generator), truth, class_index)
+    random_share = 0.0 if refines else _RANDOM_PREFIX_SHARE
+    simulated = _simulated_nodes(lattice.shape, possible, share, rng, generator, random_share)
+    class_index = torch.where(simulated, truth, class_index)
     return Examples(
         class_index=class_index,
         inside=inside,
@@ -72,6 +81,7 @@ def make_examples(
         unknown=possible & (class_index < 0),
         level=lattice.spacing.bit_length() - 1,
         features=lattice.kriging_features(surveys, n_facies) if surveys else None,
+        refines=refines,
     )
 
 
@@ -101,7 +111,12 @@ def oriented(window: Tensor, rng: np.random.Generator, symmetry: str = "rotation
 
 def shares_refined(n_maps: int, rng: np.random.Generator) -> np.ndarray:
     """Return the share of known nodes (n_maps,) on lattices that are refined: the next coarser lattice, and more."""
-    return 0.25 + 0.75 * rng.random(n_maps)
+    return COARSER_SHARE + (1 - COARSER_SHARE) * rng.random(n_maps)
+
+
+def shares_corrected(n_maps: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the share of known nodes (n_maps,) as a refiner finds it: as `shares_refined`, or 1 for a correction."""
+    return np.where(rng.random(n_maps) < _CORRECTED_SHARE, 1.0, shares_refined(n_maps, rng))
 
 
 def shares_started(n_maps: int, data_only_share: float, rng: np.random.Generator) -> np.ndarray:
@@ -122,12 +137,22 @@ def shares_started(n_maps: int, data_only_share: float, rng: np.random.Generator
 
 
 def _simulated_nodes(
-    shape: tuple[int, int], possible: Tensor, share: np.ndarray, rng: np.random.Generator, generator: torch.Generator
+    shape: tuple[int, int],
+    possible: Tensor,
+    share: np.ndarray,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+    random_share: float,
 ) -> Tensor:
     """Choose the nodes simulated so far: a prefix of a dispersed order, or, in some maps, random ones."""
     n_maps = len(possible)
     rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)])
     prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
-    at_random = (rng.random(n_maps) < _RANDOM_PREFIX_SHARE) & (share > 0)
+    at_random = (rng.random(n_maps) < random_share) & (share > 0)
     random = torch.as_tensor(at_random, device=possible.device)
-    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible
+    simulated = torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible
+    for index in np.flatnonzero(share == 1):
+        first_row, first_col = rng.integers(2, size=2)
+        simulated[index] = possible[index]
+        simulated[index, first_row::2, first_col::2] = False
+    return simulated

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .examples import make_examples, oriented, shares_refined, shares_started
+from .examples import COARSER_SHARE, make_examples, oriented, shares_corrected, shares_refined, shares_started
 from .lattice import Lattice
-from .objective import uniform_rank_known
 from .random_fields import draw_surveys
 from .training import Examples
 from .training_image import TrainingImage
@@ -19,8 +18,10 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 """Nodes along a side of a window, where the image has as many."""
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
-_STARTED_SHARE = 0.25
-"""Of the batches on finer lattices than the coarsest one: grids too small, or data too many, to start any coarser."""
+_STARTED_SHARE = 0.4
+"""Of the batches: nothing coarser is known. The others are for the refiner."""
+_STARTED_COARSEST_SHARE = 0.6
+"""Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
 _DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
 _SURVEYED_SHARE = 0.6
@@ -54,22 +55,34 @@ class ImageExamples:
     def __call__(self, step: int) -> Examples:
         """Return the batch of a step of training, none of whose cells is held out."""
         rng = np.random.default_rng([self.seed, step])
-        level = int(rng.choice(self.n_levels, p=_level_shares(self.n_levels)))
-        is_started = level == self.n_levels - 1 or rng.random() < _STARTED_SHARE
+        refines = rng.random() >= _STARTED_SHARE
+        level = int(rng.choice(self.n_levels, p=_level_shares(self.n_levels, refines=refines)))
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
         n_maps = len(windows)
-        share = shares_started(n_maps, _DATA_ONLY_SHARE, rng) if is_started else shares_refined(n_maps, rng)
-        return self._examples(windows, level, share, rng)
+        share = (
+            shares_corrected(n_maps, rng) if refines else COARSER_SHARE * shares_started(n_maps, _DATA_ONLY_SHARE, rng)
+        )
+        return self._examples(windows, level, share, rng, refines=refines)
 
-    def held_out(self, step: int) -> Examples:
-        """Return a batch of held-out windows at full resolution without data: any cells are known, as for the bound."""
-        rng = np.random.default_rng([self.seed, 1 << 40, step])
-        windows = self._draw_windows(rng, 1, self.image.held_out.shape[-2:], held_out=True)
-        examples = self._examples(windows, 0, np.zeros(len(windows)), rng, surveyed_share=0.0)
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        known = uniform_rank_known(examples.inside, generator)
-        return examples._replace(class_index=torch.where(known, examples.truth, -1), unknown=examples.inside & ~known)
+    @property
+    def parts_of_path(self) -> list[tuple[int, bool, float]]:
+        """
+        The parts of the sampler's path, coarse to fine: level, whether a coarser lattice is known, share of the cells.
+
+        Levels on which the held-out block has too few nodes are left out.
+        """
+        nodes = min(self.image.held_out.shape[-2:])
+        levels = [level for level in range(self.n_levels) if nodes >= _FEWEST_NODES * 2**level] or [0]
+        started = [(self.n_levels - 1, False, COARSER_SHARE**self.n_levels)] if self.n_levels - 1 in levels else []
+        return started + [(k, True, (1 - COARSER_SHARE) * COARSER_SHARE**k) for k in reversed(levels)]
+
+    def held_out(self, step: int, level: int, *, refines: bool) -> Examples:
+        """Return a batch of held-out windows without data in a part of the path; any share of it is done."""
+        rng = np.random.default_rng([self.seed, 1 << 40, step, level])
+        windows = self._draw_windows(rng, 2**level, self.image.held_out.shape[-2:], held_out=True)
+        share = shares_refined(len(windows), rng) if refines else COARSER_SHARE * rng.random(len(windows))
+        return self._examples(windows, level, share, rng, refines=refines, surveyed_share=0.0)
 
     def unknown(self, step: int, level: int) -> Examples:
         """Return a batch on the lattice of a level of which nothing is known; held out where that is large enough."""
@@ -105,6 +118,8 @@ class ImageExamples:
         level: int,
         share: np.ndarray,
         rng: np.random.Generator,
+        *,
+        refines: bool = False,
         surveyed_share: float = _SURVEYED_SHARE,
     ) -> Examples:
         """Return windows as they are known on a lattice of a level, which is laid anywhere, and at surveyed cells."""
@@ -116,10 +131,15 @@ class ImageExamples:
         surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
         lattice = Lattice.at((n_rows, n_cols), spacing, position, self.multiple)
-        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator)
+        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, refines=refines)
 
 
-def _level_shares(n_levels: int) -> np.ndarray:
+def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
     """Return the share of batches on each level (n_levels,): the finest decides on sharpness, the coarsest on shape."""
-    weight = np.array([0.4] + [0.2] * (n_levels - 2) + [0.3])[-n_levels:]
-    return weight / weight.sum()
+    if refines:
+        weight = 0.6 ** np.arange(n_levels)
+        return weight / weight.sum()
+    finer = n_levels - 1
+    return (
+        np.array([(1 - _STARTED_COARSEST_SHARE) / finer] * finer + [_STARTED_COARSEST_SHARE]) if finer else np.ones(1)
+    )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .errors import ModelError
 from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
+from .refiner import Refiner
 
 FOLD = 2
 """Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
@@ -47,6 +48,8 @@ class NetworkConfig:
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     n_classes : int
         Facies that the network knows one by one, as those of a training image; 0 when it takes any, as a set.
+    refiner, n_refiner_blocks : int
+        Channels and blocks of the `Refiner` that answers in its place where a coarser lattice is known; 0: none does.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -57,6 +60,8 @@ class NetworkConfig:
     reads_kriging: bool = False
     n_levels: int = 1
     n_classes: int = 0
+    refiner: int = 0
+    n_refiner_blocks: int = 6
 
     @property
     def total_stride(self) -> int:
@@ -70,7 +75,8 @@ class NetworkConfig:
         blocks = [*(2 for _ in strides[:-1]), self.n_bottom]
         # A block reaches three nodes of its scale (two convolutions of the trunk, one of the streams), the head one
         # more of the finest; folding and halving add what a coarse node covers beyond the fine node it serves.
-        return sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
+        folded = sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
+        return max(folded, Refiner.radius(self.n_refiner_blocks) if self.refiner else 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -124,6 +130,10 @@ class FaciesNetwork(nn.Module):
         self.trunk_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(trunk, trunk[1:]))
         self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
+        if config.refiner:
+            self.refiner = Refiner(
+                config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence, config.n_levels
+            )
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -173,12 +183,16 @@ class FaciesNetwork(nn.Module):
             Sum over the data attached to each node.
         """
         n_maps, n_facies, n_rows, n_cols = shape
-        place = torch.stack([data.south, data.east, data.south**2, data.east**2, data.south * data.east], dim=1)
-        described = self.describe_datum(place)  # (n_data, n_evidence)
+        described = self._describe(data)
         flat = ((data.batch * n_facies + data.class_index) * n_rows + data.row) * n_cols + data.col
         evidence = described.new_zeros(n_maps * n_facies * n_rows * n_cols, self.config.n_evidence)
         evidence = evidence.index_add(0, flat, described)
         return evidence.view(n_maps, n_facies, n_rows, n_cols, -1).permute(0, 1, 4, 2, 3)
+
+    def _describe(self, data: HardData) -> Tensor:
+        """Return what is known of the place of each datum beside its node, (n_data, n_evidence)."""
+        place = torch.stack([data.south, data.east, data.south**2, data.east**2, data.south * data.east], dim=1)
+        return self.describe_datum(place)
 
     def forward(
         self,
@@ -188,6 +202,7 @@ class FaciesNetwork(nn.Module):
         n_facies: int,
         *,
         level: int = 0,
+        refines: bool = False,
         features: KrigingFeatures | None = None,
         present: Tensor | None = None,
     ) -> Tensor:
@@ -206,6 +221,8 @@ class FaciesNetwork(nn.Module):
             Number of facies.
         level : int
             Of the lattice, whose nodes are 2^level cells apart.
+        refines : bool
+            Whether the next coarser lattice is known, all of it.
         features : KrigingFeatures, optional
             What kriging reads from the hard data, if the network takes it and it is at hand.
         present : bool Tensor, shape (batch, n_facies), optional
@@ -218,6 +235,9 @@ class FaciesNetwork(nn.Module):
         """
         n_maps, n_rows, n_cols = class_index.shape
         known = F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
+        if refines and self.config.refiner:
+            node = (data.batch * n_rows + data.row) * n_cols + data.col
+            return self.refiner(known, inside, node, data.class_index, self._describe(data), level)
         known_any = known.sum(dim=1, keepdim=True)
         evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))
         evidence_all = evidence.sum(dim=1)

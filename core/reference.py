@@ -105,6 +105,7 @@ class ReferenceNetwork(nn.Module):
         n_facies: int,
         *,
         level: int = 0,
+        refines: bool = False,
         features: KrigingFeatures | None = None,
     ) -> Tensor:
         """
@@ -120,7 +121,7 @@ class ReferenceNetwork(nn.Module):
             Not looked at: all cells are nodes, so that the data are among the known cells.
         n_facies : int
             Two.
-        level, features
+        level, refines, features
             Not looked at: there is one level, and kriging tells this network nothing.
 
         Returns

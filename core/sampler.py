@@ -38,13 +38,15 @@ class Visit(NamedTuple):
     """
     Cells that are simulated together.
 
-    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides.
+    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides; and
+    whether the next coarser lattice is known by then, all of it.
     """
 
     batch: Tensor
     row: Tensor
     col: Tensor
     uniform: Tensor
+    refines: bool
 
 
 Choose = Callable[[Tensor, Visit], Tensor]
@@ -67,6 +69,7 @@ class Predictor(Protocol):
         n_facies: int,
         *,
         level: int,
+        refines: bool = False,
         features: KrigingFeatures | None = None,
     ) -> Tensor:
         """Return logits (batch, n_facies, n_rows, n_cols)."""
@@ -223,10 +226,11 @@ def visit(
         again = corrections(known, inside, lattice, streams, schedule.n_corrections(current))
         for visited in itertools.chain(first, again):
             on_pass()
-            batch, row, col, _ = visited
+            batch, row, col, _, refines = visited
             node_row, node_col = lattice.node_of(batch, row, col)
             class_index[batch, node_row, node_col] = -1
-            logits = predict(predictor, class_index, on_grid, data, n_facies, current, features)
+            asked = (class_index, on_grid, data, n_facies)
+            logits = predict(predictor, *asked, level=current, refines=refines, features=features)
             probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
             chosen = choose(probability, visited)
             maps[batch, row, col] = chosen
@@ -270,10 +274,12 @@ def passes(
         node_row, node_col = (axis.cpu().numpy() for axis in todo[index].nonzero(as_tuple=True))
         rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
         parts = split(stream.rank[rows, cols])
-        of_maps.append([(rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in parts])
+        coarser = (rows + stream.offset[0] | cols + stream.offset[1]) % (2 * lattice.spacing) == 0
+        of_maps.append([(not coarser[p].any(), rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in parts])
+    together = itertools.zip_longest(*of_maps)  # None where a map has no more
     return [
-        _together([of_map[number] if number < len(of_map) else None for of_map in of_maps], maps.device)
-        for number in range(max(map(len, of_maps)))
+        _together([cells and cells[1:] for cells in of_pass], maps.device, all(c is None or c[0] for c in of_pass))
+        for of_pass in together
     ]
 
 
@@ -295,20 +301,20 @@ def corrections(
     ]
     cosets = [np.concatenate([rng.permutation(4) for _ in range(-(-n_passes // 4))]) for rng in generators if n_passes]
     for number in range(n_passes):
-        of_maps: list[_Cells | None] = []
+        of_maps = []
         for index, rng in enumerate(generators):
             first_row, first_col = divmod(int(cosets[index][number]), 2)
             node_row, node_col = drawn[index, first_row::2, first_col::2].nonzero()
             rows = row[index, first_row::2, 0].cpu().numpy()[node_row]
             cols = col[index, 0, first_col::2].cpu().numpy()[node_col]
             of_maps.append((rows, cols, rng.random(len(rows), dtype=np.float32)))
-        yield _together(of_maps, known.device)
+        yield _together(of_maps, known.device, refines=True)
 
 
-def _together(of_maps: Sequence[_Cells | None], device: torch.device) -> Visit:
+def _together(of_maps: Sequence[_Cells | None], device: torch.device, refines: bool) -> Visit:
     """Return one pass over several maps; None where a map has no cell in it."""
     parts = [(np.full(len(cells[0]), index), *cells) for index, cells in enumerate(of_maps) if cells is not None]
-    return Visit(*(torch.as_tensor(np.concatenate(columns), device=device) for columns in zip(*parts)))
+    return Visit(*(torch.as_tensor(np.concatenate(columns), device=device) for columns in zip(*parts)), refines)
 
 
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:
@@ -384,7 +390,7 @@ def marginal(
         )
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
         features = None if told is None else _features_at(told, place, on_grid)
-        logits = predict(predictor, class_index, on_grid, data, n_facies, level, features)
+        logits = predict(predictor, class_index, on_grid, data, n_facies, level=level, features=features)
         predicted = logits.float().softmax(dim=1)
         # Each place is a node in four of the positions.
         probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)
@@ -440,8 +446,10 @@ def predict(
     inside: Tensor,
     data: HardData,
     n_facies: int,
+    *,
     level: int,
-    features: KrigingFeatures | None,
+    refines: bool = False,
+    features: KrigingFeatures | None = None,
 ) -> Tensor:
     """
     Return the logits on a lattice; a large one is cut into tiles, each with a halo as wide as the network sees.
@@ -450,7 +458,7 @@ def predict(
 
     Parameters
     ----------
-    predictor, class_index, inside, data, n_facies, level, features
+    predictor, class_index, inside, data, n_facies, level, refines, features
         As `FaciesNetwork.forward` takes them.
 
     Returns
@@ -459,9 +467,10 @@ def predict(
         The same as untiled, up to the rounding of floats.
     """
     limit = _TILE_NODES_TIMES_STREAMS
+    network = partial(predictor, level=level, refines=refines)
     while True:
         try:
-            return _predict_in_tiles(predictor, class_index, inside, data, n_facies, level, features, limit)
+            return _predict_in_tiles(network, predictor.config, class_index, inside, data, n_facies, features, limit)
         except torch.cuda.OutOfMemoryError:
             limit //= 4
             if limit < (4 * predictor.config.receptive_radius) ** 2 * (n_facies + 2):
@@ -470,21 +479,21 @@ def predict(
 
 
 def _predict_in_tiles(
-    predictor: Predictor,
+    network: Callable[..., Tensor],
+    config: NetworkConfig,
     class_index: Tensor,
     inside: Tensor,
     data: HardData,
     n_facies: int,
-    level: int,
     features: KrigingFeatures | None,
     limit: int,
 ) -> Tensor:
     """Do as `predict` does, with tiles of at most so many nodes times (facies + 2)."""
     n_maps, n_rows, n_cols = class_index.shape
     if n_rows * n_cols * (n_facies + 2) <= limit:
-        return predictor(class_index, inside, data, n_facies, level=level, features=features)
-    stride = predictor.config.total_stride
-    halo = -(-predictor.config.receptive_radius // stride) * stride
+        return network(class_index, inside, data, n_facies, features=features)
+    stride = config.total_stride
+    halo = -(-config.receptive_radius // stride) * stride
     side = int((limit / (n_facies + 2)) ** 0.5) - 2 * halo
     side = max(stride, side // stride * stride)
     logits = class_index.new_empty((n_maps, n_facies, n_rows, n_cols), dtype=torch.float32)
@@ -497,7 +506,7 @@ def _predict_in_tiles(
             within = within._replace(row=within.row - north, col=within.col - west)
             window = (slice(None), slice(north, south), slice(west, east))
             told = None if features is None else KrigingFeatures(*(v[..., north:south, west:east] for v in features))
-            tile = predictor(class_index[window], inside[window], within, n_facies, level=level, features=told)
+            tile = network(class_index[window], inside[window], within, n_facies, features=told)
             bottom, right = min(top + side, n_rows), min(left + side, n_cols)
             inner = tile[:, :, top - north : bottom - north, left - west : right - west]
             logits[:, :, top:bottom, left:right] = inner

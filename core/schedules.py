@@ -68,7 +68,9 @@ def loss_table(
         class_index = torch.where(inside & (part < known), truth, -1)
         with torch.inference_mode():
             on_device = (class_index.to(device), inside.to(device), HardData(*(value.to(device) for value in data)))
-            log_probability = network(*on_device, n_facies, level=level).float().log_softmax(dim=1).cpu()
+            refines = not is_started or known >= _COARSER * N_PARTS
+            logits = network(*on_device, n_facies, level=level, refines=refines)
+            log_probability = logits.float().log_softmax(dim=1).cpu()
         nats = -log_probability.gather(1, truth.clamp_min(0)[:, None])[:, 0]
         asked = inside & (part >= known)
         total = torch.bincount(part[asked], weights=nats[asked].double(), minlength=N_PARTS)

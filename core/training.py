@@ -33,7 +33,8 @@ class Examples(NamedTuple):
 
     Maps have the shape (batch, n_rows, n_cols): `class_index`, -1 where unknown; `inside`, whether a node lies on the
     grid; `truth`, which counts where `unknown`. `data` are the hard data, and `features` what kriging reads from them.
-    `present` (batch, n_facies) tells which facies each map has. `level` is that of the lattice, 0 the finest.
+    `present` (batch, n_facies) tells which facies each map has. `level` is that of the lattice, 0 the finest, and
+    `refines` whether the next coarser one is known.
     """
 
     class_index: Tensor
@@ -45,6 +46,7 @@ class Examples(NamedTuple):
     unknown: Tensor
     level: int = 0
     features: KrigingFeatures | None = None
+    refines: bool = False
 
     def to(self, device: torch.device | str) -> Examples:
         """Return the batch on a device."""
@@ -58,6 +60,7 @@ class Examples(NamedTuple):
             unknown=self.unknown.to(device),
             level=self.level,
             features=self.features and KrigingFeatures(*(value.to(device) for value in self.features)),
+            refines=self.refines,
         )
 
 
@@ -282,7 +285,7 @@ class _Optimizer(torch.optim.Optimizer):
     After the same 700 batches the validation loss was 1.3 % lower than with AdamW alone.
     """
 
-    _OUTER = ("trunk_stem", "stream_stem", "head")
+    _OUTER = ("trunk_stem", "stream_stem", "head", "refiner.stem", "refiner.head")
 
     def __init__(self, network: FaciesNetwork, weight_decay: float):
         super().__init__(network.parameters(), {})
@@ -348,6 +351,7 @@ def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "
             examples.data,
             examples.n_facies,
             level=examples.level,
+            refines=examples.refines,
             features=examples.features,
             present=examples.present,
         )
