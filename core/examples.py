@@ -16,8 +16,6 @@ from .training import Examples
 
 COARSER_SHARE = 0.25
 """Of a lattice's nodes lie on the next coarser one."""
-_CORRECTED_SHARE = 0.25
-"""Of the maps that a refiner learns from: all but every second node of every second row is known."""
 _RANDOM_PREFIX_SHARE = 0.1
 """Of the maps of which some nodes are simulated already: these nodes lie at random, not dispersed."""
 
@@ -34,6 +32,7 @@ def make_examples(
     present: Tensor | None = None,
     surveys: Sequence[SurveyKriging | None] = (),
     refines: bool = False,
+    corrected_share: float = 0.0,
 ) -> Examples:
     """
     Return windows as they are known on a lattice: at surveyed cells, and at nodes that are simulated already.
@@ -49,7 +48,7 @@ def make_examples(
     n_facies : int
         Number of facies.
     share : array, shape (batch,)
-        Share of the nodes of each map that are simulated already; 1: all but those of a correction.
+        Share of the nodes of each map that are simulated already.
     rng, generator : numpy and torch generators
         Sources of randomness.
     present : bool Tensor, shape (batch, n_facies), optional
@@ -58,6 +57,8 @@ def make_examples(
         What kriging reads from the observations of each map; empty for a network that does not take it.
     refines : bool
         Whether the next coarser lattice is known in all maps.
+    corrected_share : float
+        Of the maps: all nodes but those of a correction are known, whatever `share` says.
     """
     batch, row, col = surveyed.nonzero(as_tuple=True)
     truth, inside = lattice.gather(windows)
@@ -68,8 +69,13 @@ def make_examples(
         present = torch.ones(len(windows), n_facies, dtype=torch.bool, device=windows.device)
     else:
         possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
-    random_share = 0.0 if refines else _RANDOM_PREFIX_SHARE
-    simulated = _simulated_nodes(lattice.shape, possible, share, rng, generator, random_share)
+    simulated = _simulated_nodes(
+        lattice.shape, possible, share, rng, generator, 0.0 if refines else _RANDOM_PREFIX_SHARE
+    )
+    for index in np.flatnonzero(rng.random(len(windows)) < corrected_share) if corrected_share else ():
+        first_row, first_col = rng.integers(2, size=2)
+        simulated[index] = possible[index]
+        simulated[index, first_row::2, first_col::2] = False
     class_index = torch.where(simulated, truth, class_index)
     return Examples(
         class_index=class_index,
@@ -114,11 +120,6 @@ def shares_refined(n_maps: int, rng: np.random.Generator) -> np.ndarray:
     return COARSER_SHARE + (1 - COARSER_SHARE) * rng.random(n_maps)
 
 
-def shares_corrected(n_maps: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the share of known nodes (n_maps,) as a refiner finds it: as `shares_refined`, or 1 for a correction."""
-    return np.where(rng.random(n_maps) < _CORRECTED_SHARE, 1.0, shares_refined(n_maps, rng))
-
-
 def shares_started(n_maps: int, data_only_share: float, rng: np.random.Generator) -> np.ndarray:
     """
     Return the share of known nodes (n_maps,) on the lattice that the sampler starts from.
@@ -150,9 +151,4 @@ def _simulated_nodes(
     prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
     at_random = (rng.random(n_maps) < random_share) & (share > 0)
     random = torch.as_tensor(at_random, device=possible.device)
-    simulated = torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible
-    for index in np.flatnonzero(share == 1):
-        first_row, first_col = rng.integers(2, size=2)
-        simulated[index] = possible[index]
-        simulated[index, first_row::2, first_col::2] = False
-    return simulated
+    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .examples import COARSER_SHARE, make_examples, oriented, shares_corrected, shares_refined, shares_started
+from .examples import COARSER_SHARE, make_examples, oriented, shares_refined, shares_started
 from .lattice import Lattice
 from .random_fields import draw_surveys
 from .training import Examples
@@ -22,6 +22,8 @@ _STARTED_SHARE = 0.4
 """Of the batches: nothing coarser is known. The others are for the refiner."""
 _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
+_CORRECTED_SHARE = 0.25
+"""Of the maps for the refiner: all nodes are known but those of a correction."""
 _DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
 _SURVEYED_SHARE = 0.6
@@ -59,11 +61,10 @@ class ImageExamples:
         level = int(rng.choice(self.n_levels, p=_level_shares(self.n_levels, refines=refines)))
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
-        n_maps = len(windows)
-        share = (
-            shares_corrected(n_maps, rng) if refines else COARSER_SHARE * shares_started(n_maps, _DATA_ONLY_SHARE, rng)
-        )
-        return self._examples(windows, level, share, rng, refines=refines)
+        if refines:
+            share = shares_refined(len(windows), rng)
+            return self._examples(windows, level, share, rng, refines=True, corrected_share=_CORRECTED_SHARE)
+        return self._examples(windows, level, COARSER_SHARE * shares_started(len(windows), _DATA_ONLY_SHARE, rng), rng)
 
     @property
     def parts_of_path(self) -> list[tuple[int, bool, float]]:
@@ -77,7 +78,7 @@ class ImageExamples:
         started = [(self.n_levels - 1, False, COARSER_SHARE**self.n_levels)] if self.n_levels - 1 in levels else []
         return started + [(k, True, (1 - COARSER_SHARE) * COARSER_SHARE**k) for k in reversed(levels)]
 
-    def held_out(self, step: int, level: int, *, refines: bool) -> Examples:
+    def held_out(self, step: int, level: int = 0, *, refines: bool = True) -> Examples:
         """Return a batch of held-out windows without data in a part of the path; any share of it is done."""
         rng = np.random.default_rng([self.seed, 1 << 40, step, level])
         windows = self._draw_windows(rng, 2**level, self.image.held_out.shape[-2:], held_out=True)
@@ -120,6 +121,7 @@ class ImageExamples:
         rng: np.random.Generator,
         *,
         refines: bool = False,
+        corrected_share: float = 0.0,
         surveyed_share: float = _SURVEYED_SHARE,
     ) -> Examples:
         """Return windows as they are known on a lattice of a level, which is laid anywhere, and at surveyed cells."""
@@ -131,7 +133,8 @@ class ImageExamples:
         surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
         lattice = Lattice.at((n_rows, n_cols), spacing, position, self.multiple)
-        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, refines=refines)
+        how = {"refines": refines, "corrected_share": corrected_share}
+        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, **how)
 
 
 def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
