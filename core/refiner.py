@@ -1,0 +1,96 @@
+"""
+The refiner: facies logits at the nodes of a lattice of which the next coarser one is known.
+
+What is left to decide there is near: where exactly an edge runs, how a thin body goes on. So this network keeps every
+node apart, where `FaciesNetwork` folds four of them into one, and looks only a few nodes around. On the channel image
+its loss was a third lower, in less time. It knows the facies of its training image one by one.
+Source: He et al. 2016, arXiv 1512.03385, for residual blocks.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_STEM_SIDE = 5
+
+
+class Refiner(nn.Module):
+    """
+    A residual network at the resolution of the lattice.
+
+    Parameters
+    ----------
+    n_channels, n_blocks : int
+        Width and depth.
+    n_facies : int
+        Number of facies.
+    n_evidence : int
+        Channels that describe a datum beside the lattice.
+    n_levels : int
+        Levels of lattices that the network tells apart, fine to coarse.
+    """
+
+    def __init__(self, n_channels: int, n_blocks: int, n_facies: int, n_evidence: int, n_levels: int):
+        super().__init__()
+        self.stem = nn.Conv2d(n_facies + 1, n_channels, _STEM_SIDE, padding=_STEM_SIDE // 2)
+        self.of_data = nn.Parameter(torch.zeros(n_facies, n_evidence, n_channels))
+        self.blocks = nn.ModuleList(_Block(n_channels, n_levels) for _ in range(n_blocks))
+        self.head = nn.Conv2d(n_channels, n_facies, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    @staticmethod
+    def radius(n_blocks: int) -> int:
+        """Return the distance, in nodes along an axis, at which an input can change an output."""
+        return _STEM_SIDE // 2 + 2 * n_blocks
+
+    def forward(
+        self, known: Tensor, inside: Tensor, node: Tensor, facies: Tensor, described: Tensor, level: int
+    ) -> Tensor:
+        """
+        Return the facies logits at every node.
+
+        Parameters
+        ----------
+        known : float Tensor, shape (batch, n_facies, n_rows, n_cols)
+            1 for the facies of a known node, else 0.
+        inside : bool Tensor, shape (batch, n_rows, n_cols)
+            Whether a node lies on the grid.
+        node, facies : int64 Tensor, shape (n_data,)
+            Node that each hard datum is attached to, counted through the batch row by row, and its class index.
+        described : Tensor, shape (n_data, n_evidence)
+            Where the datum lies beside the node.
+        level : int
+            Of the lattice.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_facies, n_rows, n_cols)
+            Unnormalised log-probabilities.
+        """
+        told = torch.cat([known, inside[:, None].float()], dim=1).contiguous(memory_format=torch.channels_last)
+        x = self.stem(told)  # (batch, n_channels, n_rows, n_cols)
+        if len(node):
+            of_data = torch.einsum("de,dec->dc", described, self.of_data[facies]).to(x.dtype)
+            by_node = x.permute(0, 2, 3, 1)
+            x = by_node.flatten(0, 2).index_add(0, node, of_data).view_as(by_node).permute(0, 3, 1, 2)
+        for block in self.blocks:
+            x = block(x, level)
+        return self.head(F.relu(x))
+
+
+class _Block(nn.Module):
+    """Two convolutions beside a shortcut; each level has biases of its own between them."""
+
+    def __init__(self, n_channels: int, n_levels: int):
+        super().__init__()
+        self.look = nn.Conv2d(n_channels, n_channels, 3, padding=1, bias=False)
+        self.of_level = nn.Parameter(torch.zeros(n_levels, n_channels))
+        self.look_again = nn.Conv2d(n_channels, n_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        bias = self.of_level[min(level, len(self.of_level) - 1)]
+        looked = F.conv2d(x, self.look.weight, bias, padding=1)
+        return x + self.look_again(F.relu(looked, inplace=True))
