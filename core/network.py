@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .errors import ModelError
 from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
-from .refiner import Refiner
+from .refiner import ClassRefiner, SetRefiner, refiner_radius
 
 FOLD = 2
 """Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
@@ -49,7 +49,7 @@ class NetworkConfig:
     n_classes : int
         Facies that the network knows one by one, as those of a training image; 0 when it takes any, as a set.
     refiner, n_refiner_blocks : int
-        Channels and blocks of the `Refiner` that answers in its place where a coarser lattice is known; 0: none does.
+        Channels and blocks of the refiner that answers in its place where a coarser lattice is known; 0: none does.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -76,7 +76,7 @@ class NetworkConfig:
         # A block reaches three nodes of its scale (two convolutions of the trunk, one of the streams), the head one
         # more of the finest; folding and halving add what a coarse node covers beyond the fine node it serves.
         folded = sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
-        return max(folded, Refiner.radius(self.n_refiner_blocks) if self.refiner else 0)
+        return max(folded, refiner_radius(self.n_refiner_blocks) if self.refiner else 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -131,8 +131,10 @@ class FaciesNetwork(nn.Module):
         self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         if config.refiner:
-            self.refiner = Refiner(
-                config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence, config.n_levels
+            size, of_input = (config.refiner, config.n_refiner_blocks), (config.n_evidence, config.n_levels)
+            of_image = config.n_classes > 0
+            self.refiner = (
+                ClassRefiner(*size, config.n_classes, *of_input) if of_image else SetRefiner(*size, *of_input)
             )
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
@@ -222,7 +224,8 @@ class FaciesNetwork(nn.Module):
         level : int
             Of the lattice, whose nodes are 2^level cells apart.
         refines : bool
-            Whether the next coarser lattice is known, all of it.
+            Whether the next coarser lattice is known, all of it: the refiner answers, if there is one, unless kriging
+            tells something.
         features : KrigingFeatures, optional
             What kriging reads from the hard data, if the network takes it and it is at hand.
         present : bool Tensor, shape (batch, n_facies), optional
@@ -235,9 +238,10 @@ class FaciesNetwork(nn.Module):
         """
         n_maps, n_rows, n_cols = class_index.shape
         known = F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
-        if refines and self.config.refiner:
+        if refines and self.config.refiner and features is None:
             node = (data.batch * n_rows + data.row) * n_cols + data.col
-            return self.refiner(known, inside, node, data.class_index, self._describe(data), level)
+            logits = self.refiner(known, inside, node, data.class_index, self._describe(data), level, present)
+            return _without_absent(logits, present)
         known_any = known.sum(dim=1, keepdim=True)
         evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))
         evidence_all = evidence.sum(dim=1)
@@ -270,9 +274,7 @@ class FaciesNetwork(nn.Module):
         logits = F.pixel_shuffle(self.head(F.gelu(stream)), FOLD).view(n_maps, n_facies, n_rows, n_cols)
         if self.config.reads_kriging:
             logits = logits + self.trust * told.log_probability
-        if present is not None:
-            logits = logits.masked_fill(~present[:, :, None, None], -torch.inf)
-        return logits
+        return _without_absent(logits, present)
 
 
 class Block(nn.Module):
@@ -301,6 +303,11 @@ class Block(nn.Module):
         looked = self.stream_look(normed).unflatten(0, (-1, n_facies))
         stream = stream + self.stream_out(F.gelu(looked * (1 + scale) + shift).flatten(0, 1))
         return trunk, stream
+
+
+def _without_absent(logits: Tensor, present: Tensor | None) -> Tensor:
+    """Return logits (batch, n_facies, n_rows, n_cols) that are minus infinity for facies that are not present."""
+    return logits if present is None else logits.masked_fill(~present[:, :, None, None], -torch.inf)
 
 
 def _nothing_told(stream: Tensor) -> KrigingFeatures:
