@@ -134,7 +134,7 @@ def of_any_facies():
     torch.manual_seed(0)
     network = FaciesNetwork(replace(CONFIG, n_classes=0, n_refiner_blocks=3)).eval().requires_grad_(False)
     for weights in network.parameters():
-        torch.nn.init.normal_(weights, std=0.3)
+        torch.nn.init.normal_(weights, std=0.15)
     return network
 
 
