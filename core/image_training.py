@@ -23,7 +23,7 @@ from .image_set import image_or_set
 from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
 from .path import Schedule
-from .schedules import loss_table, measured_schedules
+from .schedules import CORRECTIONS, COSTS, choose_schedule, loss_table, measured_schedules
 from .training import TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
 from .training_job import TrainingJob, TrainingResult
@@ -42,6 +42,8 @@ _TABLE_BATCHES = 3
 _TIMED_STEPS = 6
 _FEWEST_STEPS = 40
 """However short the time is."""
+_LONE = 4
+"""How many times as many passes images may take that are one lattice only: as small as the coarsest one of others."""
 
 OnLog = Callable[[dict[str, Any]], None]
 """Told each line of the log of `train`."""
@@ -180,7 +182,13 @@ def measure_schedules(
                 )
             )
         tables.append(np.mean(measured, axis=0))
-    return measured_schedules(tables[:-1], tables[-1])
+    schedules, excess_bits = measured_schedules(tables[:-1], tables[-1])
+    if not (examples.image.IS_WHOLE and n_levels == 1):
+        return schedules, excess_bits
+    chosen = {quality: choose_schedule((), tables[0], _LONE * budget) for quality, budget in COSTS.items()}
+    schedules.update({quality: schedule for quality, (schedule, _) in chosen.items()})
+    schedules = {quality: replace(s, corrections=CORRECTIONS[quality][-1:]) for quality, s in schedules.items()}
+    return schedules, {**excess_bits, **{quality: bits for quality, (_, bits) in chosen.items()}}
 
 
 def checkpoint_folder(model_path: Path) -> Path:
