@@ -181,7 +181,10 @@ class SideBySide:
     def _verdict_on_maps(self) -> str:
         """Say whose realizations are nearer to the data and to the reference; of that there is no interval."""
         ours, theirs = self.numbers[MODEL], self.numbers[SIS]
-        text = f"A map of the model has {ours['bodies']:.0f} bodies on average, one of SIS {theirs['bodies']:.0f}"
+        text = (
+            f"A map of the model has {ours['bodies']:.0f} bodies (patches of one facies) on average, one of SIS "
+            f"{theirs['bodies']:.0f}"
+        )
         if REFERENCE in self.numbers:
             text += f", one of the reference {self.numbers[REFERENCE]['bodies']:.0f}"
         for what, of_what in (("variogram_misfit", "the observations"), ("reference_misfit", "the reference")):

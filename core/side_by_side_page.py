@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Iterator
+
 import numpy as np
 
 from .cautions import cautions
@@ -84,7 +86,7 @@ def _hidden(job: SimulationComparisonJob, found: SideBySide) -> str:
             "others. Compare within a pair of rows only: to count "
             f"{job.n_realizations} maps is a coarser answer than a probability, which costs either method log loss, "
             "for a facies that none of them shows may be there all the same. Kriging's probabilities are what SIS "
-            "draws from, and what the counts of very many of its maps would come to: they are the fair counterpart of "
+            "draws from, and what the counts of very many of its maps come near to: they are the fair counterpart of "
             "the model's."
         )
         + table(
@@ -125,7 +127,7 @@ def _reliability(job: SimulationComparisonJob, found: SideBySide) -> str:
     plots = []
     for name, label in _labels(job).items():
         of_method = reliability(found.hidden.probabilities[name], found.hidden.class_index)
-        caption = f"{label[0].upper()}{label[1:]}. Mean distance from the diagonal {of_method.error:.3f}"
+        caption = f"{label[0].upper()}{label[1:]} ({of_method.error:.3f} off the diagonal)."
         plots.append(reliability_plot(of_method.predicted, of_method.observed, of_method.number, caption=caption))
     return paragraph(
         "Of all facies that were given a probability of 70 %, about 70 % should have been found: points on the dashed "
@@ -156,12 +158,12 @@ def _maps(job: SimulationComparisonJob, found: SideBySide) -> str:
         caption = "Reference" if len(found.crops) == 1 else "Reference, pieces of the grid's size."
         crops = found.crops[:_SHOWN]
         drawn.append(observed_maps(crops, job.facies.colors, nowhere, nowhere, nowhere, caption=caption))
-    n_data = len(row)
-    honoured = [
-        f"{name} honours {found.n_honoured(name):,} of {n_data:,} observed cells in each of its realizations"
-        for name in ("model", SIS)
-    ]
-    return paragraph(f"The {honoured[0]}; {honoured[1]}.") + "\n".join(drawn)
+    n_points, n_data = len(job.class_index), len(row)
+    return paragraph(
+        f"{n_points:,} observations lie in {n_data:,} cells, each of which holds the most frequent facies of its "
+        f"own. Each realization of the model honours {found.n_honoured(MODEL):,} of {n_data:,} observed cells, each "
+        f"of SIS {found.n_honoured(SIS):,}."
+    ) + "\n".join(drawn)
 
 
 def _plots(job: SimulationComparisonJob, found: SideBySide) -> str:
@@ -194,7 +196,7 @@ def _variogram_plot(job: SimulationComparisonJob, found: SideBySide, facies: int
     series = {name: curve.mean(axis=0) for name, curve in curves.items()}
     series["observations"] = found.observed_variogram[facies, direction]
     distance = found.pairs.distance[direction] * job.grid.cell_size
-    spread = {name: curve.std(axis=0) for name, curve in curves.items()}
+    spread = {name: _around(series[name], curve.std(axis=0), 0.5) for name, curve in curves.items()}
     return line_plot(
         distance,
         series,
@@ -204,6 +206,7 @@ def _variogram_plot(job: SimulationComparisonJob, found: SideBySide, facies: int
         y_label="indicator variogram",
         caption=caption,
         size=_PLOT,
+        from_zero=True,
     )
 
 
@@ -216,7 +219,7 @@ def _connectivity_plot(
         held = np.isfinite(curve).any(axis=0)
         mean, deviation = np.full((2, len(found.lags)), np.nan)
         mean[held], deviation[held] = np.nanmean(curve[:, held], axis=0), np.nanstd(curve[:, held], axis=0)
-        series[_NAMES[name]], spread[_NAMES[name]] = mean, deviation
+        series[_NAMES[name]], spread[_NAMES[name]] = mean, _around(mean, deviation, 1.0)
     return line_plot(
         found.lags * job.grid.cell_size,
         series,
@@ -225,11 +228,17 @@ def _connectivity_plot(
         y_label="connected (share)",
         caption=caption,
         size=_PLOT,
+        from_zero=True,
     )
 
 
+def _around(mean: np.ndarray, deviation: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean less and plus deviation, between 0 and the most that there can be."""
+    return np.maximum(mean - deviation, 0.0), np.minimum(mean + deviation, most)
+
+
 def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
-    """Return what is measured of the maps in one table, beside the observations."""
+    """Return all that was measured in one table."""
     names, n_data = list(found.measured), int((found.known >= 0).sum())
 
     def row_of(words: str, cells: dict[str, str], observed: str = "") -> list[object]:
@@ -244,7 +253,8 @@ def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
         }
 
     measured, pair = found.measured, [MODEL, SIS]
-    rows = [row_of("variogram misfit to the observations, of the sill", percent_of("variogram_misfit", names))]
+    rows = [row_of(words, cells) for words, cells in _score_rows(found)]
+    rows += [row_of("variogram misfit to the observations, of the sill", percent_of("variogram_misfit", names))]
     if found.crops is not None:
         rows.append(row_of("variogram misfit to the reference, of the sill", percent_of("reference_misfit", pair)))
     rows += [
@@ -263,8 +273,21 @@ def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
             {name: f"{found.maps[name].seconds:.1f}" for name in pair},
         ),
     ]
-    caption = "Of realizations with all observations: mean, and standard deviation over maps after the ±."
+    caption = (
+        "Scores at hidden observations, of probabilities (SIS: its kriging) and of maps counted; then realizations "
+        "with all observations: mean, and standard deviation over maps after the ±. Each ruler is explained below."
+    )
     return table(["", *(_NAMES[name] for name in names), "observations"], rows, caption=caption)
+
+
+def _score_rows(found: SideBySide) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the words and the cells of either method's scores at hidden observations."""
+    for kind, pair in (("probabilities", (MODEL, KRIGING_OF_SIS)), ("maps counted", (COUNTED_MODEL, COUNTED_SIS))):
+        for score, words in (("log_loss", "log loss"), ("brier", "Brier score"), ("accuracy", "accuracy")):
+            cells = (f"{found.hidden.scores[method][score]:.3f}" for method in pair)
+            yield f"{words}, {kind}", dict(zip((MODEL, SIS), cells))
+        errors = (reliability(found.hidden.probabilities[name], found.hidden.class_index).error for name in pair)
+        yield f"distance from the diagonal, {kind}", dict(zip((MODEL, SIS), (f"{error:.3f}" for error in errors)))
 
 
 def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
@@ -277,6 +300,10 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
         ),
         "Brier score: squared distance between the probabilities and what was found, from 0 (perfect) to 2.",
         "Accuracy: how often the most probable facies was the observed one.",
+        (
+            "Distance from the diagonal: of observed frequencies from predicted probabilities, mean over all "
+            "predictions; 0 is perfect."
+        ),
         (
             "Gain: by how many percent the model's log loss is lower than SIS's. Its 95 % interval counts regions, not "
             "observations, for neighbours resemble each other."
@@ -312,7 +339,7 @@ def _method(job: SimulationComparisonJob, found: SideBySide) -> str:
         f"{len(job.class_index)} observations of {len(job.facies)} facies, {n_rows:,} x {n_cols:,} cells of "
         f"{job.grid.cell_size:g} {job.unit}, {job.n_realizations} realizations of either method for each of "
         f"{job.n_folds} regions and with all observations, seed {job.seed}. Model: {found.maps[MODEL].model_id}, "
-        f"quality {job.quality}. SIS: {found.maps[SIS].model_id}; its covariances were fitted anew to the observations "
+        f"quality {job.quality}. {found.maps[SIS].model_id}; its covariances were fitted anew to the observations "
         "that stayed. Both saw and missed the same observations."
     ) + paragraph(
         f"A hidden observation lies {hidden_distance(job):.3g} {job.unit} (median) from the nearest one that stayed; a "
