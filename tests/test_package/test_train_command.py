@@ -243,8 +243,13 @@ def test_what_cannot_be_read_is_told(command, tmp_path, array, monkeypatch):
     with pytest.raises(TrainingImageError, match=r"There is no file .*none.tif. Give a raster.* digits, or channels"):
         read(command, tmp_path, tmp_path / "none.tif")
     (tmp_path / "bad.npy").write_bytes(b"no array")
-    with pytest.raises(TrainingImageError, match=r"The file .*bad.npy cannot be read as an array: .* Choose another"):
+    with pytest.raises(
+        TrainingImageError, match=r"The file .*bad.npy cannot be read as an array of codes: .* Choose another"
+    ):
         read(command, tmp_path, tmp_path / "bad.npy")
+    np.save(tmp_path / "words.npy", np.full((70, 70), "sand"))
+    with pytest.raises(TrainingImageError, match=r"words.npy cannot be read as an array of codes: .*not supported"):
+        read(command, tmp_path, tmp_path / "words.npy")
     np.save(tmp_path / "cube.npy", np.zeros((70, 70, 70)))
     with pytest.raises(TrainingImageError, match="has rows and columns, and no more"):
         read(command, tmp_path, tmp_path / "cube.npy")
