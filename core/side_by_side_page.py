@@ -21,7 +21,7 @@ from .folds import fold_cautions
 from .job import MODEL
 from .report import Section, bar_chart, folded, line_plot, page, paragraph, reliability_plot, table
 from .report_maps import observed_maps
-from .reproduction import DIRECTIONS
+from .reproduction import DIRECTIONS, mean_of_known
 from .scores import reliability
 from .side_by_side import SideBySide
 from .validation_page import hidden_distance, map_distance
@@ -215,10 +215,9 @@ def _connectivity_plot(
 ) -> str:
     series, spread = {}, {}
     for name, of_maps in found.measured.items():
-        curve = of_maps.connectivity[:, facies, list(axes)].reshape(-1, len(found.lags))
-        held = np.isfinite(curve).any(axis=0)
-        mean, deviation = np.full((2, len(found.lags)), np.nan)
-        mean[held], deviation[held] = np.nanmean(curve[:, held], axis=0), np.nanstd(curve[:, held], axis=0)
+        curve = mean_of_known(of_maps.connectivity[:, facies, list(axes)], axis=1)  # (n_maps, n_lags)
+        mean = mean_of_known(curve, axis=0)
+        deviation = np.sqrt(mean_of_known((curve - mean) ** 2, axis=0))
         series[_NAMES[name]], spread[_NAMES[name]] = mean, _around(mean, deviation, 1.0)
     return line_plot(
         found.lags * job.grid.cell_size,
@@ -245,7 +244,8 @@ def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
         return [words, *(cells.get(name, "") for name in names), observed]
 
     def spread_of(values: dict[str, np.ndarray], digits: int) -> dict[str, str]:
-        return {name: f"{v.mean():.{digits}f} ± {v.std():.{digits}f}" for name, v in values.items()}
+        spread = {name: f" ± {v.std():.{digits}f}" if len(v) > 1 else "" for name, v in values.items()}
+        return {name: f"{v.mean():.{digits}f}{spread[name]}" for name, v in values.items()}
 
     def percent_of(what: str, names: list[str]) -> dict[str, str]:
         return {
@@ -257,8 +257,12 @@ def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
     rows += [row_of("variogram misfit to the observations, of the sill", percent_of("variogram_misfit", names))]
     if found.crops is not None:
         rows.append(row_of("variogram misfit to the reference, of the sill", percent_of("reference_misfit", pair)))
+        rows.append(row_of("connectivity misfit to the reference, of pairs", percent_of("connectivity_misfit", pair)))
+    for k, facies in enumerate(job.facies.names):
+        mean = {name: float(mean_of_known(m.mean_connectivity[k].ravel(), axis=0)) for name, m in measured.items()}
+        connected = {name: f"{100 * share:.1f} %" for name, share in mean.items() if np.isfinite(share)}
+        rows.append(row_of(f"connected pairs of {facies}", connected))
     rows += [
-        row_of("connected pairs of cells", percent_of("connectivity", names)),
         row_of("bodies in a map", spread_of({name: m.bodies.sum(axis=1) for name, m in measured.items()}, 1)),
     ]
     for k, facies in enumerate(job.facies.names):
@@ -318,8 +322,9 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
         ),
         (
             f"Connected pairs: of two cells of one facies up to {farthest:,.4g} {job.unit} apart along an axis, how "
-            "often they lie in one body; mean over distances, axes, facies and maps."
+            "often they lie in one body; mean over distances, axes and maps."
         ),
+        "Connectivity misfit: how far the share of connected pairs is from that of the reference, mean over all these.",
         (
             "Body: cells of one facies that hang together, by their corners too. Bodies are cut off by the border of "
             "the map and of the mask, so pieces of the reference are as large as the grid, and masked alike."
