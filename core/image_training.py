@@ -23,7 +23,7 @@ from .image_set import image_or_set
 from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
 from .path import Schedule
-from .schedules import CORRECTIONS, COSTS, choose_schedule, loss_table, measured_schedules
+from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
 from .training import TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
 from .training_job import TrainingJob, TrainingResult
@@ -185,9 +185,10 @@ def measure_schedules(
     schedules, excess_bits = measured_schedules(tables[:-1], tables[-1])
     if not (examples.image.IS_WHOLE and n_levels == 1):
         return schedules, excess_bits
+    # More corrections would not pay: of drawn digits 32 took 13 % of the ink away, 3 took 5 %, none 3 %.
     chosen = {quality: choose_schedule((), tables[0], _LONE * budget) for quality, budget in COSTS.items()}
-    schedules.update({quality: schedule for quality, (schedule, _) in chosen.items()})
-    schedules = {quality: replace(s, corrections=CORRECTIONS[quality][-1:]) for quality, s in schedules.items()}
+    for quality, (schedule, _) in chosen.items():
+        schedules[quality] = replace(schedule, corrections=schedules[quality].corrections)
     return schedules, {**excess_bits, **{quality: bits for quality, (_, bits) in chosen.items()}}
 
 
