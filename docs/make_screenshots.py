@@ -3,8 +3,8 @@ Make the pictures of the README from a real QGIS window: `python3 docs/make_scre
 
 Needs QGIS, Xvfb (`xvfb-run`), an engine (`make env`) and, for the picture of the report, Chromium. It starts QGIS with
 a profile of its own and this very file as start-up script: it opens the Jura example, shows the dialog, runs it, shows
-the result, the errors of a cross-validation and the model designer. Most pictures come out as
-the same files, bit by bit, and then git shows no change; one that could not be taken is an error.
+the result, the errors of a cross-validation and the model designer. Most pictures come out as the same files, bit by
+bit, and then git shows no change; one that could not be taken is an error.
 """
 
 from __future__ import annotations
