@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Mapping, Optional, Tuple
+from dataclasses import dataclass
+from typing import Mapping, Optional, Tuple
 
 from .errors import JobError
 from .grid import Grid
-from .job import MODEL, QUALITIES, CrossValidationJob, check_quality, check_seed
+from .job import MODEL, QUALITIES, CrossValidationJob, Result, check_quality, check_seed
 
 KRIGING_OF_SIS = "kriging of SIS"
 """The probabilities that SIS draws from, given the observations alone."""
@@ -66,7 +66,7 @@ class SimulationComparisonJob(CrossValidationJob):
 
 
 @dataclass(frozen=True)
-class SimulationComparisonResult:
+class SimulationComparisonResult(Result):
     """
     What the engine hands back; the page lies in the job's work folder.
 
@@ -81,8 +81,9 @@ class SimulationComparisonResult:
         (`KRIGING_OF_SIS`, `COUNTED_SIS`): 'mean', 'low' and 'high', the 95 % interval.
     reproduction : dict
         `MODEL`, `SIS` and, with a reference, `REFERENCE` to what its maps are like: 'variogram_misfit' and
-        'reference_misfit' (share of the sill), 'connectivity' (share of pairs), 'bodies' (in a map), 'share_difference'
-        (the largest of a facies' share from the observed one) and 'seconds'. None where there is no such number.
+        'reference_misfit' (share of the sill), 'connectivity' and 'connectivity_misfit' from the reference (share of
+        pairs), 'bodies' (in a map), 'share_difference' (the largest of a facies' share from the observed one) and
+        'seconds'. None where there is no such number.
     verdict : str
         Which is better here, in plain words.
     device, model_id : str
@@ -99,15 +100,6 @@ class SimulationComparisonResult:
     device: str
     model_id: str
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> SimulationComparisonResult:
-        """Rebuild the result from `to_dict`."""
-        return cls(**description)
 
 
 def check_reference_size(shape: Tuple[int, ...], grid: Grid) -> None:

@@ -24,7 +24,7 @@ from .image_set import image_or_set
 from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
 from .path import Schedule
-from .schedules import loss_table, measured_schedules
+from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
 from .training import TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
 from .training_job import TrainingJob, TrainingResult
@@ -44,6 +44,8 @@ _TABLE_BATCHES = 3
 _TIMED_STEPS = 6
 _FEWEST_STEPS = 40
 """However short the time is."""
+_LONE = 4
+"""How many times as many passes images may take that are one lattice only: as small as the coarsest one of others."""
 
 OnLog = Callable[[dict[str, Any]], None]
 """Told each line of the log of `train`."""
@@ -197,7 +199,14 @@ def measure_schedules(
                 )
             )
         tables.append(np.mean(measured, axis=0))
-    return measured_schedules(tables[:-1], tables[-1])
+    schedules, excess_bits = measured_schedules(tables[:-1], tables[-1])
+    if not (examples.image.IS_WHOLE and n_levels == 1):
+        return schedules, excess_bits
+    # More corrections would not pay: of drawn digits 32 took 13 % of the ink away, 3 took 5 %, none 3 %.
+    chosen = {quality: choose_schedule((), tables[0], _LONE * budget) for quality, budget in COSTS.items()}
+    for quality, (schedule, _) in chosen.items():
+        schedules[quality] = replace(schedule, corrections=schedules[quality].corrections)
+    return schedules, {**excess_bits, **{quality: bits for quality, (_, bits) in chosen.items()}}
 
 
 def checkpoint_folder(model_path: Path) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional, Tuple
+from typing import Optional, Tuple
 
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
-from .job import MAX_REALIZATIONS, check_hard_data, check_seed, describe_job, rebuild_job
+from .job import MAX_REALIZATIONS, Job, check_hard_data, check_seed
 
 KRIGING_KINDS = ("simple", "ordinary")
 COVARIANCE_KINDS = ("exponential", "spherical", "gaussian")
@@ -16,7 +16,7 @@ MAX_NEIGHBOURS = 64
 
 
 @dataclass(frozen=True)
-class IndicatorJob:
+class IndicatorJob(Job):
     """
     Everything that one sequential indicator simulation needs; its result is a `SimulationResult`.
 
@@ -74,12 +74,3 @@ class IndicatorJob:
             )
         check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return describe_job(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> IndicatorJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return rebuild_job(cls, description)

@@ -50,8 +50,39 @@ WORK_FOLDER_PREFIX = "oadg-job-"
 """How the names of work folders begin; the engine deletes no folder that is called otherwise."""
 
 
+_Self = TypeVar("_Self")
+
+
 @dataclass(frozen=True)
-class SimulationJob:
+class Job:
+    """What is asked: plain data that survives a line of JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return describe_job(self)
+
+    @classmethod
+    def from_dict(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
+        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
+        return rebuild_job(cls, description)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What comes back: plain data likewise."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
+        """Rebuild the result from `to_dict`."""
+        return cls(**description)
+
+
+@dataclass(frozen=True)
+class SimulationJob(Job):
     """
     Everything that one simulation needs.
 
@@ -106,18 +137,9 @@ class SimulationJob:
         check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return describe_job(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> SimulationJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return rebuild_job(cls, description)
-
 
 @dataclass(frozen=True)
-class SimulationResult:
+class SimulationResult(Result):
     """
     What the engine hands back; the arrays lie in the job's work folder.
 
@@ -152,18 +174,9 @@ class SimulationResult:
     batch_size: int
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> SimulationResult:
-        """Rebuild the result from `to_dict`."""
-        return cls(**description)
-
 
 @dataclass(frozen=True)
-class CrossValidationJob:
+class CrossValidationJob(Job):
     """
     Everything that one cross-validation needs.
 
@@ -243,18 +256,9 @@ class CrossValidationJob:
             if fold_of_cell.setdefault((int(row[i]), int(col[i])), self.fold[i]) != self.fold[i]:
                 raise JobError(f"{where} shares a cell with one of another fold, which would give it away.")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return describe_job(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> CrossValidationJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return rebuild_job(cls, description)
-
 
 @dataclass(frozen=True)
-class CrossValidationResult:
+class CrossValidationResult(Result):
     """
     What the engine hands back; arrays and page lie in the job's work folder.
 
@@ -293,17 +297,7 @@ class CrossValidationResult:
     model_id: str
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> CrossValidationResult:
-        """Rebuild the result from `to_dict`."""
-        return cls(**description)
-
-
-_Job = TypeVar("_Job")
 _NUMBERS: Dict[str, Type[Any]] = {
     **dict.fromkeys(("row", "col", "class_index", "fold"), int),
     **dict.fromkeys(("easting", "northing"), float),
@@ -319,7 +313,7 @@ def describe_job(job: Any) -> dict[str, Any]:
     return {**plain, "facies": job.facies.to_list()}
 
 
-def rebuild_job(cls: Type[_Job], description: Mapping[str, Any]) -> _Job:
+def rebuild_job(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
     """Rebuild a job from `describe_job`; raise `JobError` when a part is missing, wrong or unknown."""
     names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(description) - names)

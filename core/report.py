@@ -199,8 +199,9 @@ def line_plot(
     x: np.ndarray,
     series: Mapping[str, np.ndarray],
     *,
-    spread: Mapping[str, np.ndarray] | None = None,
+    spread: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     dots_only: Collection[str] = (),
+    from_zero: bool = False,
     x_label: str = "",
     y_label: str = "",
     caption: str = "",
@@ -215,27 +216,29 @@ def line_plot(
         Places on the axis.
     series : mapping of str to array, shape (n,)
         By name; points of NaN are left out.
-    spread : mapping of str to array, shape (n,), optional
-        How far a series reaches to either side, by its name.
+    spread : mapping of str to pair of arrays, shape (n,), optional
+        Between what a series varies, by its name.
     dots_only : collection of str
         Names of the series that no line joins.
+    from_zero : bool
+        Let the upright axis begin at 0.
     x_label, y_label, caption : str
         Say what the drawing shows.
     size : (float, float)
         Width and height, pixels.
     """
     spread = spread or {}
-    values = [np.asarray(v, dtype=float) for v in series.values()]
-    values += [series[name] + sign * reach for name, reach in spread.items() for sign in (-1, 1)]
-    frame = Frame(span_of(x), span_of(np.concatenate(values)), *size, x_label, y_label)
+    bounds = [bound for pair in spread.values() for bound in pair]
+    lowest, highest = span_of(np.concatenate([np.asarray(v, dtype=float) for v in (*series.values(), *bounds)]))
+    frame = Frame(span_of(x), (0.0 if from_zero else lowest, highest), *size, x_label, y_label)
     colors = dict(zip(series, itertools.cycle(COLORS)))
     bands, parts = [], []
     for name, y in series.items():
         held = np.isfinite(y) & np.isfinite(x)
         place, value = np.asarray(x)[held], np.asarray(y)[held]
         if name in spread:
-            reach = spread[name][held]
-            bands.append(frame.band(place, value - reach, value + reach, colors[name]))
+            low, high = (bound[held] for bound in spread[name])
+            bands.append(frame.band(place, low, high, colors[name]))
         if name not in dots_only:
             parts.append(frame.line(place, value, colors[name]))
         parts.append(frame.dots(place, value, colors[name]))

@@ -21,7 +21,7 @@ from .fidelity import connectivity
 DIRECTIONS = ("in all directions", "north to south", "west to east")
 """Of variograms; either axis with all that is nearer to it than to the other."""
 MAX_LAGS = 12
-_PAIRS_OF_A_LAG = 40
+_PAIRS_OF_A_LAG = 60
 _LONGEST = 1 / 3  # of the diagonal of the data's extent
 _CROPS_TRIED = 8
 
@@ -160,10 +160,22 @@ class Reproduction:
     shares: np.ndarray
 
     @property
-    def mean_connectivity(self) -> float:
-        """Share of pairs that lie in one body: mean over maps, facies, axes and distances; NaN without any pair."""
-        held = self.connectivity[np.isfinite(self.connectivity)]
-        return float(held.mean()) if held.size else float("nan")
+    def mean_connectivity(self) -> np.ndarray:
+        """Mean over maps, shape (n_facies, 2, n_connected_lags); NaN where no map has a pair."""
+        return mean_of_known(self.connectivity, axis=0)
+
+    def connectivity_misfit(self, expected: np.ndarray) -> float:
+        """Return the mean distance of the mean connectivity from an expected one; NaN when they share no lag."""
+        difference = np.abs(self.mean_connectivity - expected)
+        return float(mean_of_known(difference.ravel(), axis=0))
+
+
+def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean over an axis of what is not NaN; NaN where all is."""
+    known = np.isfinite(values)
+    number = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
 def connected_lags(pairs: DataPairs, shape: tuple[int, int]) -> np.ndarray:

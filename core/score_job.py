@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Mapping, Tuple
+from dataclasses import dataclass
+from typing import Tuple
 
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
-from .job import QUALITIES, check_hard_data, check_quality, check_seed, describe_job, rebuild_job
+from .job import QUALITIES, Job, Result, check_hard_data, check_quality, check_seed
 
 MAX_PATHS = 200
 
 
 @dataclass(frozen=True)
-class ScoreJob:
+class ScoreJob(Job):
     """
     Everything that scoring a map needs.
 
@@ -67,18 +67,9 @@ class ScoreJob:
         check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return describe_job(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> ScoreJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return rebuild_job(cls, description)
-
 
 @dataclass(frozen=True)
-class ScoreResult:
+class ScoreResult(Result):
     """
     What the engine hands back; the array lies in the job's work folder.
 
@@ -113,12 +104,3 @@ class ScoreResult:
     device: str
     model_id: str
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> ScoreResult:
-        """Rebuild the result from `to_dict`."""
-        return cls(**description)

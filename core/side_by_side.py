@@ -26,7 +26,15 @@ from .indicator_job import IndicatorJob
 from .indicator_run import run_indicator_simulation
 from .job import MODEL, SimulationJob, SimulationResult
 from .job_arrays import read_mask
-from .reproduction import DataPairs, Reproduction, connected_lags, crops_like, measure_maps, variogram_misfit
+from .reproduction import (
+    DataPairs,
+    Reproduction,
+    connected_lags,
+    crops_like,
+    mean_of_known,
+    measure_maps,
+    variogram_misfit,
+)
 from .scores import PairedInterval
 from .simulation import run_simulation
 
@@ -128,20 +136,23 @@ class SideBySide:
     def numbers(self) -> dict[str, dict[str, float]]:
         """The numbers of `SimulationComparisonResult.reproduction`; NaN where there is none."""
         sill = self.observed_shares * (1 - self.observed_shares)
-        expected = self.measured[REFERENCE].variogram.mean(axis=0) if self.crops is not None else None
+        reference, nothing = self.measured.get(REFERENCE), float("nan")
         told = {}
         for name, found in self.measured.items():
             mean, shares = found.variogram.mean(axis=0), found.shares.mean(axis=0)
             told[name] = {
                 "variogram_misfit": variogram_misfit(mean, self.observed_variogram, self.pairs, sill),
-                "reference_misfit": float("nan")
-                if expected is None
-                else variogram_misfit(mean, expected, self.pairs, sill),
-                "connectivity": found.mean_connectivity,
+                "reference_misfit": nothing,
+                "connectivity": float(mean_of_known(found.mean_connectivity.ravel(), axis=0)),
+                "connectivity_misfit": nothing,
                 "bodies": float(found.bodies.sum(axis=1).mean()),
                 "share_difference": float(np.abs(shares - self.observed_shares).max()),
-                "seconds": self.maps[name].seconds if name in self.maps else float("nan"),
+                "seconds": self.maps[name].seconds if name in self.maps else nothing,
             }
+            if reference is not None:
+                expected = reference.variogram.mean(axis=0)
+                told[name]["reference_misfit"] = variogram_misfit(mean, expected, self.pairs, sill)
+                told[name]["connectivity_misfit"] = found.connectivity_misfit(reference.mean_connectivity)
         return told
 
     @property
@@ -170,7 +181,7 @@ class SideBySide:
                 f"{counted[self.gains[COUNTED_MODEL].verdict]}: the log loss of the model's is "
                 f"{_difference(self.gains[COUNTED_MODEL])} ({_interval(self.gains[COUNTED_MODEL])})."
             ),
-            self._verdict_on_maps(),
+            *self._findings_on_maps(),
         ]
         n_data = int((self.known >= 0).sum())
         for name in (MODEL, SIS):
@@ -178,19 +189,29 @@ class SideBySide:
                 told.append(f"Realizations of {name} miss {n_data - self.n_honoured(name)} of {n_data} observed cells!")
         return told
 
-    def _verdict_on_maps(self) -> str:
-        """Say whose realizations are nearer to the data and to the reference; of that there is no interval."""
-        ours, theirs = self.numbers[MODEL], self.numbers[SIS]
-        text = f"A map of the model has {ours['bodies']:.0f} bodies on average, one of SIS {theirs['bodies']:.0f}"
-        if REFERENCE in self.numbers:
-            text += f", one of the reference {self.numbers[REFERENCE]['bodies']:.0f}"
-        for what, of_what in (("variogram_misfit", "the observations"), ("reference_misfit", "the reference")):
-            if np.isfinite(ours[what]) and np.isfinite(theirs[what]):
-                text += (
-                    f"; the variograms of the model's maps are off those of {of_what} by "
-                    f"{100 * ours[what]:.0f} % of the sill, those of SIS's by {100 * theirs[what]:.0f} %"
-                )
-        return f"{text}."
+    def _findings_on_maps(self) -> list[str]:
+        """Say how far realizations are from the data and from the reference; of that there is no interval."""
+        ours, theirs, reference = self.numbers[MODEL], self.numbers[SIS], self.numbers.get(REFERENCE)
+
+        def beside(what: str, unit: str) -> str:
+            return (
+                f"{100 * ours[what]:.0f} % of {unit} for the model's maps, {100 * theirs[what]:.0f} % for those of SIS"
+            )
+
+        bodies = f"A map of the model has {ours['bodies']:.0f} bodies (patches of one facies) on average, one of SIS "
+        bodies += f"{theirs['bodies']:.0f}" + (f", one of the reference {reference['bodies']:.0f}" if reference else "")
+        told = [f"{bodies}."]
+        if np.isfinite(ours["variogram_misfit"]):
+            own = f" ({100 * reference['variogram_misfit']:.0f} % for the reference itself)" if reference else ""
+            told.append(
+                f"Variograms are off those of the observations by {beside('variogram_misfit', 'the sill')}{own}."
+            )
+        if reference:
+            told.append(
+                f"Against the reference, variograms are off by {beside('reference_misfit', 'the sill')}; how often two "
+                f"cells of a facies lie in one body, by {beside('connectivity_misfit', 'pairs')}."
+            )
+        return told
 
 
 def _difference(gain: PairedInterval) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Iterator
+
 import numpy as np
 
 from .cautions import cautions
@@ -19,7 +21,7 @@ from .folds import fold_cautions
 from .job import MODEL
 from .report import Section, bar_chart, folded, line_plot, page, paragraph, reliability_plot, table
 from .report_maps import observed_maps
-from .reproduction import DIRECTIONS
+from .reproduction import DIRECTIONS, mean_of_known
 from .scores import reliability
 from .side_by_side import SideBySide
 from .validation_page import hidden_distance, map_distance
@@ -84,7 +86,7 @@ def _hidden(job: SimulationComparisonJob, found: SideBySide) -> str:
             "others. Compare within a pair of rows only: to count "
             f"{job.n_realizations} maps is a coarser answer than a probability, which costs either method log loss, "
             "for a facies that none of them shows may be there all the same. Kriging's probabilities are what SIS "
-            "draws from, and what the counts of very many of its maps would come to: they are the fair counterpart of "
+            "draws from, and what the counts of very many of its maps come near to: they are the fair counterpart of "
             "the model's."
         )
         + table(
@@ -125,7 +127,7 @@ def _reliability(job: SimulationComparisonJob, found: SideBySide) -> str:
     plots = []
     for name, label in _labels(job).items():
         of_method = reliability(found.hidden.probabilities[name], found.hidden.class_index)
-        caption = f"{label[0].upper()}{label[1:]}. Mean distance from the diagonal {of_method.error:.3f}"
+        caption = f"{label[0].upper()}{label[1:]} ({of_method.error:.3f} off the diagonal)."
         plots.append(reliability_plot(of_method.predicted, of_method.observed, of_method.number, caption=caption))
     return paragraph(
         "Of all facies that were given a probability of 70 %, about 70 % should have been found: points on the dashed "
@@ -156,12 +158,12 @@ def _maps(job: SimulationComparisonJob, found: SideBySide) -> str:
         caption = "Reference" if len(found.crops) == 1 else "Reference, pieces of the grid's size."
         crops = found.crops[:_SHOWN]
         drawn.append(observed_maps(crops, job.facies.colors, nowhere, nowhere, nowhere, caption=caption))
-    n_data = len(row)
-    honoured = [
-        f"{name} honours {found.n_honoured(name):,} of {n_data:,} observed cells in each of its realizations"
-        for name in ("model", SIS)
-    ]
-    return paragraph(f"The {honoured[0]}; {honoured[1]}.") + "\n".join(drawn)
+    n_points, n_data = len(job.class_index), len(row)
+    return paragraph(
+        f"{n_points:,} observations lie in {n_data:,} cells, each of which holds the most frequent facies of its "
+        f"own. Each realization of the model honours {found.n_honoured(MODEL):,} of {n_data:,} observed cells, each "
+        f"of SIS {found.n_honoured(SIS):,}."
+    ) + "\n".join(drawn)
 
 
 def _plots(job: SimulationComparisonJob, found: SideBySide) -> str:
@@ -194,7 +196,7 @@ def _variogram_plot(job: SimulationComparisonJob, found: SideBySide, facies: int
     series = {name: curve.mean(axis=0) for name, curve in curves.items()}
     series["observations"] = found.observed_variogram[facies, direction]
     distance = found.pairs.distance[direction] * job.grid.cell_size
-    spread = {name: curve.std(axis=0) for name, curve in curves.items()}
+    spread = {name: _around(series[name], curve.std(axis=0), 0.5) for name, curve in curves.items()}
     return line_plot(
         distance,
         series,
@@ -204,6 +206,7 @@ def _variogram_plot(job: SimulationComparisonJob, found: SideBySide, facies: int
         y_label="indicator variogram",
         caption=caption,
         size=_PLOT,
+        from_zero=True,
     )
 
 
@@ -212,11 +215,10 @@ def _connectivity_plot(
 ) -> str:
     series, spread = {}, {}
     for name, of_maps in found.measured.items():
-        curve = of_maps.connectivity[:, facies, list(axes)].reshape(-1, len(found.lags))
-        held = np.isfinite(curve).any(axis=0)
-        mean, deviation = np.full((2, len(found.lags)), np.nan)
-        mean[held], deviation[held] = np.nanmean(curve[:, held], axis=0), np.nanstd(curve[:, held], axis=0)
-        series[_NAMES[name]], spread[_NAMES[name]] = mean, deviation
+        curve = mean_of_known(of_maps.connectivity[:, facies, list(axes)], axis=1)  # (n_maps, n_lags)
+        mean = mean_of_known(curve, axis=0)
+        deviation = np.sqrt(mean_of_known((curve - mean) ** 2, axis=0))
+        series[_NAMES[name]], spread[_NAMES[name]] = mean, _around(mean, deviation, 1.0)
     return line_plot(
         found.lags * job.grid.cell_size,
         series,
@@ -225,18 +227,25 @@ def _connectivity_plot(
         y_label="connected (share)",
         caption=caption,
         size=_PLOT,
+        from_zero=True,
     )
 
 
+def _around(mean: np.ndarray, deviation: np.ndarray, most: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean less and plus deviation, between 0 and the most that there can be."""
+    return np.maximum(mean - deviation, 0.0), np.minimum(mean + deviation, most)
+
+
 def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
-    """Return what is measured of the maps in one table, beside the observations."""
+    """Return all that was measured in one table."""
     names, n_data = list(found.measured), int((found.known >= 0).sum())
 
     def row_of(words: str, cells: dict[str, str], observed: str = "") -> list[object]:
         return [words, *(cells.get(name, "") for name in names), observed]
 
     def spread_of(values: dict[str, np.ndarray], digits: int) -> dict[str, str]:
-        return {name: f"{v.mean():.{digits}f} ± {v.std():.{digits}f}" for name, v in values.items()}
+        spread = {name: f" ± {v.std():.{digits}f}" if len(v) > 1 else "" for name, v in values.items()}
+        return {name: f"{v.mean():.{digits}f}{spread[name]}" for name, v in values.items()}
 
     def percent_of(what: str, names: list[str]) -> dict[str, str]:
         return {
@@ -244,11 +253,16 @@ def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
         }
 
     measured, pair = found.measured, [MODEL, SIS]
-    rows = [row_of("variogram misfit to the observations, of the sill", percent_of("variogram_misfit", names))]
+    rows = [row_of(words, cells) for words, cells in _score_rows(found)]
+    rows += [row_of("variogram misfit to the observations, of the sill", percent_of("variogram_misfit", names))]
     if found.crops is not None:
         rows.append(row_of("variogram misfit to the reference, of the sill", percent_of("reference_misfit", pair)))
+        rows.append(row_of("connectivity misfit to the reference, of pairs", percent_of("connectivity_misfit", pair)))
+    for k, facies in enumerate(job.facies.names):
+        mean = {name: float(mean_of_known(m.mean_connectivity[k].ravel(), axis=0)) for name, m in measured.items()}
+        connected = {name: f"{100 * share:.1f} %" for name, share in mean.items() if np.isfinite(share)}
+        rows.append(row_of(f"connected pairs of {facies}", connected))
     rows += [
-        row_of("connected pairs of cells", percent_of("connectivity", names)),
         row_of("bodies in a map", spread_of({name: m.bodies.sum(axis=1) for name, m in measured.items()}, 1)),
     ]
     for k, facies in enumerate(job.facies.names):
@@ -263,8 +277,21 @@ def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
             {name: f"{found.maps[name].seconds:.1f}" for name in pair},
         ),
     ]
-    caption = "Of realizations with all observations: mean, and standard deviation over maps after the ±."
+    caption = (
+        "Scores at hidden observations, of probabilities (SIS: its kriging) and of maps counted; then realizations "
+        "with all observations: mean, and standard deviation over maps after the ±. Each ruler is explained below."
+    )
     return table(["", *(_NAMES[name] for name in names), "observations"], rows, caption=caption)
+
+
+def _score_rows(found: SideBySide) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the words and the cells of either method's scores at hidden observations."""
+    for kind, pair in (("probabilities", (MODEL, KRIGING_OF_SIS)), ("maps counted", (COUNTED_MODEL, COUNTED_SIS))):
+        for score, words in (("log_loss", "log loss"), ("brier", "Brier score"), ("accuracy", "accuracy")):
+            cells = (f"{found.hidden.scores[method][score]:.3f}" for method in pair)
+            yield f"{words}, {kind}", dict(zip((MODEL, SIS), cells))
+        errors = (reliability(found.hidden.probabilities[name], found.hidden.class_index).error for name in pair)
+        yield f"distance from the diagonal, {kind}", dict(zip((MODEL, SIS), (f"{error:.3f}" for error in errors)))
 
 
 def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
@@ -277,6 +304,10 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
         ),
         "Brier score: squared distance between the probabilities and what was found, from 0 (perfect) to 2.",
         "Accuracy: how often the most probable facies was the observed one.",
+        (
+            "Distance from the diagonal: of observed frequencies from predicted probabilities, mean over all "
+            "predictions; 0 is perfect."
+        ),
         (
             "Gain: by how many percent the model's log loss is lower than SIS's. Its 95 % interval counts regions, not "
             "observations, for neighbours resemble each other."
@@ -291,8 +322,9 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
         ),
         (
             f"Connected pairs: of two cells of one facies up to {farthest:,.4g} {job.unit} apart along an axis, how "
-            "often they lie in one body; mean over distances, axes, facies and maps."
+            "often they lie in one body; mean over distances, axes and maps."
         ),
+        "Connectivity misfit: how far the share of connected pairs is from that of the reference, mean over all these.",
         (
             "Body: cells of one facies that hang together, by their corners too. Bodies are cut off by the border of "
             "the map and of the mask, so pieces of the reference are as large as the grid, and masked alike."
@@ -312,7 +344,7 @@ def _method(job: SimulationComparisonJob, found: SideBySide) -> str:
         f"{len(job.class_index)} observations of {len(job.facies)} facies, {n_rows:,} x {n_cols:,} cells of "
         f"{job.grid.cell_size:g} {job.unit}, {job.n_realizations} realizations of either method for each of "
         f"{job.n_folds} regions and with all observations, seed {job.seed}. Model: {found.maps[MODEL].model_id}, "
-        f"quality {job.quality}. SIS: {found.maps[SIS].model_id}; its covariances were fitted anew to the observations "
+        f"quality {job.quality}. {found.maps[SIS].model_id}; its covariances were fitted anew to the observations "
         "that stayed. Both saw and missed the same observations."
     ) + paragraph(
         f"A hidden observation lies {hidden_distance(job):.3g} {job.unit} (median) from the nearest one that stayed; a "

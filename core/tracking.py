@@ -41,7 +41,7 @@ class Tracker:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
-        self._module = _module(name) if name else None
+        self._module: Any = _module(name) if name else None
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Tracker:
@@ -77,7 +77,6 @@ class Tracker:
         return self._tensorboard(run, settings) if self.name == "tensorboard" else self._wandb(run, settings)
 
     def _tensorboard(self, run: str, settings: dict[str, Any]) -> OnLog:
-        assert self._module is not None
         writer = self._module.SummaryWriter(str(self.folder / run))
         self._open.callback(writer.close)
         writer.add_text("settings", f"```\n{json.dumps(settings, indent=1)}\n```")
@@ -90,7 +89,6 @@ class Tracker:
         return log
 
     def _wandb(self, run: str, settings: dict[str, Any]) -> OnLog:
-        assert self._module is not None
         place = {"project": _PROJECT, "dir": str(self.folder), "id": re.sub(r"[^\w.-]+", "-", run), "resume": "allow"}
         try:
             started = self._module.init(**place, name=run, config=settings)

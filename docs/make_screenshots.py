@@ -3,7 +3,8 @@ Make the pictures of the README from a real QGIS window: `python3 docs/make_scre
 
 Needs QGIS, Xvfb (`xvfb-run`), an engine (`make env`) and, for the picture of the report, Chromium. It starts QGIS with
 a profile of its own and this very file as start-up script: it opens the Jura example, shows the dialog, runs it, shows
-the result, the errors of a cross-validation and the model designer.
+the result, the errors of a cross-validation and the model designer. Most pictures come out as the same files, bit by
+bit, and then git shows no change; one that could not be taken is an error.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
@@ -21,6 +23,7 @@ IMAGES = ROOT / "docs" / "images"
 REPORT = ROOT / "build" / "report.html"
 INSIDE_QGIS = "OADG_SCREENSHOTS"
 LIMIT_S = 1200
+PICTURES = ("dialog.png", "result.png", "errors.png", "model_designer.png")
 
 _SETTINGS = """\
 [app]
@@ -48,6 +51,8 @@ def start_qgis() -> int:
     python = os.environ.get("OADG_ENGINE_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
     IMAGES.mkdir(parents=True, exist_ok=True)
     REPORT.parent.mkdir(exist_ok=True)
+    REPORT.unlink(missing_ok=True)
+    started = time.time()
     with tempfile.TemporaryDirectory(prefix="oadg-screenshots-") as folder:
         home = Path(folder)
         (home / "plugins").mkdir()
@@ -69,7 +74,16 @@ def start_qgis() -> int:
         environment.pop("QT_QPA_PLATFORM", None)
         command = ["xvfb-run", "-a", "-s", "-screen 0 1600x1000x24", "qgis", "--nologo", "--noversioncheck"]
         command += ["--profiles-path", str(home), "--code", str(Path(__file__).resolve())]
-        return subprocess.run(command, env=environment, timeout=LIMIT_S, check=False).returncode
+        status = subprocess.run(command, env=environment, timeout=LIMIT_S + 60, check=False).returncode
+    missing = [name for name in PICTURES if not is_newer(IMAGES / name, started)]
+    if missing:
+        raise SystemExit(f"QGIS ended with status {status} before it had taken {', '.join(missing)}.")
+    return status
+
+
+def is_newer(file: Path, started: float) -> bool:
+    """Return whether a file was written since then; a second is left for coarse clocks."""
+    return file.is_file() and file.stat().st_mtime > started - 1
 
 
 def photograph_report() -> None:
@@ -258,6 +272,7 @@ if os.environ.get(INSIDE_QGIS):
 
     photographer = Photographer()
     QTimer.singleShot(4000, photographer.next)
+    QTimer.singleShot(1000 * LIMIT_S, lambda: photographer.quit(1))
 elif __name__ == "__main__":
     status = start_qgis()
     photograph_report()

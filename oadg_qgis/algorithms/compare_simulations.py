@@ -95,12 +95,13 @@ _RULERS = (
     ("VARIOGRAM_MISFIT", "variogram_misfit", "Variogram misfit to the observations (share of the sill)"),
     ("REFERENCE_MISFIT", "reference_misfit", "Variogram misfit to the reference (share of the sill)"),
     ("CONNECTIVITY", "connectivity", "Connected pairs (share)"),
+    ("CONNECTIVITY_MISFIT", "connectivity_misfit", "Connectivity misfit to the reference (share of pairs)"),
     ("BODIES", "bodies", "Bodies in a map"),
     ("SHARE_DIFFERENCE", "share_difference", "Largest difference of a facies' share from the observed one"),
     ("SECONDS", "seconds", "Seconds for all realizations"),
 )
 _MAPS = (("_MODEL", MODEL, "the model"), ("_SIS", SIS, "SIS"), ("_REFERENCE", REFERENCE, "the reference"))
-_NOT_OF_A_REFERENCE = ("reference_misfit", "seconds")
+_NOT_OF_A_REFERENCE = ("reference_misfit", "connectivity_misfit", "seconds")
 
 
 class CompareSimulations(FaciesAlgorithm):

@@ -12,7 +12,7 @@ from .base import OadgAlgorithm
 
 
 class EngineAlgorithm(OadgAlgorithm):
-    """Base of the algorithms that need the engine; `MODEL` and `MODEL_FILE` are those of `parameters.py`."""
+    """Base of the algorithms that need the engine; `MODEL` and `MODEL_FILE`, if any, are those of `parameters.py`."""
 
     def why_not(self) -> str:
         """Return why the engine cannot be started; empty when it can."""

@@ -127,7 +127,7 @@ def _as_the_model_has_it(image: TrainingImage, header: ModelHeader) -> TrainingI
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(image_parameters())
-    yield from helped([shared.model()])
+    yield from helped([shared.model_of_image()])
     yield from helped(_settings())
     yield from helped(_advanced(), advanced=True)
     yield from helped(_results())

@@ -13,12 +13,11 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from ...core.errors import EngineError
 from ...core.hub_job import DEFAULT_REVISION, InstallJob
 from ..engine_client import install
-from ..environment import find_interpreter
 from ..models import SHIPPED_FOLDER, SUFFIX, user_folder
-from .base import OadgAlgorithm, errors_for_qgis, report_to, tr
+from .base import errors_for_qgis, report_to, tr
+from .engine_algorithm import EngineAlgorithm
 from .parameters import Helped, helped
 
 _HELP = """
@@ -41,7 +40,7 @@ _OUTPUTS = (
 )
 
 
-class InstallModel(OadgAlgorithm):
+class InstallModel(EngineAlgorithm):
     """A model of a hub among the user's own."""
 
     ID = "installmodel"
@@ -59,14 +58,6 @@ class InstallModel(OadgAlgorithm):
         self.addOutput(QgsProcessingOutputFile("MODEL_FILE", tr("Model file")))
         for name, description in _OUTPUTS:
             self.addOutput(QgsProcessingOutputString(name, tr(description)))
-
-    def why_not(self) -> str:
-        """Return why the engine cannot be started; empty when it can."""
-        try:
-            find_interpreter()
-        except EngineError as error:
-            return str(error)
-        return ""
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Install the model; every declared key is returned."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, Tuple
+from typing import Iterable, Iterator, Optional, Tuple
 
 from qgis.core import (
     QgsProcessing,
@@ -46,6 +46,18 @@ def whole_number(name: str, description: str, default: int, least: int, most: in
     return QgsProcessingParameterNumber(name, description, kind, default, minValue=least, maxValue=most)
 
 
+def number(
+    name: str, description: str, default: float, least: float, most: Optional[float] = None, *, decimals: int
+) -> QgsProcessingParameterNumber:
+    """Return a number within bounds, with so many decimals in the dialog."""
+    kind = QgsProcessingParameterNumber.Type.Double
+    parameter = QgsProcessingParameterNumber(name, description, kind, default, minValue=least)
+    if most is not None:
+        parameter.setMaximum(most)
+    parameter.setMetadata({"widget_wrapper": {"decimals": decimals}})
+    return parameter
+
+
 def observations(without: str = "") -> Iterator[Helped]:
     """Yield the layer of observations and its field of facies, optional when it is told what is done without them."""
     points = [QgsProcessing.SourceType.TypeVectorPoint]
@@ -60,14 +72,17 @@ def observations(without: str = "") -> Iterator[Helped]:
     )
 
 
-def cells() -> Iterator[Helped]:
-    """Yield the size of a cell and the coordinate reference system."""
+def cells(of_model: bool = True) -> Iterator[Helped]:
+    """Yield the size of a cell, which may be that of a model's image, and the coordinate reference system."""
+    default = tr("By default it follows from the distance between observations.")
+    if of_model:
+        default = tr(
+            "By default that of the model's training image, where the model tells one; otherwise it follows from the "
+            "distance between observations."
+        )
     yield (
         QgsProcessingParameterDistance("CELL_SIZE", tr("Cell size"), None, "OBSERVATIONS", optional=True),
-        tr(
-            "Side of a cell, in units of the CRS. By default that of the model's training image, where the model "
-            "tells one; otherwise it follows from the distance between observations."
-        ),
+        " ".join([tr("Side of a cell, in units of the CRS."), default]),
     )
     yield (
         QgsProcessingParameterCrs("CRS", tr("CRS of the results"), optional=True),
@@ -82,6 +97,13 @@ def model() -> Helped:
         "Other models are found in {}."
     )
     return choice("MODEL", tr("Model"), installed_models()), text.format(user_folder())
+
+
+def model_of_image() -> Helped:
+    """Return the choice of an installed model of an image; the universal one, which is none, comes last."""
+    universal, *others = installed_models()
+    text = tr("The model that was trained on the image. Yours are found in {}.")
+    return choice("MODEL", tr("Model"), [*others, universal]), text.format(user_folder())
 
 
 def model_file() -> Helped:

@@ -249,7 +249,8 @@ class SimulateFacies(FaciesAlgorithm):
         if job.quality in costs:
             feedback.pushInfo(
                 tr("Simulating cells together costs {:.4f} bits per cell at this quality ({}).").format(
-                    costs[job.quality], ", ".join(f"{name}: {bits:.4f}" for name, bits in costs.items())
+                    max(0.0, costs[job.quality]),  # less than 'fine' itself is no cost
+                    ", ".join(f"{name}: {max(0.0, bits):.4f}" for name, bits in costs.items()),
                 )
             )
 

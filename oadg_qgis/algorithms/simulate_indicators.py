@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator
 
-from qgis.core import QgsProcessingParameterDefinition, QgsProcessingParameterDistance, QgsProcessingParameterNumber
+from qgis.core import QgsProcessingParameterDefinition, QgsProcessingParameterDistance
 
 from ...core.indicator_job import COVARIANCE_KINDS, KRIGING_KINDS, MAX_NEIGHBOURS, IndicatorJob
 from ...core.model_header import ModelHeader
@@ -12,7 +12,7 @@ from ..engine_client import simulate_indicators
 from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import is_given, tr
-from .parameters import Helped, choice, helped, whole_number
+from .parameters import Helped, choice, helped, number, whole_number
 from .simulate_facies import SimulateFacies
 
 _FITTED = "fitted"
@@ -68,7 +68,7 @@ def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(shared.observations())
     yield from helped(simulation.area())
-    yield from helped(shared.cells())
+    yield from helped(shared.cells(of_model=False))
     yield from helped([simulation.n_realizations()])
     yield from helped(_advanced(), advanced=True)
     yield from helped(simulation.rasters())
@@ -91,9 +91,8 @@ def _advanced() -> Iterator[Helped]:
         QgsProcessingParameterDistance("RANGE", tr("Range"), None, "OBSERVATIONS", optional=True),
         tr("Distance at which 5 % of the correlation is left (spherical: none), when the covariance is given."),
     )
-    kind = QgsProcessingParameterNumber.Type.Double
     yield (
-        QgsProcessingParameterNumber("NUGGET", tr("Nugget"), kind, 0.0, minValue=0.0, maxValue=1.0),
+        number("NUGGET", tr("Nugget (share of the variance)"), 0.0, 0.0, 1.0, decimals=2),
         tr("Share of the variance that has no correlation in space, when the covariance is given."),
     )
     yield simulation.on_conflict()

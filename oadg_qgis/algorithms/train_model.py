@@ -24,7 +24,7 @@ from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_f
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters
-from .parameters import Helped, choice, helped
+from .parameters import Helped, choice, helped, number
 
 RECEPTIVE_RADIUS = 100
 """About how many nodes a network of any size sees to each side, for warnings."""
@@ -196,7 +196,7 @@ def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
 def _image() -> Iterator[Helped]:
     yield from image_parameters()
     yield (
-        choice("SYMMETRY", tr("What leaves the image as it is"), SYMMETRIES),
+        choice("SYMMETRY", tr("Symmetry of the image"), SYMMETRIES),
         tr(
             "If the image could as well be seen turned by 180 degrees ('half turn'), mirrored along either axis "
             "('flips'), or also turned by 90 degrees ('rotations'), the model has more to learn from. If in doubt: "
@@ -207,9 +207,8 @@ def _image() -> Iterator[Helped]:
 
 def _settings() -> Iterator[Helped]:
     yield QgsProcessingParameterString("NAME", tr("Name of the model")), tr("By which it will be listed.")
-    minutes = QgsProcessingParameterNumber.Type.Double
     yield (
-        QgsProcessingParameterNumber("MINUTES", tr("Minutes"), minutes, DEFAULT_MINUTES, minValue=0.1),
+        number("MINUTES", tr("Training time (minutes)"), DEFAULT_MINUTES, 0.1, decimals=1),
         tr("How long to train at most."),
     )
 

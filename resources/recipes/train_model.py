@@ -80,8 +80,7 @@ def read_image(name: str, *, symmetry: str | None = None, seed: int = 0, folder:
     if path.suffix == ".gz" or "ubyte" in path.name or path.suffix == ".idx":
         return digit_set(read_idx(path), origin=path.name, symmetry=symmetry or "none", seed=seed), _UNKNOWN_LICENCE
     if path.suffix == ".npy":
-        codes = _read_array(path)
-        image = image_of_codes(codes, np.isfinite(codes), symmetry=symmetry or "none", origin=path.name)
+        image = image_of_codes(*_read_array(path), symmetry=symmetry or "none", origin=path.name)
     else:
         image = _rasters().read_training_image(str(path), symmetry=symmetry or "none")
     return image, _UNKNOWN_LICENCE
@@ -94,12 +93,14 @@ def read_public_image(path: Path, known: PublicImage, symmetry: str | None = Non
     return image_of_codes(codes, every, styles=known.styles, symmetry=symmetry or known.symmetry, origin=known.origin)
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _read_array(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the codes in a file, and where there are any."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        codes = np.load(path, allow_pickle=False)
+        return codes, np.isfinite(codes)
+    except (OSError, TypeError, ValueError, EOFError) as error:
         raise TrainingImageError(
-            f"The file {path} cannot be read as an array: {error}. Choose another file."
+            f"The file {path} cannot be read as an array of codes: {error}. Choose another file."
         ) from error
 
 

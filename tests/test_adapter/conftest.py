@@ -84,7 +84,7 @@ def centres(row, col):
     return [(WEST + (c + 0.5) * CELL, NORTH - (r + 0.5) * CELL) for r, c in zip(row.tolist(), col.tolist())]
 
 
-def write_header(path: Path, facies=None, cell_size=None) -> None:
+def write_header(path: Path, facies=None, cell_size=None, **provenance) -> None:
     """Write a model file without weights: what the adapter reads of one."""
     header = {
         "format": FORMAT,
@@ -92,7 +92,7 @@ def write_header(path: Path, facies=None, cell_size=None) -> None:
         "facies": facies.to_list() if facies else None,
         "cell_size": cell_size,
         "schedules": {"standard": {}, "preview": {}},
-        "provenance": {},
+        "provenance": provenance,
     }
     text = json.dumps({"__metadata__": {HEADER_KEY: json.dumps(header)}}).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text)

@@ -413,9 +413,10 @@ def test_engine_missing_is_told_by_the_toolbox_too(processing, monkeypatch):
 
     monkeypatch.setenv("OADG_ENGINE_PYTHON", "/nowhere/python")
     registry = QgsApplication.processingRegistry()
-    possible, reason = registry.createAlgorithmById("oadg:simulatefacies").canExecute()
-    assert not possible
-    assert "oadg:setupengine" in reason
+    for name in ("simulatefacies", "installmodel"):
+        possible, reason = registry.createAlgorithmById(f"oadg:{name}").canExecute()
+        assert not possible
+        assert "oadg:setupengine" in reason
     assert registry.createAlgorithmById("oadg:setupengine").canExecute()[0]
 
 

@@ -14,7 +14,6 @@ from qgis.core import (
     QgsProcessingModelAlgorithm,
     QgsProcessingModelChildAlgorithm,
     QgsProcessingModelChildParameterSource,
-    QgsProcessingModelOutput,
 )
 
 from oadg.core.errors import EngineError
@@ -31,6 +30,7 @@ OF_BOTH = {
     for suffix in ("_MODEL", "_SIS")
 }
 OF_REFERENCE = {"REFERENCE_MISFIT_MODEL", "REFERENCE_MISFIT_SIS", "VARIOGRAM_MISFIT_REFERENCE"}
+OF_REFERENCE |= {"CONNECTIVITY_MISFIT_MODEL", "CONNECTIVITY_MISFIT_SIS"}
 OF_REFERENCE |= {"CONNECTIVITY_REFERENCE", "BODIES_REFERENCE", "SHARE_DIFFERENCE_REFERENCE"}
 
 
@@ -247,7 +247,7 @@ def test_a_number_of_realizations_that_cannot_be_is_refused_by_processing(compar
 
 
 def test_its_numbers_serve_the_next_step_of_a_model(processing, survey, world, tiny_model, log):
-    """A model that keeps the observations when the model's maps have more bodies than those of SIS."""
+    """A model that tells the verdict, and whether the model's maps have more bodies than those of SIS."""
     model = QgsProcessingModelAlgorithm("chain", "tests")
     source = QgsProcessingModelChildParameterSource
     judge = QgsProcessingModelChildAlgorithm("oadg:comparesimulations")
@@ -258,20 +258,18 @@ def test_its_numbers_serve_the_next_step_of_a_model(processing, survey, world, t
         judge.addParameterSources(name, [source.fromStaticValue(value)])
     judge.setModelOutputs({})
     model.addChildAlgorithm(judge)
-    keep = QgsProcessingModelChildAlgorithm("native:extractbyexpression")
-    keep.setChildId("keep")
-    keep.addParameterSources("INPUT", [source.fromStaticValue(survey)])
-    keep.addParameterSources(
-        "EXPRESSION", [source.fromExpression("to_string(@judge_BODIES_MODEL) || ' > ' || to_string(@judge_BODIES_SIS)")]
+    told = QgsProcessingModelChildAlgorithm("native:stringconcatenation")
+    told.setChildId("told")
+    told.addParameterSources("INPUT_1", [source.fromChildOutput("judge", "VERDICT")])
+    told.addParameterSources(
+        "INPUT_2", [source.fromExpression("' More bodies: ' || (@judge_BODIES_MODEL > @judge_BODIES_SIS)")]
     )
-    output = QgsProcessingModelOutput("kept", "kept")
-    output.setChildId("keep")
-    output.setChildOutputName("OUTPUT")
-    keep.setModelOutputs({"kept": output})
-    model.addChildAlgorithm(keep)
+    told.setModelOutputs({})
+    model.addChildAlgorithm(told)
     assert model.validate() == (True, [])
-    result = processing.run(model, {"keep:kept": "TEMPORARY_OUTPUT"}, feedback=log.feedback)
-    assert result["keep:kept"].featureCount() == 60
+    result = processing.run(model, {}, feedback=log.feedback)["CHILD_RESULTS"]
+    assert result["told"]["CONCATENATION"] == f"{result['judge']['VERDICT']} More bodies: 1"
+    assert result["judge"]["BODIES_MODEL"] > result["judge"]["BODIES_SIS"]
 
 
 def test_the_results_viewer_shows_the_page(processing):

@@ -100,6 +100,26 @@ def test_parameters_and_outputs_of_simulatefacies(provider):
     assert flags & QgsProcessingAlgorithm.Flag.FlagCanCancel
 
 
+def test_what_the_dialogs_begin_with(provider):
+    def beginning(algorithm, name):
+        return provider.algorithm(algorithm).parameterDefinition(name)
+
+    assert beginning("simulatefacies", "MODEL").defaultValue() == "universal"
+    model = beginning("evaluatemodel", "MODEL")
+    assert model.defaultValue() == "channels", "the universal model was trained on no image"
+    assert model.options()[-1] == "universal"
+    assert "training image" in beginning("simulatefacies", "CELL_SIZE").help()
+    assert "training image" not in beginning("sequentialindicatorsimulation", "CELL_SIZE").help()
+    for algorithm, name, least, decimals in (
+        ("trainmodel", "MINUTES", 0.1, 1),
+        ("sequentialindicatorsimulation", "NUGGET", 0.0, 2),
+    ):
+        number = beginning(algorithm, name)
+        assert number.minimum() == least
+        assert number.metadata()["widget_wrapper"]["decimals"] == decimals
+    assert beginning("sequentialindicatorsimulation", "NUGGET").maximum() == 1.0
+
+
 def test_installed_models_are_those_shipped_and_the_users(processing, monkeypatch, tmp_path):
     monkeypatch.setattr(models, "user_folder", lambda: tmp_path)
     (tmp_path / "Meanders.safetensors").touch()

@@ -180,6 +180,16 @@ def test_the_job_says_what_the_user_asked_for(simulate_facies, survey, fake_engi
     assert mask is None
 
 
+def test_what_simulating_together_costs_is_told_and_never_below_nothing(
+    simulate_facies, survey, fake_engine, world, log, tmp_path
+):
+    model = tmp_path / "model.safetensors"
+    world.write_header(model, scores={"excess_bits": {"standard": -0.0022, "preview": 0.0007}})
+    simulate_facies(survey, MODEL_FILE=str(model), QUALITY="standard")
+    told = "Simulating cells together costs 0.0000 bits per cell at this quality (standard: 0.0000, preview: 0.0007)."
+    assert told in log.infos
+
+
 def test_extent_and_cell_size_by_default_are_told(simulate_facies, survey, fake_engine, log):
     simulate_facies(survey, EXTENT=None, CELL_SIZE=None)
     job, _ = fake_engine[0]

@@ -1,6 +1,8 @@
 """Reports: pages that a browser can read, whose text is text, and drawings that put values where they belong."""
 
+import base64
 import re
+import struct
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 
 from oadg.core import drawing, report
 from oadg.core.errors import JobError
+from oadg.core.report_maps import observed_maps
 
 EVIL = '<script>alert("x")</script> & more'
 PIECES = {
@@ -18,6 +21,15 @@ PIECES = {
         np.array([0.1, np.nan, 0.9]), np.array([0, np.nan, 1]), np.array([4, 0, 2]), caption=EVIL
     ),
     "line": report.line_plot(np.arange(3), {EVIL: np.array([1, np.nan, 3])}, x_label=EVIL, y_label=EVIL, caption=EVIL),
+    "spread": report.line_plot(
+        np.arange(3),
+        {EVIL: np.array([1, np.nan, 3]), "b": np.array([2, 2, 2])},
+        spread={EVIL: (np.array([0, np.nan, 2]), np.array([2, np.nan, 4]))},
+        dots_only=["b"],
+        from_zero=True,
+        caption=EVIL,
+    ),
+    "folded": report.folded(EVIL, report.paragraph("below")),
     "histogram": report.histogram(np.array([3, 0, 5]), ["0", EVIL, ""], expected=2.5, x_label=EVIL, caption=EVIL),
     "bars": report.bar_chart([EVIL, "b"], [0.9, 1.1], low=[0.8, 1.0], high=[1.0, 1.2], reference=1.0, caption=EVIL),
     "map": report.scatter_map(
@@ -103,6 +115,43 @@ def test_north_is_up():
     tree = ElementTree.fromstring(report.scatter_map(np.array([0, 0]), np.array([0, 9]), ["#south", "#north"]))
     y = {dot.attrib["fill"]: float(dot.attrib["cy"]) for dot in tree.iter("{http://www.w3.org/2000/svg}circle")}
     assert y["#north"] < y["#south"]
+
+
+def test_a_spread_is_shaded_between_its_bounds_and_dots_are_not_joined():
+    tree = ElementTree.fromstring(PIECES["spread"])
+    svg = "{http://www.w3.org/2000/svg}"
+    band, line = tree.find(f".//{svg}polygon"), tree.findall(f".//{svg}polyline")
+    assert len(line) == 1, "only the first series is joined"
+    assert len(tree.findall(f".//{svg}circle")) == 2 + 3
+    (x0, low), (x1, _), _, (_, high) = (tuple(map(float, pair.split(","))) for pair in band.attrib["points"].split())
+    (_, first), (_, last) = (tuple(map(float, pair.split(","))) for pair in line[0].attrib["points"].split())
+    assert x0 < x1
+    assert first == pytest.approx((low + high) / 2, abs=0.1)
+    assert last < first < low, "pixels grow downward"
+    assert low == pytest.approx(300 - 44), "0 is the lower end of the axis"
+
+
+def test_observations_lie_where_they_belong_on_every_map():
+    maps = np.array([[[0, 1, 1]], [[1, 0, -1]]])
+    html = observed_maps(
+        maps, ["#aa0000", "#00bb00"], np.array([0]), np.array([2]), np.array([1]), legend={EVIL: "#aa0000"}, width=300
+    )
+    tree = ElementTree.fromstring(html)
+    svg = "{http://www.w3.org/2000/svg}"
+    assert EVIL in "".join(tree.itertext())
+    assert [image.attrib["href"][:22] for image in tree.iter(f"{svg}image")] == ["data:image/png;base64,"] * 2
+    dots = [(d.attrib["cx"], d.attrib["cy"], d.attrib["fill"]) for d in tree.iter(f"{svg}circle")]
+    assert dots == [("250.0", "50.0", "#00bb00")] * 2
+
+
+def test_large_maps_are_thinned():
+    maps, nowhere = np.zeros((1, 2500, 10), dtype=int), np.empty(0, dtype=int)
+    image = ElementTree.fromstring(observed_maps(maps, ["#aa0000"], nowhere, nowhere, nowhere)).find(
+        ".//{http://www.w3.org/2000/svg}image"
+    )
+    png = base64.b64decode(image.attrib["href"].split(",")[1])
+    assert struct.unpack(">II", png[16:24]) == (5, 1250)
+    assert (image.attrib["width"], image.attrib["height"]) == ("1", "290")
 
 
 def test_rows_that_do_not_fit_the_header():

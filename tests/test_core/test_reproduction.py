@@ -100,8 +100,12 @@ def test_measures_by_hand():
     assert found.connectivity[0, 1, 1, 1] == 1
     assert np.isnan(found.connectivity[0, 1, 0, 1])
     assert np.isnan(found.connectivity[1, 1]).all()
-    assert 0 < found.mean_connectivity <= 1
-    assert np.isnan(measure_maps(np.full((1, 4, 4), -1), 2, pairs, np.array([1])).mean_connectivity)
+    assert found.mean_connectivity[1, 1, 1] == 1, "of the map that has a pair"
+    assert np.isnan(found.mean_connectivity[1, 0, 1])
+    assert found.connectivity_misfit(found.mean_connectivity) == 0
+    assert found.connectivity_misfit(found.mean_connectivity - 0.25) == pytest.approx(0.25)
+    assert np.isnan(found.connectivity_misfit(found.mean_connectivity * np.nan))
+    assert np.isnan(measure_maps(np.full((1, 4, 4), -1), 2, pairs, np.array([1])).mean_connectivity).all()
 
 
 def test_lags_of_connectivity_reach_as_far_as_variograms_and_half_the_map():

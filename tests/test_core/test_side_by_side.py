@@ -100,7 +100,9 @@ def test_sis_beside_itself_is_equal_in_everything(job):
     for ours, theirs in ((MODEL, KRIGING_OF_SIS), (COUNTED_MODEL, COUNTED_SIS)):
         assert found.hidden.scores[ours] == found.hidden.scores[theirs]
         assert (found.gains[ours].mean, found.gains[ours].low, found.gains[ours].high) == (0, 0, 0)
-    timeless = [{**found.numbers[name], "seconds": 0, "reference_misfit": 0} for name in (MODEL, SIS)]
+    timeless = [
+        {**found.numbers[name], "seconds": 0, "reference_misfit": 0, "connectivity_misfit": 0} for name in (MODEL, SIS)
+    ]
     assert timeless[0] == timeless[1]
     assert found.findings[0].startswith("At hidden observations neither the model nor SIS is shown to be better")
 
@@ -139,7 +141,9 @@ def test_a_reference_is_what_it_is_like(job):
         with_reference(job, bands()), {MODEL: truth_teller([]), SIS: simulators(job)[SIS]}
     ).numbers
     assert found[MODEL]["reference_misfit"] == pytest.approx(0, abs=0.01)
+    assert found[MODEL]["connectivity_misfit"] == 0
     assert found[SIS]["reference_misfit"] > 0.02
+    assert found[SIS]["connectivity_misfit"] > 0.02
     assert found[REFERENCE]["reference_misfit"] == 0
     assert found[REFERENCE]["bodies"] == 6
     assert np.isnan(found[REFERENCE]["seconds"])
