@@ -221,7 +221,8 @@ def _describe(state: dict[str, Any], steps: int, checkpoint_steps: int) -> str:
     logged = (state["step"] - 1) // checkpoint_steps * checkpoint_steps
     left = (steps - logged) * state["seconds"] / max(1, logged)
     bits = state["held_out_nats"] / math.log(2)
-    return f"Learning, {steps:,} steps: {bits:.4f} held-out bits per cell, about {left / 60:.0f} minutes left"
+    told = f"{left:.0f} seconds" if left < 90 else f"{left / 60:.0f} minutes"
+    return f"Learning, {steps:,} steps: {bits:.4f} held-out bits per cell, about {told} left"
 
 
 def _steps_in(

@@ -27,6 +27,8 @@ FEWEST_PAIRS = 200
 _SHARES = (0.001, 0.02)
 """Of a survey's cells that are data, from and to."""
 _SHARE_OF_REALIZATIONS = 0.8  # of the progress
+_LEAST_VARIETY = 0.6
+"""Of realizations against crops of the image; at most its inverse."""
 
 
 @dataclass(frozen=True)
@@ -245,11 +247,11 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float]) -> str:
     spread = found.among_crops.proportion_spread + 1e-3
     far = float((np.abs(found.fidelity.proportion_difference) / spread).max())
     kept = "Facies have the shares that they have there." if far < 1 else "Some facies have another share than there."
-    variety = (
-        "They differ from one another as crops of it do."
-        if 0.6 < scores["variety"]
-        else "They resemble one another more than crops of it do: the model has less variety than the image."
-    )
+    variety = "They differ from one another as crops of it do."
+    if scores["variety"] < _LEAST_VARIETY:
+        variety = "They resemble one another more than crops of it do: the model has less variety than the image."
+    if scores["variety"] > 1 / _LEAST_VARIETY:
+        variety = "They differ from one another more than crops of it do: the model has not learnt what these share."
     gain = 1 - scores["log_loss"] / scores["log_loss_kriging"]
     side = "below" if gain > 0 else "above"
     return (
