@@ -18,7 +18,7 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 """Nodes along a side of a window, where the image has as many."""
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
-_STARTED_SHARE = 0.4
+_STARTED_SHARE = 0.3
 """Of the batches: nothing coarser is known. The others are for the refiner."""
 _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
@@ -71,12 +71,12 @@ class ImageExamples:
         """
         The parts of the sampler's path, coarse to fine: level, whether a coarser lattice is known, share of the cells.
 
-        Levels on which the held-out block has too few nodes are left out.
+        Levels on which the held-out block has too few nodes are left out: the path starts on the next finer one then.
         """
         nodes = min(self.image.held_out.shape[-2:])
         levels = [level for level in range(self.n_levels) if nodes >= _FEWEST_NODES * 2**level] or [0]
-        started = [(self.n_levels - 1, False, COARSER_SHARE**self.n_levels)] if self.n_levels - 1 in levels else []
-        return started + [(k, True, (1 - COARSER_SHARE) * COARSER_SHARE**k) for k in reversed(levels)]
+        refined = [(level, True, (1 - COARSER_SHARE) * COARSER_SHARE**level) for level in reversed(levels)]
+        return [(levels[-1], False, COARSER_SHARE ** len(levels)), *refined]
 
     def held_out(self, step: int, level: int = 0, *, refines: bool = True) -> Examples:
         """Return a batch of held-out windows without data in a part of the path; any share of it is done."""

@@ -40,6 +40,7 @@ CHECKPOINTS = 40
 PATIENCE = 10
 _HELD_OUT_BATCHES = range(4)
 """Of each part of the path."""
+_REFINER = "refiner."
 _TABLE_BATCHES = 3
 _TIMED_STEPS = 6
 _FEWEST_STEPS = 40
@@ -114,7 +115,7 @@ def run_training(
     if not begun:
         _write_note(folder, {"steps": steps, "run": run, "image": _fingerprint(image)})
 
-    def held_out_nats(network: FaciesNetwork) -> float:
+    def held_out_nats(network: FaciesNetwork) -> Mapping[str, float]:
         return path_nats(network, examples)
 
     def save(network: FaciesNetwork, state: dict[str, Any]) -> None:
@@ -162,19 +163,21 @@ def run_training(
     )
 
 
-def path_nats(network: FaciesNetwork, examples: ImageExamples) -> float:
+def path_nats(network: FaciesNetwork, examples: ImageExamples) -> dict[str, float]:
     """
     Return the bound on the held-out block's negative log-likelihood along the sampler's path, nats per cell.
 
     The order-agnostic bound (Hoogeboom et al. 2021) of orders that go coarse to fine: the mean loss of each part of the
-    path, over any share of it that is done, weighted by the part's share of the cells.
+    path, over any share of it that is done, weighted by the part's share of the cells. It comes in two terms that add
+    up, by the prefix of the names of the weights that answer for it: the refiner's, and the others'.
     """
     parts = examples.parts_of_path
-    nats = [
-        share * validation_nats(network, partial(examples.held_out, level=level, refines=refines), _HELD_OUT_BATCHES)
-        for level, refines, share in parts
-    ]
-    return sum(nats) / sum(share for _, _, share in parts)
+    total = sum(share for _, _, share in parts)
+    nats = {_REFINER: 0.0, "": 0.0}
+    for level, refines, share in parts:
+        draw = partial(examples.held_out, level=level, refines=refines)
+        nats[_REFINER if refines else ""] += share / total * validation_nats(network, draw, _HELD_OUT_BATCHES)
+    return nats
 
 
 def measure_schedules(

@@ -185,7 +185,7 @@ class FaciesNetwork(nn.Module):
             Sum over the data attached to each node.
         """
         n_maps, n_facies, n_rows, n_cols = shape
-        described = self._describe(data)
+        described = self._describe(data)  # (n_data, n_evidence)
         flat = ((data.batch * n_facies + data.class_index) * n_rows + data.row) * n_cols + data.col
         evidence = described.new_zeros(n_maps * n_facies * n_rows * n_cols, self.config.n_evidence)
         evidence = evidence.index_add(0, flat, described)
@@ -194,7 +194,9 @@ class FaciesNetwork(nn.Module):
     def _describe(self, data: HardData) -> Tensor:
         """Return what is known of the place of each datum beside its node, (n_data, n_evidence)."""
         place = torch.stack([data.south, data.east, data.south**2, data.east**2, data.south * data.east], dim=1)
-        return self.describe_datum(place)
+        described: Tensor = self.describe_datum(place)
+        # The refiner reads it, too, but the two parts are trained, and judged, apart: an image does not change it.
+        return described.detach() if self.config.n_classes and self.config.refiner else described
 
     def forward(
         self,
@@ -240,7 +242,7 @@ class FaciesNetwork(nn.Module):
         known = F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
         if refines and self.config.refiner and features is None:
             node = (data.batch * n_rows + data.row) * n_cols + data.col
-            logits = self.refiner(known, inside, node, data.class_index, self._describe(data), level, present)
+            logits = self.refiner(known, inside, node, data.class_index, self._describe(data).detach(), level, present)
             return _without_absent(logits, present)
         known_any = known.sum(dim=1, keepdim=True)
         evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))

@@ -142,7 +142,7 @@ class SetRefiner(nn.Module):
         x = self.stem(told.contiguous(memory_format=torch.channels_last))
         n_nodes = n_rows * n_cols
         in_stream = (torch.div(node, n_nodes, rounding_mode="floor") * n_facies + facies) * n_nodes + node % n_nodes
-        x = _add_at(x, in_stream, self.of_data(described.detach()))  # how data are described is not for it to change
+        x = _add_at(x, in_stream, self.of_data(described))
         for number, block in enumerate(self.blocks):
             x = block(x, level)
             if number % 2 == 0 or number // 2 >= len(self.exchange):

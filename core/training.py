@@ -15,7 +15,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, NamedTuple
+from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +122,7 @@ def train(
     start: nn.Module | None = None,
     n_workers: int = 0,
     stop_after_seconds: float = math.inf,
-    held_out_nats: Callable[[FaciesNetwork], float] | None = None,
+    held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]] | None = None,
     should_stop: Callable[[dict[str, Any]], bool] = lambda state: False,
     on_log: Callable[[dict[str, Any]], None] = lambda line: None,
     on_best: Callable[[FaciesNetwork, dict[str, Any]], None] = lambda network, state: None,
@@ -150,14 +150,15 @@ def train(
     stop_after_seconds : float
         Write a checkpoint and return after this time, to be resumed by the next call.
     held_out_nats : callable, optional
-        The loss of a network on what training never sees, asked at every checkpoint. Where there is one, the best
-        weights are kept beside the last ones.
+        The loss of a network on what training never sees, asked at every checkpoint, in parts that add up: by the
+        prefix of the names of the weights that answer for it, '' for all others. The best weights of each are kept
+        beside the last ones.
     should_stop : callable
         Asked after each step, with the state: whether to write a checkpoint and return, to be resumed by the next call.
     on_log : callable
         Told each line of the log.
     on_best : callable
-        Given the network, and the state, whenever its held-out loss is the lowest so far.
+        Given the network of the best weights, and the state, whenever a held-out loss is the lowest so far.
 
     Returns
     -------
@@ -199,7 +200,7 @@ def train(
         if is_due:
             losses = []
             if held_out_nats is not None and run.judge(held_out_nats):
-                on_best(run.averaged(), state)
+                on_best(run.with_weights(run.best), state)
             since_best = state["step"] - max(state.get("best_step", state["step"]), config.steps // 2)
             state["is_done"] = is_last or since_best >= patience
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
@@ -241,20 +242,25 @@ class _Run:
         for key, value in self.network.state_dict().items():
             self.average[key].lerp_(value, 1 - decay)
 
-    def averaged(self) -> FaciesNetwork:
-        """Return a network with the running mean of the weights."""
+    def with_weights(self, weights: dict[str, Tensor]) -> FaciesNetwork:
+        """Return a network with these weights."""
         network = copy.deepcopy(self.network)
-        network.load_state_dict(self.average)
+        network.load_state_dict(weights)
         return network.eval()
 
-    def judge(self, held_out_nats: Callable[[FaciesNetwork], float]) -> bool:
-        """Measure the held-out loss of the running mean; keep that, and return True, if it is the lowest so far."""
-        nats = self.state["held_out_nats"] = held_out_nats(self.averaged())
-        is_best = nats < self.state.get("best_nats", math.inf)
-        if is_best:
-            self.state.update(best_nats=nats, best_step=self.state["step"])
-            self.best = {key: value.clone() for key, value in self.average.items()}
-        return is_best
+    def judge(self, held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]]) -> bool:
+        """Measure the held-out losses of the running mean; keep what is best so far, and say whether something is."""
+        nats = held_out_nats(self.with_weights(self.average))
+        best = self.state.setdefault("best_parts", {})
+        better = {part for part in nats if nats[part] < best.get(part, math.inf)}
+        for key, value in self.average.items():
+            if max((part for part in nats if key.startswith(part)), key=len) in better:
+                self.best[key] = value.clone()
+        best.update({part: nats[part] for part in better})
+        self.state["held_out_nats"] = sum(nats.values())
+        if better:
+            self.state.update(best_nats=sum(best.values()), best_step=self.state["step"])
+        return bool(better)
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint in one step, so that an interruption leaves the one before."""

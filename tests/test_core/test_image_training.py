@@ -33,7 +33,8 @@ STEPS = 6  # with a checkpoint after every second one
 
 @pytest.fixture(autouse=True)
 def small_trainings(monkeypatch):
-    monkeypatch.setattr(image_training, "NETWORKS", {"small": SMALL, "base": dataclasses.replace(SMALL, n_bottom=2)})
+    small = dataclasses.replace(SMALL, refiner=8, n_refiner_blocks=1)
+    monkeypatch.setattr(image_training, "NETWORKS", {"small": small, "base": dataclasses.replace(small, n_bottom=2)})
     monkeypatch.setattr(image_training, "CHECKPOINTS", 3)
     monkeypatch.setattr(image_training, "_HELD_OUT_BATCHES", range(2))
     monkeypatch.setattr(image_training, "_TABLE_BATCHES", 1)
@@ -196,7 +197,7 @@ def test_training_starts_from_the_weights_of_the_start_model(make_job):
 def held_out_losses(monkeypatch, losses):
     """Let the held-out losses be these, one after the other, whatever the network."""
     left = iter(losses)
-    monkeypatch.setattr(image_training, "validation_nats", lambda *_: next(left))
+    monkeypatch.setattr(image_training, "path_nats", lambda *_: {"": next(left)})
 
 
 def test_training_stops_when_the_held_out_loss_does_not_fall_and_keeps_the_best(make_job, monkeypatch, tmp_path):
@@ -232,6 +233,24 @@ def test_what_was_best_before_a_cancel_stays_the_best(make_job, monkeypatch):
     result = run_training(job, never_cancel)
     assert (result.steps, result.best_step) == (STEPS, 2)
     assert_same_weights(weights_of(job), kept)
+
+
+def test_the_best_refiner_is_kept_apart_from_the_best_of_the_others(make_job, monkeypatch):
+    job = make_job()
+    left = iter([{"refiner.": 0.3, "": 0.5}, {"refiner.": 0.2, "": 0.9}, {"refiner.": 0.6, "": 0.7}])
+    average = {}
+
+    def judge(network, examples):
+        average[len(average)] = {k: v.clone() for k, v in network.state_dict().items()}
+        return next(left)
+
+    monkeypatch.setattr(image_training, "path_nats", judge)
+    result = run_training(job, never_cancel)
+    assert result.held_out_bits == pytest.approx((0.2 + 0.5) / math.log(2))
+    assert (result.steps, result.best_step) == (STEPS, 4)
+    of_refiner = [name for name in average[0] if name.startswith("refiner.")]
+    assert of_refiner
+    assert_same_weights(weights_of(job), {**average[0], **{name: average[1][name] for name in of_refiner}})
 
 
 def test_it_learns(make_job):
