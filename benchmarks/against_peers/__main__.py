@@ -61,7 +61,7 @@ def main() -> None:
         "floor": FLOOR,
         "covariance": describe_fit(setting),
         "settings": {},
-        "left_out": {},
+        "left_out": dict.fromkeys([*PEERS, "the reference project's way"], "not asked for") if options.alone else {},
     }
     if options.draws:
         conditional(options, model, setting, figures)
@@ -69,7 +69,7 @@ def main() -> None:
     if options.maps:
         unconditional(options, model, setting, figures)
         print("\n" + unconditional_table(figures))
-    if options.passes:
+    if options.passes and not options.alone:
         reference_project(options, model, setting, figures)
     for name, reason in figures["left_out"].items():
         print(f"\nLeft out: {name}. {reason}")
@@ -90,6 +90,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--peers-python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "against_peers.json")
     parser.add_argument("--quick", action="store_true", help="few draws, to see that all works; they prove nothing")
+    parser.add_argument("--alone", action="store_true", help="without the peers: the model beside crops and kriging")
     parser.add_argument("--side", type=int, default=250, help="rows and columns of blocks and realizations")
     parser.add_argument("--data", type=int, default=50, help="hard data in a block")
     parser.add_argument("--draws", type=int, help="blocks with hard data, 20 by default")
@@ -173,6 +174,8 @@ def affordable(options: argparse.Namespace, setting: Setting, first: Draw, figur
     """Return how many realizations of each peer the budget allows for a draw; those that do not run are left out."""
     counted = {}
     for name, module in PEERS.items():
+        if name in figures["left_out"]:
+            continue
         try:
             tried = call_peer(options.peers_python, module, setting.peer_job(first.truth.shape, 2, 0, first))
         except PeerError as error:
