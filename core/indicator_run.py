@@ -68,6 +68,7 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
         seed=job.seed,
         batch_size=max(1, job.n_realizations),
         seconds=time.monotonic() - began,
+        precision="float64",
     )
 
 

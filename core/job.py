@@ -161,6 +161,8 @@ class SimulationResult(Result):
         What is needed, beside the job, to reproduce the pixels.
     seconds : float
         Wall time in the engine, in seconds.
+    precision : str
+        Of the arithmetic that the realizations were drawn with, which the pixels depend on, too.
     """
 
     probability_path: str
@@ -173,6 +175,7 @@ class SimulationResult(Result):
     seed: int
     batch_size: int
     seconds: float
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)

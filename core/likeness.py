@@ -14,6 +14,7 @@ from .errors import ConditioningError, JobError
 from .evaluation import MethodScores, Survey, model_method, score
 from .fidelity import Fidelity, Statistics, compare, measure
 from .model import FaciesModel
+from .precision import drawing_predictor
 from .sampler import coarsest_level, draw_stream, sample
 from .scores import Reliability, pooled_reliability
 from .training_image import TrainingImage
@@ -155,7 +156,7 @@ def simulate_freely(
     for start in range(0, n_realizations, at_once):
         on_batch(start)
         simulated = sample(
-            model.network,
+            drawing_predictor(model.network, device),
             nothing,
             torch.ones_like(nothing, dtype=torch.bool),
             [draw_stream(seed, start + i, shape) for i in range(at_once)],

@@ -17,6 +17,7 @@ from .job import SimulationJob, SimulationResult
 from .job_arrays import read_maps, save_probability_maps
 from .lattice import Lattice
 from .model import FaciesModel
+from .precision import drawing_predictor, precision_of
 from .sampler import coarsest_level, draw_stream, marginal, marginal_offsets, read_survey, sample
 
 
@@ -70,6 +71,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
         seed=job.seed,
         batch_size=at_once,
         seconds=time.monotonic() - began,
+        precision=precision_of(model.network, device),
     )
 
 
@@ -144,6 +146,7 @@ def _simulate_ensemble(
     path = os.path.join(job.work_folder, "realizations.npy")
     shape = (job.n_realizations, *job.grid.shape)
     realizations = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
+    predictor = drawing_predictor(model.network, known.device)
     survey = read_survey(model.network, known, len(job.facies))
     for start in range(0, job.n_realizations, at_once):
         end = min(start + at_once, job.n_realizations)
@@ -151,7 +154,7 @@ def _simulate_ensemble(
         # The last batch is full too: a realization must not depend on how many there are.
         streams = [draw_stream(job.seed, start + i, job.grid.shape) for i in range(at_once)]
         batch = sample(
-            model.network,
+            predictor,
             known,
             inside,
             streams,

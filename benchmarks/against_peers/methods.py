@@ -17,6 +17,7 @@ from benchmarks.peers.contract import PeerJob, PeerResult
 from oadg.core.device import batch_size
 from oadg.core.kriging import Covariance, indicator_kriging
 from oadg.core.model import FaciesModel
+from oadg.core.precision import drawing_predictor
 from oadg.core.sampler import coarsest_level, draw_stream, read_survey, sample
 from oadg.core.simulation import facies_probability_from_data
 
@@ -97,7 +98,7 @@ def call_model(
         streams = [draw_stream(seed, start + i, shape) for i in range(at_once)]
         began = time.perf_counter()
         simulated = sample(
-            model.network,
+            drawing_predictor(model.network, known.device),
             known,
             torch.ones_like(known, dtype=torch.bool),
             streams,

@@ -333,6 +333,7 @@ def _write_rasters(writer: RasterWriter, plans: Dict[str, RasterPlan], job: Job,
         quality=getattr(job, "quality", None),
         device=result.device,
         batch_size=result.batch_size,
+        precision=result.precision,
         facies=job.facies.to_list(),
         version=plugin_version(),
     )

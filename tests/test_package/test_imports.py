@@ -26,6 +26,7 @@ LAYERS = (
         "calibration",
         "job",
         "drawing",
+        "refiner",
     },
     {
         "network",
@@ -43,7 +44,7 @@ LAYERS = (
     },
     {"objective", "lattice", "reference", "report_maps", "digits"},
     {"training", "sampler", "hub_client", "kriging", "model"},
-    {"reference_checkpoint"},
+    {"reference_checkpoint", "precision"},
     {"examples", "schedules", "likelihood", "indicator_simulation"},
     {"simulation", "scoring", "indicator_run", "yardsticks", "train_universal", "image_examples"},
     {"image_training"},

@@ -1,0 +1,62 @@
+"""In which precision a network computes while realizations are drawn: half of it, where that is faster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .network import FaciesNetwork, NetworkConfig
+from .sampler import Predictor
+
+_CPU_UNITS = ("avx512_bf16", "amx_bf16")
+
+
+def precision_of(network: nn.Module, device: torch.device) -> str:
+    """Return the name of the precision that realizations are drawn with."""
+    return str(fast_precision(device) if isinstance(network, FaciesNetwork) else torch.float32).removeprefix("torch.")
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """Return bfloat16 on devices that have units for it, else float32."""
+    if device.type == "cuda":
+        has_units = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        has_units = device.type == "cpu" and any(torch.cpu.get_capabilities().get(unit) for unit in _CPU_UNITS)
+    return torch.bfloat16 if has_units else torch.float32
+
+
+class Rounded:
+    """
+    A network whose convolutions are computed in another precision; its logits are float32.
+
+    Parameters
+    ----------
+    network : FaciesNetwork
+        On its device.
+    precision : torch.dtype
+        Of the convolutions.
+    """
+
+    def __init__(self, network: FaciesNetwork, precision: torch.dtype):
+        self.network, self.precision = network, precision
+
+    @property
+    def config(self) -> NetworkConfig:
+        """Padding and reach."""
+        return self.network.config
+
+    def __call__(self, class_index: Tensor, *inputs: Any, **options: Any) -> Tensor:
+        """Return what `FaciesNetwork.forward` does."""
+        with torch.autocast(class_index.device.type, dtype=self.precision):
+            logits: Tensor = self.network(class_index, *inputs, **options)
+        return logits.float()
+
+
+def drawing_predictor(network: nn.Module, device: torch.device) -> Predictor:
+    """Return a network as realizations are drawn from it: rounded, if it is ours and the device is fast at that."""
+    precision = fast_precision(device)
+    if isinstance(network, FaciesNetwork) and precision != torch.float32:
+        return Rounded(network, precision)
+    return network  # type: ignore[return-value]

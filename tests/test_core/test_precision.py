@@ -1,0 +1,55 @@
+"""Half precision where the device is fast at it: float32 logits, nearly the same, and data honoured all the same."""
+
+import pytest
+import torch
+
+from oadg.core import precision
+from oadg.core.network import HardData
+from oadg.core.path import SCHEDULES
+from oadg.core.precision import Rounded, drawing_predictor, fast_precision, precision_of
+from oadg.core.sampler import draw_stream, sample
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)],
+)
+def test_a_processor_with_units_for_it_computes_in_half_precision(monkeypatch, deep_network, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, **capabilities})
+    assert fast_precision(CPU) == expected
+    assert precision_of(deep_network, CPU) == str(expected).split(".")[1]
+    assert isinstance(drawing_predictor(deep_network, CPU), Rounded) == (expected == torch.bfloat16)
+
+
+def test_networks_of_others_are_asked_as_they_are(monkeypatch):
+    monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
+    other = torch.nn.Identity()
+    assert drawing_predictor(other, CPU) is other
+    assert precision_of(other, CPU) == "float32"
+
+
+def test_rounded_logits_are_float32_and_nearly_the_same(deep_network):
+    generator = torch.Generator().manual_seed(2)
+    known = torch.randint(-3, 3, (2, 16, 16), generator=generator).clamp_min(-1)
+    inside = torch.ones(2, 16, 16, dtype=torch.bool)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    data = [nothing] * 4 + [nothing.float()] * 2
+    asked = (known, inside, HardData(*data), 3)
+    exact, rounded = deep_network(*asked), Rounded(deep_network, torch.bfloat16)(*asked)
+    assert rounded.dtype == torch.float32
+    assert 0 < (exact.softmax(dim=1) - rounded.softmax(dim=1)).abs().max() < 0.05
+
+
+def test_data_are_honoured_and_a_seed_gives_the_same_realizations(deep_network):
+    shape = (20, 24)
+    known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+    known[::6, ::5] = 1
+    run = {"n_facies": 2, "schedule": SCHEDULES["preview"], "level": 1}
+    predictor = Rounded(deep_network, torch.bfloat16)
+    two = sample(predictor, known, inside, [draw_stream(4, index, shape) for index in range(2)], **run)
+    again = sample(predictor, known, inside, [draw_stream(4, index, shape) for index in range(2)], **run)
+    assert torch.equal(two, again)
+    assert (two[:, known >= 0] == 1).all()
+    assert ((two == 0) | (two == 1)).all()
