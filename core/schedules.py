@@ -19,15 +19,18 @@ from torch import Tensor
 from .network import FaciesNetwork, HardData
 from .path import Schedule, dispersed_rank
 
-COSTS = {"standard": 6.0, "preview": 3.5}
+COSTS = {"standard": 14.0, "preview": 6.0}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
-CORRECTIONS = {"standard": (3, 6, 16, 32), "preview": (1, 2, 8, 16), "fine": (16, 32, 64, 128)}
+CORRECTIONS = {"standard": (6, 8, 32, 64), "preview": (1, 4, 16, 32), "fine": (16, 32, 64, 128)}
 """Passes of each level, the finest first, that draw nodes anew: on coarse lattices they cost little."""
 N_PARTS = 32
 """Into which a level's path is divided, by its rank; so many passes at most."""
 _COARSER = 0.25
 """Share of a lattice's nodes that the next coarser one has."""
 _FEWEST_REFINED, _FEWEST_STARTED = 2, 6
+_GIVEN_COST = 0.5
+"""Evaluations of the whole grid that the passes of each level may come to whatever they gain: on coarse lattices many
+passes cost little, and decide on the shares of the facies and on what hangs together, which losses hardly tell."""
 
 
 def loss_table(
@@ -130,7 +133,11 @@ def choose_schedule(refined: Sequence[np.ndarray], started: np.ndarray, budget: 
     """
     options = [best_cuts(table) for table in (*refined, started)]
     nodes = [(1 - _COARSER) * 0.25**level for level in range(len(refined))] + [0.25 ** len(refined)]
-    n_passes = [min(_FEWEST_REFINED, len(o)) for o in options[:-1]] + [min(_FEWEST_STARTED, len(options[-1]))]
+    fewest = [_FEWEST_REFINED] * len(refined) + [_FEWEST_STARTED]
+    n_passes = [
+        min(max(n, int(_GIVEN_COST * 4**level)), len(of_level))
+        for level, (n, of_level) in enumerate(zip(fewest, options))
+    ]
 
     def spent() -> float:
         return sum(0.25**level * n for level, n in enumerate(n_passes))
