@@ -133,8 +133,17 @@ class ImageExamples:
         surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
         lattice = Lattice.at((n_rows, n_cols), spacing, position, self.multiple)
-        how = {"refines": refines, "corrected_share": corrected_share}
-        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, **how)
+        return make_examples(
+            windows,
+            surveyed,
+            lattice,
+            n_facies,
+            share,
+            rng,
+            generator,
+            refines=refines,
+            corrected_share=corrected_share,
+        )
 
 
 def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:

@@ -314,7 +314,8 @@ def corrections(
 def _together(of_maps: Sequence[_Cells | None], device: torch.device, refines: bool) -> Visit:
     """Return one pass over several maps; None where a map has no cell in it."""
     parts = [(np.full(len(cells[0]), index), *cells) for index, cells in enumerate(of_maps) if cells is not None]
-    return Visit(*(torch.as_tensor(np.concatenate(columns), device=device) for columns in zip(*parts)), refines)
+    batch, row, col, uniform = (torch.as_tensor(np.concatenate(columns), device=device) for columns in zip(*parts))
+    return Visit(batch, row, col, uniform, refines)
 
 
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:

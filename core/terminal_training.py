@@ -70,7 +70,10 @@ def shown_progress() -> Iterator[Callable[[float, str], None]]:
     """
     from tqdm import tqdm  # comes with huggingface_hub
 
-    with tqdm(total=1.0, bar_format=_BAR, dynamic_ncols=True, disable=None) as bar, _interruptible() as check:
+    with (
+        tqdm(total=1.0, bar_format=_BAR, dynamic_ncols=True, mininterval=0, disable=None) as bar,
+        _interruptible() as check,
+    ):
         told = ""
 
         def progress(fraction: float, text: str) -> None:

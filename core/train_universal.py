@@ -16,6 +16,7 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -203,7 +204,7 @@ def main() -> None:
         logging.info("Stopped at step %d of %d; run again to go on.", state["step"], recipe.steps)
         return
     network = network.float().cpu()
-    tasks: dict[str, dict[str, bool]] = {"": {}, "_data_only": {"data_only": True}, "_refined": {"refined_only": True}}
+    tasks: dict[str, dict[str, Any]] = {"": {}, "_data_only": {"data_only": True}, "_refined": {"refined_only": True}}
     scores = {
         f"validation_nats{name}": validation_nats(
             network, partial(draw_examples, seed=RECIPE.seed, **task), VALIDATION_STEPS

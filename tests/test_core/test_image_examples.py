@@ -294,8 +294,8 @@ def test_the_parts_of_the_path_hold_all_cells(shape):
     parts = ImageExamples(image, 3, 4, seed=13).parts_of_path
     levels = [level for level in range(3) if min(image.held_out.shape) >= 16 * 2**level] or [0]
     assert [part[:2] for part in parts if part[1]] == [(level, True) for level in reversed(levels)]
-    total = sum(share for _, _, share in parts)
-    assert total == pytest.approx(1 if 2 in levels else 1 - 0.25 ** len(levels))
+    assert parts[0][:2] == (levels[-1], False)
+    assert sum(share for _, _, share in parts) == pytest.approx(1)
 
 
 def test_windows_fit_the_smallest_image_and_the_network():

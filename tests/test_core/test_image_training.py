@@ -255,7 +255,7 @@ def test_the_best_refiner_is_kept_apart_from_the_best_of_the_others(make_job, mo
 
 def test_it_learns(make_job):
     """At first no facies is more likely than another, and stripes are not hard to learn."""
-    result = run_training(make_job(steps=40), never_cancel)
+    result = run_training(make_job(steps=120), never_cancel)
     assert result.held_out_bits < 0.85 * math.log2(3)
 
 
