@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .errors import ModelError
 from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
-from .refiner import ClassRefiner, SetRefiner, refiner_radius
+from .refiner import Refiner, refiner_radius
 
 FOLD = 2
 """Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
@@ -49,7 +49,8 @@ class NetworkConfig:
     n_classes : int
         Facies that the network knows one by one, as those of a training image; 0 when it takes any, as a set.
     refiner, n_refiner_blocks : int
-        Channels and blocks of the refiner that answers in its place where a coarser lattice is known; 0: none does.
+        Channels and blocks of the refiner that answers in its place where a coarser lattice is known; 0: none does. It
+        takes a network that knows its facies one by one.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -131,10 +132,8 @@ class FaciesNetwork(nn.Module):
         self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         if config.refiner:
-            size, of_input = (config.refiner, config.n_refiner_blocks), (config.n_evidence, config.n_levels)
-            of_image = config.n_classes > 0
-            self.refiner = (
-                ClassRefiner(*size, config.n_classes, *of_input) if of_image else SetRefiner(*size, *of_input)
+            self.refiner = Refiner(
+                config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence, config.n_levels
             )
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
@@ -196,7 +195,7 @@ class FaciesNetwork(nn.Module):
         place = torch.stack([data.south, data.east, data.south**2, data.east**2, data.south * data.east], dim=1)
         described: Tensor = self.describe_datum(place)
         # The refiner reads it, too, but the two parts are trained, and judged, apart: an image does not change it.
-        return described.detach() if self.config.n_classes and self.config.refiner else described
+        return described.detach() if self.config.refiner else described
 
     def forward(
         self,
@@ -226,8 +225,7 @@ class FaciesNetwork(nn.Module):
         level : int
             Of the lattice, whose nodes are 2^level cells apart.
         refines : bool
-            Whether the next coarser lattice is known, all of it: the refiner answers, if there is one, unless kriging
-            tells something.
+            Whether the next coarser lattice is known, all of it: the refiner answers, if there is one.
         features : KrigingFeatures, optional
             What kriging reads from the hard data, if the network takes it and it is at hand.
         present : bool Tensor, shape (batch, n_facies), optional
@@ -240,9 +238,9 @@ class FaciesNetwork(nn.Module):
         """
         n_maps, n_rows, n_cols = class_index.shape
         known = F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
-        if refines and self.config.refiner and features is None:
+        if refines and self.config.refiner:
             node = (data.batch * n_rows + data.row) * n_cols + data.col
-            logits = self.refiner(known, inside, node, data.class_index, self._describe(data).detach(), level, present)
+            logits = self.refiner(known, inside, node, data.class_index, self._describe(data), level)
             return _without_absent(logits, present)
         known_any = known.sum(dim=1, keepdim=True)
         evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))

@@ -14,9 +14,7 @@ import logging
 import platform
 from dataclasses import asdict
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,17 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
 RECIPE = TrainingConfig(steps=14_000, seed=20_261_125)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
-REFINER_RECIPE = TrainingConfig(steps=14_000, seed=20_261_127, learning_rate=4e-3)
-"""Of the run that gave it its refiner and left all else as it was."""
-NETWORK = NetworkConfig(
-    trunk=(64, 96, 160),
-    stream=(32, 32, 48),
-    n_bottom=3,
-    reads_kriging=True,
-    n_levels=3,
-    refiner=16,
-    n_refiner_blocks=5,
-)
+NETWORK = NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True, n_levels=3)
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
 
@@ -60,8 +48,6 @@ _BATCH_CELLS = 16_000 * 9
 _WINDOWS_PER_FIELD = 4
 _REFINING_SHARE = 0.4
 """Of the batches on lattices that the sampler refines: a coarser one is known, and kriging tells nothing."""
-_CORRECTED_SHARE = 0.25
-"""Of the maps on these: all nodes are known but those of a correction."""
 _SHORTEST_REFINED_CELLS = 4.0
 """What is refined has no detail shorter than this: users choose cells that resolve what they map."""
 _SHORTEST_STARTED_NODES = 0.7
@@ -72,14 +58,7 @@ _TOLD_SHARE = 0.9
 """Of the maps on these to which kriging is told; to the others it is not, as when data are too many for it."""
 
 
-def draw_examples(
-    step: int,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-    data_only: bool = False,
-    refined_only: bool = False,
-) -> Examples:
+def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", data_only: bool = False) -> Examples:
     """
     Draw the batch of one step; the same step and seed give the same batch.
 
@@ -91,8 +70,6 @@ def draw_examples(
         Where to draw it.
     data_only : bool
         Nothing is known but the data: the task of the first pass.
-    refined_only : bool
-        A coarser lattice is known: the refiner's task.
 
     Returns
     -------
@@ -103,7 +80,7 @@ def draw_examples(
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     n_facies = int(rng.choice(_FACIES, p=_FACIES_SHARES))
     spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
-    refining = (rng.random() < _REFINING_SHARE or refined_only) and not data_only
+    refining = rng.random() < _REFINING_SHARE and not data_only
     shortest = max(_SHORTEST_STARTED_NODES * spacing, _SHORTEST_REFINED_CELLS if refining else 0)
     windows = _draw_windows(n_facies, spacing, shortest, rng, generator)
     n_maps, *grid_shape = windows.shape
@@ -133,19 +110,7 @@ def draw_examples(
         SurveyKriging.fit(place[batch == index], facies[batch == index], n_facies) if told[index] else None
         for index in range(n_maps)
     ]
-    return make_examples(
-        windows,
-        surveyed,
-        lattice,
-        n_facies,
-        share,
-        rng,
-        generator,
-        present=present,
-        surveys=() if refining else surveys,
-        refines=refining,
-        corrected_share=_CORRECTED_SHARE if refining else 0.0,
-    )
+    return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, present=present, surveys=surveys)
 
 
 def _draw_windows(
@@ -179,7 +144,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that draw examples ahead (0 on a GPU)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
     parser.add_argument("--start", type=Path, help="a model file, whose weights the first step starts from")
-    parser.add_argument("--refiner-only", action="store_true", help="train the refiner, and leave all else as it was")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -187,12 +151,10 @@ def main() -> None:
     keep_freed_memory()
 
     start = FaciesModel.load(arguments.start) if arguments.start else None
-    recipe = REFINER_RECIPE if arguments.refiner_only else RECIPE
-    draw = partial(draw_examples, seed=recipe.seed, refined_only=arguments.refiner_only)
     network, state = train(
         NETWORK,
-        recipe,
-        partial(draw, device=arguments.device),
+        RECIPE,
+        lambda step: draw_examples(step, seed=RECIPE.seed, device=arguments.device),
         arguments.folder,
         device=arguments.device,
         start=start.network if start else None,
@@ -200,19 +162,18 @@ def main() -> None:
         stop_after_seconds=60 * arguments.minutes,
         on_log=lambda line: logging.info(json.dumps(line)),
     )
-    if state["step"] < recipe.steps and not arguments.snapshot:
-        logging.info("Stopped at step %d of %d; run again to go on.", state["step"], recipe.steps)
+    if state["step"] < RECIPE.steps and not arguments.snapshot:
+        logging.info("Stopped at step %d of %d; run again to go on.", state["step"], RECIPE.steps)
         return
     network = network.float().cpu()
-    tasks: dict[str, dict[str, Any]] = {"": {}, "_data_only": {"data_only": True}, "_refined": {"refined_only": True}}
     scores = {
-        f"validation_nats{name}": validation_nats(
-            network, partial(draw_examples, seed=RECIPE.seed, **task), VALIDATION_STEPS
-        )
-        for name, task in tasks.items()
+        "validation_nats": validation_nats(network, lambda s: draw_examples(s, seed=RECIPE.seed), VALIDATION_STEPS),
+        "validation_nats_data_only": validation_nats(
+            network, lambda s: draw_examples(s, seed=RECIPE.seed, data_only=True), VALIDATION_STEPS
+        ),
     }
     provenance = {
-        "recipe": asdict(recipe),
+        "recipe": asdict(RECIPE),
         "started_from": {"model": start.model_id, **start.provenance} if start else None,
         "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
         "steps_done": state["step"],

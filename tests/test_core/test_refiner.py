@@ -3,17 +3,22 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
-from oadg.core import sampler, train_universal
+from oadg.core import sampler
+from oadg.core.facies import build_facies_table
+from oadg.core.image_examples import ImageExamples
 from oadg.core.lattice import Lattice
 from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
 from oadg.core.path import SCHEDULES, Schedule
 from oadg.core.refiner import refiner_radius
 from oadg.core.sampler import corrections, draw_stream, passes, sample
 from oadg.core.training import TrainingConfig, train
+from oadg.core.training_image import TrainingImage
 
+FACIES = build_facies_table([0, 1, 2])
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
 CONFIG = NetworkConfig(
     trunk=(8, 8),
@@ -128,59 +133,15 @@ def test_in_tiles_it_says_the_same(network, monkeypatch):
     assert torch.equal(sample(network, known, inside, streams, **run), whole)
 
 
-@pytest.fixture(scope="module")
-def of_any_facies():
-    """A network with a refiner that takes facies as a set."""
-    torch.manual_seed(0)
-    network = FaciesNetwork(replace(CONFIG, n_classes=0, n_refiner_blocks=3)).eval().requires_grad_(False)
-    for weights in network.parameters():
-        torch.nn.init.normal_(weights, std=0.15)
-    return network
-
-
-def test_of_any_facies_it_takes_them_as_a_set(of_any_facies):
-    known, inside = scene()
-    data = HardData(*(torch.tensor(v) for v in ([1, 0], [2, 0], [5, 6], [7, 8])), torch.rand(2), torch.rand(2))
-    order = torch.tensor([2, 0, 1])
-    said = of_any_facies(known, inside, data, 3, refines=True).softmax(dim=1)
-    renumbered = torch.where(known >= 0, order[known.clamp_min(0)], -1)
-    moved = data._replace(class_index=order[data.class_index])
-    assert said.std(dim=1).mean() > 1e-3
-    found = of_any_facies(renumbered, inside, moved, 3, refines=True).softmax(dim=1)[:, order]
-    assert torch.allclose(found, said, atol=1e-5)
-    without = of_any_facies(known, inside, NO_DATA, 3, refines=True).softmax(dim=1)
-    assert (said - without)[1, :, 5, 7].abs().max() > 3e-5
-
-
-def test_of_any_facies_those_that_are_not_present_have_no_part(of_any_facies):
-    known, inside = scene()
-    known = known.clamp_max(1)
-    present = torch.tensor([[True, True, False, False]]).expand(2, -1)
-    among_four = of_any_facies(known, inside, NO_DATA, 4, refines=True, present=present)
-    assert torch.allclose(among_four[:, :2], of_any_facies(known, inside, NO_DATA, 2, refines=True), atol=1e-5)
-    assert (among_four[:, 2:] == -torch.inf).all()
-
-
-def test_each_facies_sees_the_others(of_any_facies):
-    """Where facies 0 and 1 lie changes how likely 2 is against 3, neither of which is known anywhere."""
-    known, inside = scene()
-    known = known.clamp_max(1)
-    changed = torch.where(known >= 0, 1 - known, -1)
-    told = of_any_facies(known, inside, NO_DATA, 4, refines=True)
-    swapped = of_any_facies(changed, inside, NO_DATA, 4, refines=True)
-    assert torch.allclose(told[:, 2], swapped[:, 2], atol=1e-5), "which of the two is which does not matter to a third"
-    elsewhere = of_any_facies(torch.where(known == 1, 0, known), inside, NO_DATA, 4, refines=True)
-    assert not torch.allclose(told[:, 2] - told[:, 0], elsewhere[:, 2] - elsewhere[:, 0], atol=1e-3)
-
-
-def test_training_it_leaves_the_rest_of_the_network_as_it_was(tmp_path):
-    """Bit for bit, so that what is measured of the first pass stays true."""
-    config = replace(train_universal.NETWORK, trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1)
+def test_the_image_does_not_change_how_data_are_described(tmp_path):
+    """Refiner and the other weights are judged apart, so that neither may move what both read."""
+    image = TrainingImage((np.arange(90 * 90).reshape(90, 90) // 700 % 3).astype(np.int16), FACIES)
+    examples = ImageExamples(image, 2, CONFIG.total_stride, seed=1)
     torch.manual_seed(1)
-    start = FaciesNetwork(config)
-    draw = partial(train_universal.draw_examples, seed=3, refined_only=True)
-    trained, _ = train(config, TrainingConfig(steps=3, warmup_steps=1), draw, tmp_path, start=start)
+    start = FaciesNetwork(CONFIG)
+    trained, _ = train(CONFIG, TrainingConfig(steps=6, warmup_steps=1), examples, tmp_path, start=start)
     before, after = start.state_dict(), trained.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed
-    assert all(name.startswith("refiner.") for name in changed)
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert {name for name in before if name.startswith("describe_datum.")} <= same
+    assert "refiner.stem.weight" not in same
+    assert "trunk_stem.weight" not in same
