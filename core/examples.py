@@ -11,11 +11,9 @@ from torch import Tensor
 from .kriging_features import SurveyKriging
 from .lattice import Lattice
 from .objective import uniform_rank_known
-from .path import dispersed_rank
+from .path import COARSER_SHARE, dispersed_rank
 from .training import Examples
 
-COARSER_SHARE = 0.25
-"""Of a lattice's nodes lie on the next coarser one."""
 _RANDOM_PREFIX_SHARE = 0.1
 """Of the maps of which some nodes are simulated already: these nodes lie at random, not dispersed."""
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .examples import COARSER_SHARE, make_examples, oriented, shares_refined, shares_started
+from .examples import make_examples, oriented, shares_refined, shares_started
 from .lattice import Lattice
+from .path import COARSER_SHARE
 from .random_fields import draw_surveys
 from .training import Examples
 from .training_image import TrainingImage

@@ -45,7 +45,7 @@ _TABLE_BATCHES = 3
 _TIMED_STEPS = 6
 _FEWEST_STEPS = 40
 """However short the time is."""
-_LONE = 4
+_LONE = 2
 """How many times as many passes images may take that are one lattice only: as small as the coarsest one of others."""
 
 OnLog = Callable[[dict[str, Any]], None]

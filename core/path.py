@@ -7,6 +7,9 @@ from typing import Any, Mapping
 
 import numpy as np
 
+COARSER_SHARE = 0.25
+"""Of a lattice's nodes lie on the next coarser one."""
+
 
 def dispersed_rank(
     shape: tuple[int, int], rng: np.random.Generator, *, offset: tuple[int, int] | None = None

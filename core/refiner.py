@@ -2,8 +2,8 @@
 The refiner: facies logits at the nodes of a lattice of which the next coarser one is known.
 
 What is left to decide there is near: where exactly an edge runs, how a thin body goes on. So this network keeps every
-node apart, where `FaciesNetwork` folds four of them into one, and looks only a few nodes around. On the channel image
-its loss was a third lower, in less time.
+node apart, where `FaciesNetwork` folds four of them into one, and looks only a few nodes around. Trained for the
+finest lattice of the channel image alone its loss was a third lower, in less time.
 Source: He et al. 2016, arXiv 1512.03385, for residual blocks.
 """
 

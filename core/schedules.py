@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .network import FaciesNetwork, HardData
-from .path import Schedule, dispersed_rank
+from .path import COARSER_SHARE, Schedule, dispersed_rank
 
 COSTS = {"standard": 14.0, "preview": 6.0}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
@@ -25,8 +25,6 @@ CORRECTIONS = {"standard": (6, 8, 32, 64), "preview": (1, 4, 16, 32), "fine": (1
 """Passes of each level, the finest first, that draw nodes anew: on coarse lattices they cost little."""
 N_PARTS = 32
 """Into which a level's path is divided, by its rank; so many passes at most."""
-_COARSER = 0.25
-"""Share of a lattice's nodes that the next coarser one has."""
 _FEWEST_REFINED, _FEWEST_STARTED = 2, 6
 _GIVEN_COST = 0.5
 """Evaluations of the whole grid that the passes of each level may come to whatever they gain: on coarse lattices many
@@ -61,7 +59,7 @@ def loss_table(
     """
     device = next(network.parameters()).device
     rng = np.random.default_rng(seed)
-    first = 0.0 if is_started else _COARSER
+    first = 0.0 if is_started else COARSER_SHARE
     rank = np.stack([dispersed_rank((truth.shape[1], truth.shape[2]), rng) for _ in truth]) / truth[0].numel()
     part = torch.as_tensor(np.floor((rank - first) / (1 - first) * N_PARTS).astype(np.int64))
     nothing = torch.zeros(0, dtype=torch.int64)
@@ -71,7 +69,7 @@ def loss_table(
         class_index = torch.where(inside & (part < known), truth, -1)
         with torch.inference_mode():
             on_device = (class_index.to(device), inside.to(device), HardData(*(value.to(device) for value in data)))
-            refines = not is_started or known >= _COARSER * N_PARTS
+            refines = not is_started or known >= COARSER_SHARE * N_PARTS
             logits = network(*on_device, n_facies, level=level, refines=refines)
             log_probability = logits.float().log_softmax(dim=1).cpu()
         nats = -log_probability.gather(1, truth.clamp_min(0)[:, None])[:, 0]
@@ -132,7 +130,7 @@ def choose_schedule(refined: Sequence[np.ndarray], started: np.ndarray, budget: 
         By how many bits per cell of the grid they cost more than one pass for each part.
     """
     options = [best_cuts(table) for table in (*refined, started)]
-    nodes = [(1 - _COARSER) * 0.25**level for level in range(len(refined))] + [0.25 ** len(refined)]
+    nodes = [(1 - COARSER_SHARE) * 0.25**level for level in range(len(refined))] + [0.25 ** len(refined)]
     fewest = [_FEWEST_REFINED] * len(refined) + [_FEWEST_STARTED]
     n_passes = [
         min(max(n, int(_GIVEN_COST * 4**level)), len(of_level))

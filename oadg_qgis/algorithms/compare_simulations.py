@@ -45,7 +45,7 @@ from ..categorical_rasters import CategoricalRaster, read_codes
 from ..destinations import check_destinations, check_writable, put_in_place
 from ..engine_client import compare
 from ..layers import make_grid
-from ..mask import crop, extent_of, rasterise, read_polygons
+from ..mask import crop, rasterise
 from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import errors_for_qgis, is_given, report_to, tr
@@ -127,14 +127,7 @@ class CompareSimulations(FaciesAlgorithm):
     def read(self, parameters, context, feedback) -> None:
         """Take hold of observations, mask, extent and reference, and look where the page is to go."""
         super().read(parameters, context, feedback)
-        mask = self.parameterAsSource(parameters, "MASK", context)
-        self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
-        self.note_input("MASK", self.layer_of_source(parameters, "MASK", context))
-        self._extent = None
-        if is_given(parameters, "EXTENT"):
-            self._extent = self.parameterAsExtent(parameters, "EXTENT", context, self._crs)
-        elif self._polygons is not None:
-            self._extent = extent_of(self._polygons)
+        self.read_area(parameters, context)
         self._read_reference_layer(parameters, context)
         page = self.parameterAsFileOutput(parameters, "REPORT", context)
         self._page = Path(page) if page else None

@@ -23,6 +23,7 @@ from ...core.grid import Grid
 from ...core.model_header import ModelHeader
 from ..destinations import file_of
 from ..layers import Observations, check_projected, observations_reader
+from ..mask import extent_of, read_polygons
 from .base import is_given, tr
 from .engine_algorithm import EngineAlgorithm
 
@@ -63,6 +64,17 @@ class FaciesAlgorithm(EngineAlgorithm):
         self._source_name = source.sourceName()
         self.note_model_file(parameters, context)
         self.note_input("OBSERVATIONS", layer)
+
+    def read_area(self, parameters, context: QgsProcessingContext) -> None:
+        """Read the mask, and the extent, which is the mask's where none is given; the CRS is known by then."""
+        mask = self.parameterAsSource(parameters, "MASK", context)
+        self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
+        self.note_input("MASK", self.layer_of_source(parameters, "MASK", context))
+        self._extent = None
+        if is_given(parameters, "EXTENT"):
+            self._extent = self.parameterAsExtent(parameters, "EXTENT", context, self._crs)
+        elif self._polygons is not None:
+            self._extent = extent_of(self._polygons)
 
     def choose_crs(self, parameters, context, extent: QgsRectangle, crs: QgsCoordinateReferenceSystem) -> None:
         """Take the CRS of the grid: by default that of an extent; raise unless it is known and projected."""

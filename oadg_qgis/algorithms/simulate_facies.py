@@ -26,7 +26,7 @@ from ...core.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_client import simulate
 from ..layers import NO_OBSERVATIONS, make_grid
-from ..mask import crop, extent_of, rasterise, read_polygons
+from ..mask import crop, rasterise
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
@@ -100,14 +100,7 @@ class SimulateFacies(FaciesAlgorithm):
             super().read(parameters, context, feedback)
         else:
             self._do_without_observations(parameters, context, feedback)
-        mask = self.parameterAsSource(parameters, "MASK", context)
-        self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
-        self.note_input("MASK", self.layer_of_source(parameters, "MASK", context))
-        self._extent = None
-        if is_given(parameters, "EXTENT"):
-            self._extent = self.parameterAsExtent(parameters, "EXTENT", context, self._crs)
-        elif self._polygons is not None:
-            self._extent = extent_of(self._polygons)
+        self.read_area(parameters, context)
 
     def _do_without_observations(self, parameters, context, feedback) -> None:
         """Take the CRS of the area; raise unless the model and what is given suffice for maps without observations."""
