@@ -1,12 +1,14 @@
 """
 What kriging reads from the hard data, for the network to start from and to correct.
 
-Range, nugget and smoothness of a survey are questions about all of its data at once, which a local network answers
-badly and a few dozen leave-one-out tests answer well. So many covariances are tried on the data; those that predict
-them best are averaged, and the estimates of simple indicator kriging with them become channels of the network. All
-facies are treated alike, so renumbering facies permutes the channels.
+Range, direction, nugget and smoothness of a survey are questions about all of its data at once, which a local network
+answers badly and a hundred leave-one-out tests answer well. So many covariances are tried on the data, first isotropic
+ones, then the best of these stretched along several azimuths; those that predict the data best are averaged, and the
+estimates of simple indicator kriging with them become channels of the network. All facies are treated alike, so
+renumbering facies permutes the channels.
 Sources: Journel 1983, *Mathematical Geology* 15 (indicator kriging); Dubrule 1983, same volume (leave-one-out in closed
-form); Hoeting et al. 1999, *Statistical Science* 14 (averaging models).
+form); Isaaks and Srivastava 1989, *Applied Geostatistics* (geometric anisotropy); Hoeting et al. 1999, *Statistical
+Science* 14 (averaging models).
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from torch import Tensor
 
 N_OF_FACIES = 5
 """Channels of each facies: two estimates, their logarithms, and whether the nearest datum shows it."""
-N_OF_PLACE = 9
+N_OF_PLACE = 11
 """Channels that all facies share: support, distance to the nearest datum, and what holds for the whole survey."""
+_N_OF_AZIMUTH = 2
+"""Of these, the last ones: cosine and sine of twice the azimuth, times the logarithm of the ratio."""
 FEWEST_DATA = 2
 """Of fewer data nothing is told."""
 MOST_DATA = 1500
@@ -31,7 +35,9 @@ MOST_DATA = 1500
 _FLOOR = 0.005  # smallest probability whose logarithm is told
 _N_RANGES = 7
 _NUGGETS = (0.03, 0.15, 0.45)
-_N_KEPT = 6  # covariances that are averaged
+_RATIOS, _N_AZIMUTHS = (2.0, 4.5), 6
+_N_STRETCHED = 4  # isotropic covariances, the best ones, that are tried with each ratio and azimuth
+_N_KEPT = 8  # covariances that are averaged
 _N_TOGETHER, _N_PART = 128, 64  # up to so many data are tested together; of more, some near each other and some apart
 _CAUTION = 0.3  # leave-one-out errors depend on each other: a datum counts as so much evidence between covariances
 _JITTER = 1e-4
@@ -54,24 +60,39 @@ class KrigingFeatures(NamedTuple):
         """Logarithm of the estimate with one covariance for all facies, (batch, n_facies, n_rows, n_cols)."""
         return self.of_facies[:, :, 1]
 
+    def turned(self, turns: int) -> KrigingFeatures:
+        """Return the features of the same maps after so many quarter turns counterclockwise."""
+        of_facies, of_place = (torch.rot90(values, turns, (-2, -1)) for values in self)
+        if turns % 2:
+            others, azimuth = of_place.split([N_OF_PLACE - _N_OF_AZIMUTH, _N_OF_AZIMUTH], dim=1)
+            of_place = torch.cat([others, -azimuth], dim=1)
+        return KrigingFeatures(of_facies, of_place)
+
 
 class Covariances(NamedTuple):
-    """Isotropic covariances of sill 1; tensors (n,): range in cells, whether Gaussian or else exponential, nugget."""
+    """
+    Covariances of sill 1 with geometric anisotropy.
+
+    Fields are tensors of shape (n,): range in cells, the geometric mean of the longest and the shortest one; the ratio
+    of these; azimuth of the longest, in radians from southwards to eastwards; whether Gaussian or else exponential; and
+    nugget.
+    """
 
     range_cells: Tensor
+    ratio: Tensor
+    azimuth: Tensor
     is_gaussian: Tensor
     nugget: Tensor
 
-    def __call__(self, distance: Tensor) -> Tensor:
-        """Return the covariances (n, …) between places at some distances, shape (…), in cells."""
-        scaled = distance / self.range_cells.view(-1, *(1 for _ in distance.shape))
-        shape = [len(self.nugget)] + [1] * distance.dim()
-        exponent = torch.where(self.is_gaussian.view(shape), scaled * scaled, scaled)
-        return torch.exp(-3 * exponent) * (1 - self.nugget).view(shape)
+    def between(self, place: Tensor, other: Tensor) -> Tensor:
+        """Return the covariances (n, n_places, n_others) between places (n_places, 2) and (n_others, 2), in cells."""
+        scaled = distances(self._in_ranges(place), self._in_ranges(other))
+        exponent = torch.where(self.is_gaussian[:, None, None], scaled * scaled, scaled)
+        return torch.exp(-3 * exponent) * (1 - self.nugget)[:, None, None]
 
     def among(self, place: Tensor) -> Tensor:
         """Return the covariance matrices (n, n_data, n_data) of data at places (n_data, 2)."""
-        matrices = self(distances(place, place))
+        matrices = self.between(place, place)
         matrices.diagonal(dim1=1, dim2=2).fill_(1 + _JITTER)
         return matrices
 
@@ -79,9 +100,25 @@ class Covariances(NamedTuple):
         """Return some of the covariances."""
         return Covariances(*(values[index] for values in self))
 
+    def stretched(self) -> Covariances:
+        """Return these covariances, each with every ratio and azimuth that is tried."""
+        ratios = torch.tensor(_RATIOS, device=self.nugget.device)
+        azimuths = torch.arange(_N_AZIMUTHS, device=self.nugget.device) * (math.pi / _N_AZIMUTHS)
+        ratio, azimuth = (v.flatten() for v in torch.meshgrid(ratios, azimuths, indexing="ij"))
+        each = self.select(torch.arange(len(self.nugget), device=self.nugget.device).repeat_interleave(len(ratio)))
+        return each._replace(ratio=ratio.repeat(len(self.nugget)), azimuth=azimuth.repeat(len(self.nugget)))
+
+    def _in_ranges(self, place: Tensor) -> Tensor:
+        """Return places (n_places, 2) along and across the longest range, in ranges: (n, n_places, 2)."""
+        south, east = place.T
+        cos, sin = self.azimuth.cos()[:, None], self.azimuth.sin()[:, None]
+        along, across = south * cos + east * sin, east * cos - south * sin
+        stretch = self.ratio.sqrt()[:, None]
+        return torch.stack([along / stretch, across * stretch], dim=2) / self.range_cells[:, None, None]
+
 
 def distances(place: Tensor, other: Tensor) -> Tensor:
-    """Return distances (n, m) between places (n, 2) and (m, 2), exact also for places close to each other."""
+    """Return distances (…, n, m) between places (…, n, 2) and (…, m, 2), exact also for places close to each other."""
     return torch.cdist(place, other, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -140,11 +177,14 @@ class SurveyKriging:
         mean = indicator.mean(dim=0)
         between = distances(place, place).fill_diagonal_(torch.inf)
         spacing = between.min(dim=1).values.median()
-        covariances = _candidates(place, spacing)
-        loss, squared = _leave_one_out(place, indicator, covariances)
+        isotropic = _isotropic(place, spacing)
+        loss, squared = _leave_one_out(place, indicator, isotropic)
+        stretched = isotropic.select(loss.topk(_N_STRETCHED, largest=False).indices).stretched()
+        tests = zip((loss, squared), _leave_one_out(place, indicator, stretched))
+        loss, squared = (torch.cat(both) for both in tests)
         kept = loss.topk(_N_KEPT, largest=False).indices
         evidence = _CAUTION * len(place)
-        covariances = covariances.select(kept)
+        covariances = Covariances(*(torch.cat(both) for both in zip(isotropic, stretched))).select(kept)
         factor = torch.linalg.cholesky(covariances.among(place))
         entropy = -(mean * mean.clamp_min(1e-12).log()).sum()
         return cls(
@@ -182,7 +222,7 @@ class SurveyKriging:
 
     def _at(self, place: Tensor, spacing: int) -> tuple[Tensor, Tensor]:
         distance = distances(place, self.place)  # (n, n_data)
-        towards = self.covariances(distance)  # (n_kept, n, n_data)
+        towards = self.covariances.between(place, self.place)  # (n_kept, n, n_data)
         estimate = (towards @ self.dual + self.mean).clamp(0, 1)  # (n_kept, n, n_facies)
         estimate = estimate / estimate.sum(dim=2, keepdim=True).clamp_min(1e-6)
         alike = (self.weight[:, :, None] * estimate).sum(dim=0)
@@ -193,7 +233,7 @@ class SurveyKriging:
         logs = (p.clamp_min(_FLOOR).log() for p in (alike, by_itself))
         of_facies = torch.stack([alike, next(logs), by_itself, next(logs), nearest])
         support = (self.weight * towards.amax(dim=2)).sum(dim=0)
-        weight = self.weight[:, 0]
+        weight, double = self.weight[:, 0], 2 * self.covariances.azimuth
         whole_survey = torch.stack(
             [
                 torch.ones_like(self.skill_nats),
@@ -203,6 +243,7 @@ class SurveyKriging:
                 (weight * self.covariances.nugget).sum(),
                 self.skill_nats,
                 torch.full_like(self.skill_nats, math.log10(len(self.place)) / 3),
+                *(weight * self.covariances.ratio.log() * torch.stack([double.cos(), double.sin()])).sum(dim=1),
             ]
         )
         here = torch.stack([support, torch.log1p(closest.values / self.spacing_cells)])
@@ -210,15 +251,15 @@ class SurveyKriging:
         return of_facies.permute(2, 0, 1), of_place
 
 
-def _candidates(place: Tensor, spacing: Tensor) -> Covariances:
-    """Return every covariance that is tried: ranges from the data's spacing to 1.5 times their extent."""
+def _isotropic(place: Tensor, spacing: Tensor) -> Covariances:
+    """Return the isotropic covariances that are tried: ranges from the data's spacing to 1.5 times their extent."""
     extent = (place.amax(dim=0) - place.amin(dim=0)).norm().clamp_min(2 * spacing)
     steps = torch.linspace(0, 1, _N_RANGES, device=place.device)
     ranges = spacing * (1.5 * extent / spacing) ** steps
     kinds = torch.tensor([0.0, 1.0], device=place.device)
     nuggets = torch.tensor(_NUGGETS, device=place.device)
     of_range, of_kind, of_nugget = (v.flatten() for v in torch.meshgrid(ranges, kinds, nuggets, indexing="ij"))
-    return Covariances(of_range, of_kind > 0, of_nugget)
+    return Covariances(of_range, torch.ones_like(of_range), torch.zeros_like(of_range), of_kind > 0, of_nugget)
 
 
 def _leave_one_out(place: Tensor, indicator: Tensor, covariances: Covariances) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,11 @@ class FaciesModel:
         """Rows and columns of the only grid that the model takes; None when it takes any."""
         return self.network.config.side if isinstance(self.network, ReferenceNetwork) else None
 
+    @property
+    def is_turned(self) -> bool:
+        """Whether maps are shown to the network turned: one that takes any facies learnt all orientations alike."""
+        return not self.network.config.n_classes
+
     def check_takes(self, facies: FaciesTable, shape: tuple[int, int] | None = None) -> None:
         """
         Raise an error when a job does not fit the model.

@@ -44,6 +44,8 @@ class NetworkConfig:
         Blocks at the coarsest scale.
     reads_kriging : bool
         Whether the network takes `KrigingFeatures`, and starts from their estimate.
+    n_of_place : int
+        Of their channels that all facies share it takes so many, the first ones; older networks knew no anisotropy.
     n_levels : int
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     n_classes : int
@@ -59,6 +61,7 @@ class NetworkConfig:
     n_evidence: int = 8
     n_bottom: int = 2
     reads_kriging: bool = False
+    n_of_place: int = 9
     n_levels: int = 1
     n_classes: int = 0
     refiner: int = 0
@@ -114,7 +117,7 @@ class FaciesNetwork(nn.Module):
         self.config = config
         trunk, stream, folded = config.trunk, config.stream, FOLD * FOLD
         self.describe_datum = nn.Sequential(nn.Linear(5, 32), nn.GELU(), nn.Linear(32, config.n_evidence))
-        of_place, of_facies = (N_OF_PLACE, N_OF_FACIES) if config.reads_kriging else (0, 0)
+        of_place, of_facies = (config.n_of_place, N_OF_FACIES) if config.reads_kriging else (0, 0)
         self.trunk_stem = nn.Conv2d((2 + config.n_evidence + of_place) * folded, trunk[0], 1)
         self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence + of_facies) * folded, stream[0], 1)
         if config.reads_kriging:
@@ -250,7 +253,7 @@ class FaciesNetwork(nn.Module):
         stream = torch.cat([known[:, :, None], evidence, of_all], dim=2)
         told = features or _nothing_told(stream)
         if self.config.reads_kriging:
-            trunk = torch.cat([trunk, told.of_place], dim=1)
+            trunk = torch.cat([trunk, told.of_place[:, : self.config.n_of_place]], dim=1)
             stream = torch.cat([stream, told.of_facies], dim=2)
         trunk = self.trunk_stem(_fold(trunk))  # (batch, trunk, n_rows / 2, n_cols / 2)
         if self.config.n_levels > 1:

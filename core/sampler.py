@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Iterator, NamedTuple, Protocol, Sequence, Tuple
+from typing import Any, Callable, Iterator, NamedTuple, Protocol, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from .kriging_features import FEWEST_DATA, MOST_DATA, KrigingFeatures, SurveyKri
 from .lattice import Lattice
 from .network import HardData, NetworkConfig
 from .path import Schedule, dispersed_rank
+from .turning import answer_turned
 
 _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
@@ -90,20 +91,28 @@ class Stream:
         One number in [0, 1) per cell, which decides its facies.
     later : SeedSequence
         Of what is drawn anew.
+    turns : int
+        Quarter turns by which the network is shown the map turned, 0 … 3.
     """
 
     offset: tuple[int, int]
     rank: np.ndarray
     uniform: np.ndarray
     later: np.random.SeedSequence
+    turns: int = 0
 
 
-def draw_stream(seed: int, realization: int, shape: tuple[int, int]) -> Stream:
-    """Return the stream of a realization: a function of seed, index and shape only, not of how many there are."""
+def draw_stream(seed: int, realization: int, shape: tuple[int, int], *, turned: bool = False) -> Stream:
+    """
+    Return the stream of a realization: a function of seed, index and shape only, not of how many there are.
+
+    With `turned` realizations have all four orientations in turn.
+    """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(realization,)))
     offset = (int(rng.integers(2**16)), int(rng.integers(2**16)))
     rank, uniform = dispersed_rank(shape, rng, offset=offset), rng.random(shape, dtype=np.float32)
-    return Stream(offset, rank, uniform, np.random.SeedSequence(seed, spawn_key=(realization, 1)))
+    later = np.random.SeedSequence(seed, spawn_key=(realization, 1))
+    return Stream(offset, rank, uniform, later, realization % 4 if turned else 0)
 
 
 def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -> int:
@@ -215,6 +224,7 @@ def visit(
         As `sample` takes them, and with its result.
     """
     maps = known.expand(len(streams), -1, -1).clone()
+    turns = [stream.turns for stream in streams]
     for current in range(level, -1, -1):
         lattice = lattice_of(predictor, known.shape, 2**current, [s.offset for s in streams], known.device)
         data = lattice.attach(*hard_data(known, len(streams)))
@@ -230,7 +240,7 @@ def visit(
             node_row, node_col = lattice.node_of(batch, row, col)
             class_index[batch, node_row, node_col] = -1
             asked = (class_index, on_grid, data, n_facies)
-            logits = predict(predictor, *asked, level=current, refines=refines, features=features)
+            logits = predict(predictor, *asked, level=current, refines=refines, features=features, turns=turns)
             probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
             chosen = choose(probability, visited)
             maps[batch, row, col] = chosen
@@ -327,10 +337,14 @@ def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKri
 
 
 def marginal_offsets(level: int) -> list[tuple[int, int]]:
-    """Return the positions of the coarsest lattice that `marginal` goes through; their number has a bound."""
-    step = _step_of(level)
-    ticks = range(step // 2, 2 * 2**level, step)
-    return [(row, col) for row in ticks for col in ticks]
+    """
+    Return the positions of the coarsest lattice that `marginal` goes through; their number has a bound.
+
+    Four in a row have the same nodes, which the network folds together otherwise in each of them.
+    """
+    step, spacing = _step_of(level), 2**level
+    ticks, shifts = range(step // 2, spacing, step), (0, spacing)
+    return [(row + down, col + right) for row in ticks for col in ticks for down in shifts for right in shifts]
 
 
 def _step_of(level: int) -> int:
@@ -347,6 +361,7 @@ def marginal(
     level: int,
     positions_at_once: int,
     survey: SurveyKriging | None = None,
+    turned: bool = False,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
@@ -366,6 +381,8 @@ def marginal(
         As in `sample`.
     positions_at_once : int
         Positions that go through the network together.
+    turned : bool
+        Whether each folding is shown to the network in an orientation of its own, as `draw_stream` has it.
     on_pass : callable
         Called before each batch of `marginal_offsets`.
 
@@ -382,6 +399,7 @@ def marginal(
     for start in range(0, len(offsets), positions_at_once):
         on_pass()
         chosen = offsets[start : start + positions_at_once]
+        turns = [(start + index) % 4 if turned else 0 for index in range(len(chosen))]
         lattice = lattice_of(predictor, known.shape, 2**level, chosen, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
         data = lattice.attach(*hard_data(known, len(chosen)))
@@ -391,7 +409,7 @@ def marginal(
         )
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
         features = None if told is None else _features_at(told, place, on_grid)
-        logits = predict(predictor, class_index, on_grid, data, n_facies, level=level, features=features)
+        logits = predict(predictor, class_index, on_grid, data, n_facies, level=level, features=features, turns=turns)
         predicted = logits.float().softmax(dim=1)
         # Each place is a node in four of the positions.
         probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)
@@ -451,6 +469,7 @@ def predict(
     level: int,
     refines: bool = False,
     features: KrigingFeatures | None = None,
+    turns: Sequence[int] = (),
 ) -> Tensor:
     """
     Return the logits on a lattice; a large one is cut into tiles, each with a halo as wide as the network sees.
@@ -461,12 +480,21 @@ def predict(
     ----------
     predictor, class_index, inside, data, n_facies, level, refines, features
         As `FaciesNetwork.forward` takes them.
+    turns : sequence of int
+        Quarter turns by which each map is shown to it turned; none by default.
 
     Returns
     -------
     Tensor, shape (batch, n_facies, n_rows, n_cols)
         The same as untiled, up to the rounding of floats.
     """
+    if any(turns):
+
+        def answer(*asked: Any) -> Tensor:
+            *maps, told = asked
+            return predict(predictor, *maps, n_facies, level=level, refines=refines, features=told)
+
+        return answer_turned(answer, turns, class_index, inside, data, features)
     limit = _TILE_NODES_TIMES_STREAMS
     network = partial(predictor, level=level, refines=refines)
     while True:

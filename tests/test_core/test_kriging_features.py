@@ -25,6 +25,13 @@ def everywhere():
     return torch.cartesian_prod(torch.arange(0.0, 64, 7), torch.arange(0.0, 64, 5))
 
 
+def stretched(place, covariance):
+    """Return places moved so that an isotropic covariance of the same range is this one."""
+    cos, sin = covariance.azimuth.cos(), covariance.azimuth.sin()
+    along, across = place[:, 0] * cos + place[:, 1] * sin, place[:, 1] * cos - place[:, 0] * sin
+    return torch.stack([along / covariance.ratio.sqrt(), across * covariance.ratio.sqrt()], dim=1)
+
+
 def test_the_estimates_are_those_of_simple_indicator_kriging():
     """With one covariance left, the channels agree with the yardstick's kriging of the same covariance."""
     place, facies = survey_of(80, 20.0)
@@ -35,7 +42,8 @@ def test_the_estimates_are_those_of_simple_indicator_kriging():
     alone = SurveyKriging(**{**vars(survey), "weight": only, "weight_of_facies": only.expand(-1, 3)})
     kind = "gaussian" if survey.covariances.is_gaussian[best] else "exponential"
     covariance = Covariance(kind, float(survey.covariances.range_cells[best]), float(survey.covariances.nugget[best]))
-    expected = indicator_kriging(place.numpy(), facies.numpy(), everywhere().numpy(), (covariance,) * 3, 3)
+    data, asked = (stretched(at, survey.covariances.select(best)).numpy() for at in (place, everywhere()))
+    expected = indicator_kriging(data, facies.numpy(), asked, (covariance,) * 3, 3)
     of_facies, _ = alone.at(everywhere(), 1)
     assert of_facies[:, 0].numpy() == pytest.approx(expected, abs=2e-3)
     assert of_facies[:, 2].numpy() == pytest.approx(expected, abs=2e-3)
@@ -99,7 +107,40 @@ def test_data_in_a_row_next_to_each_other():
     assert of_facies[0, 0, 0] > 0.8
 
 
+def covariance_of(kind="exponential", nugget=0.0, ratio=1.0, azimuth=0.0):
+    values = (torch.tensor([value]) for value in (10.0, ratio, azimuth, kind == "gaussian", nugget))
+    return Covariances(*values)
+
+
 def test_covariances_fade():
-    covariances = Covariances(torch.tensor([10.0, 10.0]), torch.tensor([False, True]), torch.tensor([0.0, 0.2]))
-    value = covariances(torch.tensor([0.0, 10.0]))
-    assert value == pytest.approx(torch.tensor([[1, np.exp(-3)], [0.8, 0.8 * np.exp(-3)]]), abs=1e-6)
+    origin, places = torch.zeros(1, 2), torch.tensor([[0.0, 0.0], [6.0, 8.0]])
+    exponential = covariance_of().between(origin, places)[0, 0]
+    gaussian = covariance_of("gaussian", nugget=0.2).between(origin, places)[0, 0]
+    assert exponential == pytest.approx(torch.tensor([1, np.exp(-3)]), abs=1e-6)
+    assert gaussian == pytest.approx(torch.tensor([0.8, 0.8 * np.exp(-3)]), abs=1e-6)
+
+
+@pytest.mark.parametrize("azimuth", [0.0, np.pi / 6, np.pi / 2])
+def test_covariances_fade_fastest_across_their_azimuth(azimuth):
+    """With a ratio of 4 the range of 10 cells is 20 along the azimuth and 5 across."""
+    along = torch.tensor([[np.cos(azimuth), np.sin(azimuth)]], dtype=torch.float32)  # south, east
+    across = torch.tensor([[-np.sin(azimuth), np.cos(azimuth)]], dtype=torch.float32)
+    covariance = covariance_of(ratio=4.0, azimuth=azimuth)
+    value = covariance.between(torch.zeros(1, 2), torch.cat([20 * along, 5 * across]))[0, 0]
+    assert value == pytest.approx(torch.full((2,), np.exp(-3)), abs=1e-6)
+
+
+def told_of_azimuth(place, facies):
+    """Return the two channels of the azimuth, which are the same everywhere."""
+    return SurveyKriging.fit(place, facies, 2).at(place[:1], 1)[1][-2:, 0]
+
+
+def test_the_azimuth_of_the_data_is_found():
+    """Bands that run eastwards tell so, and turned by a quarter they tell the opposite."""
+    place, _ = survey_of(100, 20.0)
+    facies = (place[:, 0] // 12 % 2).long()
+    cos, sin = told_of_azimuth(place, facies)
+    assert cos < -0.5  # twice 90 degrees
+    assert abs(sin) < 0.3
+    turned = torch.stack([63 - place[:, 1], place[:, 0]], dim=1)
+    assert told_of_azimuth(turned, facies) == pytest.approx(torch.tensor([-cos, -sin]), abs=1e-4)

@@ -42,7 +42,7 @@ LAYERS = (
         "reproduction",
         "image_set",
     },
-    {"objective", "lattice", "reference", "report_maps", "digits"},
+    {"objective", "lattice", "turning", "reference", "report_maps", "digits"},
     {"training", "sampler", "hub_client", "kriging", "model"},
     {"reference_checkpoint", "precision"},
     {"examples", "schedules", "likelihood", "indicator_simulation"},
