@@ -64,8 +64,7 @@ class KrigingFeatures(NamedTuple):
         """Return the features of the same maps after so many quarter turns counterclockwise."""
         of_facies, of_place = (torch.rot90(values, turns, (-2, -1)) for values in self)
         if turns % 2:
-            others, azimuth = of_place.split([N_OF_PLACE - _N_OF_AZIMUTH, _N_OF_AZIMUTH], dim=1)
-            of_place = torch.cat([others, -azimuth], dim=1)
+            of_place = torch.cat([of_place[:, :-_N_OF_AZIMUTH], -of_place[:, -_N_OF_AZIMUTH:]], dim=1)
         return KrigingFeatures(of_facies, of_place)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Iterator, NamedTuple, Protocol, Sequence, Tuple
+from typing import Callable, Iterator, NamedTuple, Protocol, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -490,9 +490,8 @@ def predict(
     """
     if any(turns):
 
-        def answer(*asked: Any) -> Tensor:
-            *maps, told = asked
-            return predict(predictor, *maps, n_facies, level=level, refines=refines, features=told)
+        def answer(maps: Tensor, inside: Tensor, data: HardData, told: KrigingFeatures | None) -> Tensor:
+            return predict(predictor, maps, inside, data, n_facies, level=level, refines=refines, features=told)
 
         return answer_turned(answer, turns, class_index, inside, data, features)
     limit = _TILE_NODES_TIMES_STREAMS
