@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .examples import make_examples, oriented, shares_refined, shares_started
+from .kriging_features import SurveyKriging
 from .lattice import Lattice
 from .path import COARSER_SHARE
 from .random_fields import draw_surveys
@@ -29,6 +30,8 @@ _DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
 _SURVEYED_SHARE = 0.6
 """Of the maps that have data."""
+_TOLD_SHARE = 0.9
+"""Of the maps with data on these lattices to which kriging is told; to the others it is not, as when data are many."""
 _MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
 """Of a window's cells that are data, at most; and how many at most."""
 
@@ -134,6 +137,11 @@ class ImageExamples:
         surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
         lattice = Lattice.at((n_rows, n_cols), spacing, position, self.multiple)
+        told = rng.random(n_maps) < (0 if refines else _TOLD_SHARE)
+        surveys = [
+            SurveyKriging.of_map(torch.where(of_map, window, -1), n_facies) if is_told else None
+            for window, of_map, is_told in zip(windows, surveyed, told)
+        ]
         return make_examples(
             windows,
             surveyed,
@@ -144,6 +152,7 @@ class ImageExamples:
             generator,
             refines=refines,
             corrected_share=corrected_share,
+            surveys=() if refines else surveys,
         )
 
 

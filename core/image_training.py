@@ -21,6 +21,7 @@ from .device import choose_device
 from .errors import Cancelled, JobError
 from .image_examples import ImageExamples
 from .image_set import image_or_set
+from .kriging_features import N_OF_PLACE
 from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
 from .path import Schedule
@@ -29,10 +30,11 @@ from .training import TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
 from .training_job import TrainingJob, TrainingResult
 
+_READING = NetworkConfig(reads_kriging=True, n_of_place=N_OF_PLACE)
 NETWORKS = {
-    "small": NetworkConfig(trunk=(32, 48, 96), stream=(16, 16, 24), n_bottom=2, refiner=16, n_refiner_blocks=5),
-    "base": NetworkConfig(trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, refiner=32),
-    "large": NetworkConfig(trunk=(96, 144, 224), stream=(48, 48, 64), n_bottom=4, refiner=48, n_refiner_blocks=8),
+    "small": replace(_READING, trunk=(32, 48, 96), stream=(16, 16, 24), n_bottom=2, refiner=16, n_refiner_blocks=5),
+    "base": replace(_READING, trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, refiner=32),
+    "large": replace(_READING, trunk=(96, 144, 224), stream=(48, 48, 64), n_bottom=4, refiner=48, n_refiner_blocks=8),
 }
 """By size; 'base' has the shape of the universal model, whose weights it starts from."""
 CHECKPOINTS = 40
@@ -41,7 +43,7 @@ PATIENCE = 10
 _HELD_OUT_BATCHES = range(4)
 """Of each part of the path."""
 _TABLE_BATCHES = 3
-_TIMED_STEPS = 6
+_TIMED_STEPS = 16
 _FEWEST_STEPS = 40
 """However short the time is."""
 _LONE = 2

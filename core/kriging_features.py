@@ -199,6 +199,14 @@ class SurveyKriging:
             skill_nats=loss.min() - entropy,
         )
 
+    @classmethod
+    def of_map(cls, known: Tensor, n_facies: int) -> SurveyKriging | None:
+        """Return what kriging reads from hard data (n_rows, n_cols), -1 elsewhere, if they are neither few nor many."""
+        row, col = (known >= 0).nonzero(as_tuple=True)
+        if not FEWEST_DATA <= len(row) <= MOST_DATA:
+            return None
+        return cls.fit(torch.stack([row, col], dim=1).float(), known[row, col], n_facies)
+
     def at(self, place: Tensor, spacing: int) -> tuple[Tensor, Tensor]:
         """
         Return the channels at some places.

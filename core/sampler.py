@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .kriging_features import FEWEST_DATA, MOST_DATA, KrigingFeatures, SurveyKriging
+from .kriging_features import KrigingFeatures, SurveyKriging
 from .lattice import Lattice
 from .network import HardData, NetworkConfig
 from .path import Schedule, dispersed_rank
@@ -330,10 +330,7 @@ def _together(of_maps: Sequence[_Cells | None], device: torch.device, refines: b
 
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:
     """Return what kriging reads from hard data (n_rows, n_cols), if the network takes it and they are fit for it."""
-    row, col = (known >= 0).nonzero(as_tuple=True)
-    if not (predictor.config.reads_kriging and FEWEST_DATA <= len(row) <= MOST_DATA):
-        return None
-    return SurveyKriging.fit(torch.stack([row, col], dim=1).float(), known[row, col], n_facies)
+    return SurveyKriging.of_map(known, n_facies) if predictor.config.reads_kriging else None
 
 
 def marginal_offsets(level: int) -> list[tuple[int, int]]:

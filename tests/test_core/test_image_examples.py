@@ -259,6 +259,22 @@ def test_the_coarsest_lattice_starts_from_the_data_alone_too():
     assert (n_known < 0.4 * n_nodes).float().mean() > 0.85, "where more is known, the refiner answers"
 
 
+def test_kriging_tells_of_the_data_where_the_sampler_starts_and_of_most_maps():
+    """Told are maps of two data or more, nine of ten; where a coarser lattice is known, and without data, none is."""
+    draw = ImageExamples(image_of(compass((240, 300))), 3, 4, seed=13)
+    told, n_data = [], []
+    for batch in map(draw, range(120)):
+        if batch.refines:
+            assert batch.features is None
+        else:
+            told.append(batch.features.of_place.flatten(1).any(dim=1))
+            n_data.append(torch.bincount(batch.data.batch, minlength=len(batch.truth)))
+    told, n_data = torch.cat(told), torch.cat(n_data)
+    assert not told[n_data < 2].any()
+    assert 0.75 < told[n_data >= 2].float().mean() < 1
+    assert 0.2 < told.float().mean() < 0.8
+
+
 def test_data_are_few_and_some_maps_have_none():
     draw = ImageExamples(image_of(compass((240, 300))), 1, 4, seed=12)
     batches = [draw(step) for step in range(40)]

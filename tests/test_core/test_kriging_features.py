@@ -100,6 +100,22 @@ def test_from_the_fewest_data_to_the_most(n_data):
     assert of_place.isfinite().all()
 
 
+def test_of_a_map_it_reads_the_data_that_are_there():
+    place, facies = survey_of(30, 20.0)
+    known = torch.full((64, 64), -1)
+    known[place[:, 0].long(), place[:, 1].long()] = facies
+    of_map, of_places = SurveyKriging.of_map(known, 3), SurveyKriging.fit(place, facies, 3)
+    for found, expected in zip(of_map.at(everywhere(), 1), of_places.at(everywhere(), 1)):
+        assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_data", [0, 1, MOST_DATA + 1])
+def test_of_too_few_data_and_of_too_many_nothing_is_read(n_data):
+    known = torch.full((64, 64), -1)
+    known.view(-1)[:n_data] = torch.arange(n_data) % 3
+    assert SurveyKriging.of_map(known, 3) is None
+
+
 def test_data_in_a_row_next_to_each_other():
     place = torch.stack([torch.zeros(30), torch.arange(30.0)], dim=1)
     of_facies, _ = SurveyKriging.fit(place, torch.arange(30) // 15, 2).at(everywhere(), 1)
