@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .kriging_features import SurveyKriging
 from .path import Schedule
-from .sampler import Predictor, Stream, Visit, draw_facies, visit
+from .prediction import Predictor
+from .sampler import Stream, Visit, draw_facies, visit
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .network import FaciesNetwork, NetworkConfig
-from .sampler import Predictor
+from .prediction import Predictor
 
 _CPU_UNITS = ("avx512_bf16", "amx_bf16")
 

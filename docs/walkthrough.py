@@ -194,8 +194,8 @@ describe("SIS, 20 realizations", sis)
 # unknown cells at once, and it may use all known cells together instead of pairs of them. It has learnt from a
 # picture what channels look like.
 #
-# The model `channels` comes with the plugin. First, we ask it about the data only: its *first pass*. For that it is told
-# what kriging reads from the data, as one more thing to start from.
+# The model `channels` comes with the plugin. First, we ask it about the data only: its *first pass*. It is told what
+# kriging reads from the data, as one more thing to start from.
 
 # %%
 models = Path(oadg.__file__).parent / "resources" / "models"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import sampler
+from oadg.core import prediction
 from oadg.core.facies import build_facies_table
 from oadg.core.image_examples import ImageExamples
 from oadg.core.lattice import Lattice
@@ -129,7 +129,7 @@ def test_in_tiles_it_says_the_same(network, monkeypatch):
     run = {"n_facies": 3, "schedule": replace(Schedule.even((2,), 4), corrections=(2,)), "level": 1}
     streams = [draw_stream(1, 0, shape)]
     whole = sample(network, known, inside, streams, **run)
-    monkeypatch.setattr(sampler, "_TILE_NODES_TIMES_STREAMS", 5 * 64**2)
+    monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 5 * 64**2)
     assert torch.equal(sample(network, known, inside, streams, **run), whole)
 
 

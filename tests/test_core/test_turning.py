@@ -7,7 +7,8 @@ import torch
 from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
 from oadg.core.lattice import Lattice
 from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
-from oadg.core.sampler import draw_stream, hard_data, marginal, marginal_offsets, predict
+from oadg.core.prediction import predict
+from oadg.core.sampler import draw_stream, hard_data, marginal, marginal_offsets
 from oadg.core.turning import answer_turned
 
 SHAPE, N_FACIES, SPACING = (16, 24), 3, 2

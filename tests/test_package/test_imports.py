@@ -43,6 +43,7 @@ LAYERS = (
         "image_set",
     },
     {"objective", "lattice", "turning", "reference", "report_maps", "digits"},
+    {"prediction"},
     {"training", "sampler", "hub_client", "kriging", "model"},
     {"reference_checkpoint", "precision"},
     {"examples", "schedules", "likelihood", "indicator_simulation"},
