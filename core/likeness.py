@@ -159,7 +159,7 @@ def simulate_freely(
             drawing_predictor(model.network, device),
             nothing,
             torch.ones_like(nothing, dtype=torch.bool),
-            [draw_stream(seed, start + i, shape) for i in range(at_once)],
+            [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(at_once)],
             n_facies=n_facies,
             schedule=model.schedules[quality],
             level=coarsest_level(model.network.config, shape, 0),

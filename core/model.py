@@ -20,6 +20,9 @@ from .network import FaciesNetwork, NetworkConfig
 from .path import SCHEDULES, Schedule
 from .reference import KIND, ReferenceConfig, ReferenceNetwork
 
+_TURNS = {"half turn": (0, 2), "flips": (0, 2), "rotations": (0, 1, 2, 3)}
+"""Of the symmetries of a training image that allow any."""
+
 
 @dataclass(frozen=True)
 class FaciesModel:
@@ -70,9 +73,11 @@ class FaciesModel:
         return self.network.config.side if isinstance(self.network, ReferenceNetwork) else None
 
     @property
-    def is_turned(self) -> bool:
-        """Whether maps are shown to the network turned: one that takes any facies learnt all orientations alike."""
-        return not self.network.config.n_classes
+    def turns(self) -> tuple[int, ...]:
+        """Quarter turns by which a map may be shown to the network turned, since it learnt both alike."""
+        if not self.network.config.n_classes:
+            return 0, 1, 2, 3  # any facies, in all orientations
+        return _TURNS.get(self.provenance.get("image", {}).get("symmetry"), (0,))
 
     def check_takes(self, facies: FaciesTable, shape: tuple[int, int] | None = None) -> None:
         """

@@ -77,17 +77,17 @@ class Stream:
     turns: int = 0
 
 
-def draw_stream(seed: int, realization: int, shape: tuple[int, int], *, turned: bool = False) -> Stream:
+def draw_stream(seed: int, realization: int, shape: tuple[int, int], *, turns: Sequence[int] = (0,)) -> Stream:
     """
     Return the stream of a realization: a function of seed, index and shape only, not of how many there are.
 
-    With `turned` realizations have all four orientations in turn.
+    Realizations are shown to the network turned by the numbers of quarter turns in `turns`, one after the other.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(realization,)))
     offset = (int(rng.integers(2**16)), int(rng.integers(2**16)))
     rank, uniform = dispersed_rank(shape, rng, offset=offset), rng.random(shape, dtype=np.float32)
     later = np.random.SeedSequence(seed, spawn_key=(realization, 1))
-    return Stream(offset, rank, uniform, later, realization % 4 if turned else 0)
+    return Stream(offset, rank, uniform, later, turns[realization % len(turns)])
 
 
 def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -> int:
@@ -333,7 +333,7 @@ def marginal(
     level: int,
     positions_at_once: int,
     survey: SurveyKriging | None = None,
-    turned: bool = False,
+    turns: Sequence[int] = (0,),
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
@@ -353,8 +353,9 @@ def marginal(
         As in `sample`.
     positions_at_once : int
         Positions that go through the network together.
-    turned : bool
-        Whether each folding is shown to the network in an orientation of its own, as `draw_stream` has it.
+    turns : sequence of int
+        Quarter turns by which the foldings are shown to the network turned, one after the other: four numbers, two or
+        one.
     on_pass : callable
         Called before each batch of `marginal_offsets`.
 
@@ -371,7 +372,7 @@ def marginal(
     for start in range(0, len(offsets), positions_at_once):
         on_pass()
         chosen = offsets[start : start + positions_at_once]
-        turns = [(start + index) % 4 if turned else 0 for index in range(len(chosen))]
+        turned = [turns[(start + index) % len(turns)] for index in range(len(chosen))]
         lattice = lattice_of(predictor, known.shape, 2**level, chosen, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
         data = lattice.attach(*hard_data(known, len(chosen)))
@@ -381,7 +382,8 @@ def marginal(
         )
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
         features = None if told is None else _features_at(told, place, on_grid)
-        logits = predict(predictor, class_index, on_grid, data, n_facies, level=level, features=features, turns=turns)
+        inputs = (class_index, on_grid, data, n_facies)
+        logits = predict(predictor, *inputs, level=level, features=features, turns=turned)
         predicted = logits.float().softmax(dim=1)
         # Each place is a node in four of the positions.
         probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)

@@ -72,11 +72,11 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     for start in range(0, job.n_paths, at_once):
         numbers = range(start, start + at_once)
         text = f"Paths {start + 1} to {min(start + at_once, job.n_paths)} of {job.n_paths}"
-        paths = [draw_stream(job.seed, number, shape, turned=model.is_turned) for number in numbers]
+        paths = [draw_stream(job.seed, number, shape, turns=model.turns) for number in numbers]
         of_map.append(surprise_nats(model.network, truth, known, inside, paths, **common).cpu().numpy())
         text = "Realizations to compare with"
         numbers = range(_REALIZATIONS + start, _REALIZATIONS + start + at_once)
-        paths = [draw_stream(job.seed, number, shape, turned=model.is_turned) for number in numbers]
+        paths = [draw_stream(job.seed, number, shape, turns=model.turns) for number in numbers]
         of_realizations.append(typical_nats(model.network, known, inside, paths, **common).cpu().numpy())
     surprise = np.concatenate(of_map)[: job.n_paths] / math.log(2)
     typical = np.concatenate(of_realizations)[: job.n_paths] / math.log(2)

@@ -104,7 +104,7 @@ def facies_probability_from_data(
         level=_level_of(model, known),
         positions_at_once=_positions_at_once(model, known, n_facies),
         survey=read_survey(model.network, known, n_facies),
-        turned=model.is_turned,
+        turns=model.turns,
         on_pass=on_pass,
     )
     return probability.cpu().numpy()
@@ -153,7 +153,7 @@ def _simulate_ensemble(
         end = min(start + at_once, job.n_realizations)
         report.text = f"Realizations {start + 1} to {end} of {job.n_realizations}"
         # The last batch is full too: a realization must not depend on how many there are.
-        streams = [draw_stream(job.seed, start + i, job.grid.shape, turned=model.is_turned) for i in range(at_once)]
+        streams = [draw_stream(job.seed, start + i, job.grid.shape, turns=model.turns) for i in range(at_once)]
         batch = sample(
             predictor,
             known,

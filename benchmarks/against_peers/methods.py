@@ -95,7 +95,7 @@ def call_model(
     at_once = min(batch_size(known.numel(), n_facies), n_realizations)
     survey, parts, seconds = read_survey(model.network, known, n_facies), [], 0.0
     for start in range(0, n_realizations, at_once):
-        streams = [draw_stream(seed, start + i, shape) for i in range(at_once)]
+        streams = [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(at_once)]
         began = time.perf_counter()
         simulated = sample(
             drawing_predictor(model.network, known.device),

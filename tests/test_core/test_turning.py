@@ -6,6 +6,7 @@ import torch
 
 from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
 from oadg.core.lattice import Lattice
+from oadg.core.model import FaciesModel
 from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
 from oadg.core.prediction import predict
 from oadg.core.sampler import draw_stream, hard_data, marginal, marginal_offsets
@@ -96,7 +97,7 @@ def test_each_map_is_answered_in_its_own_orientation():
 
 
 def test_realizations_have_all_orientations_and_so_has_the_marginal():
-    assert [draw_stream(1, index, (8, 8), turned=True).turns for index in range(6)] == [0, 1, 2, 3, 0, 1]
+    assert [draw_stream(1, index, (8, 8), turns=range(4)).turns for index in range(6)] == [0, 1, 2, 3, 0, 1]
     assert [draw_stream(1, index, (8, 8)).turns for index in range(3)] == [0, 0, 0]
     spacing = 2**2
     offsets = marginal_offsets(2)
@@ -112,10 +113,27 @@ def test_a_turned_marginal_is_one_of_probabilities_and_keeps_data():
     torch.nn.init.normal_(network.head.weight)
     known = some_data()
     run = {"n_facies": N_FACIES, "level": 1, "positions_at_once": 3}
-    straight, turned = (marginal(network.eval(), known, turned=turned, **run) for turned in (False, True))
+    straight, turned = (marginal(network.eval(), known, turns=turns, **run) for turns in ((0,), (0, 1, 2, 3)))
     assert torch.allclose(turned.sum(dim=0), torch.ones(SHAPE), atol=1e-5)
     row, col = (known >= 0).nonzero(as_tuple=True)
     assert (turned[known[row, col], row, col] == 1).all()
     assert not torch.allclose(straight, turned, atol=1e-3)
-    again = marginal(network, known, turned=True, n_facies=N_FACIES, level=1, positions_at_once=8)
+    again = marginal(network, known, turns=(0, 1, 2, 3), n_facies=N_FACIES, level=1, positions_at_once=8)
     assert torch.allclose(again, turned, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n_classes", "symmetry", "turns"),
+    [
+        (0, None, (0, 1, 2, 3)),
+        (3, "none", (0,)),
+        (3, "half turn", (0, 2)),
+        (3, "flips", (0, 2)),
+        (3, "rotations", (0, 1, 2, 3)),
+        (3, None, (0,)),
+    ],
+)
+def test_a_model_is_shown_maps_as_it_learnt_them(n_classes, symmetry, turns):
+    network = FaciesNetwork(NetworkConfig(trunk=(8,), stream=(8,), n_pooled=4, n_evidence=4, n_classes=n_classes))
+    provenance = {"image": {"symmetry": symmetry}} if symmetry else {}
+    assert FaciesModel("any", network, provenance=provenance).turns == turns
