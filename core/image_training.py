@@ -42,6 +42,7 @@ CHECKPOINTS = 40
 PATIENCE = 10
 _HELD_OUT_BATCHES = range(4)
 """Of each part of the path."""
+_REFINER = "refiner."
 _TABLE_BATCHES = 3
 _TIMED_STEPS = 16
 _FEWEST_STEPS = 40
@@ -169,16 +170,15 @@ def path_nats(network: FaciesNetwork, examples: ImageExamples) -> dict[str, floa
     Return the bound on the held-out block's negative log-likelihood along the sampler's path, nats per cell.
 
     The order-agnostic bound (Hoogeboom et al. 2021) of orders that go coarse to fine: the mean loss of each part of the
-    path, over any share of it that is done, weighted by the part's share of the cells. It comes in terms that add up,
-    by the prefix of the names of the weights that answer for it: each refiner's, and the others'.
+    path, over any share of it that is done, weighted by the part's share of the cells. It comes in two terms that add
+    up, by the prefix of the names of the weights that answer for it: the refiner's, and the others'.
     """
     parts = examples.parts_of_path
     total = sum(share for _, _, share in parts)
-    nats = {}
+    nats = {_REFINER: 0.0, "": 0.0}
     for level, refines, share in parts:
         draw = partial(examples.held_out, level=level, refines=refines)
-        part = f"refiner.{level}." if refines else ""
-        nats[part] = share / total * validation_nats(network, draw, _HELD_OUT_BATCHES)
+        nats[_REFINER if refines else ""] += share / total * validation_nats(network, draw, _HELD_OUT_BATCHES)
     return nats
 
 

@@ -51,8 +51,8 @@ class NetworkConfig:
     n_classes : int
         Facies that the network knows one by one, as those of a training image; 0 when it takes any, as a set.
     refiner, n_refiner_blocks : int
-        Channels and blocks of the refiners, one of each level, that answer in its place where a coarser lattice is
-        known; 0: none does. They take a network that knows its facies one by one.
+        Channels and blocks of the refiner that answers in its place where a coarser lattice is known; 0: none does. It
+        takes a network that knows its facies one by one.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -135,8 +135,9 @@ class FaciesNetwork(nn.Module):
         self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         if config.refiner:
-            shape = (config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence)
-            self.refiner = nn.ModuleList(Refiner(*shape) for _ in range(config.n_levels))
+            self.refiner = Refiner(
+                config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence, config.n_levels
+            )
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -242,8 +243,7 @@ class FaciesNetwork(nn.Module):
         known = F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
         if refines and self.config.refiner:
             node = (data.batch * n_rows + data.row) * n_cols + data.col
-            refiner = self.refiner[min(level, self.config.n_levels - 1)]
-            logits = refiner(known, inside, node, data.class_index, self._describe(data))
+            logits = self.refiner(known, inside, node, data.class_index, self._describe(data), level)
             return _without_absent(logits, present)
         known_any = known.sum(dim=1, keepdim=True)
         evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))

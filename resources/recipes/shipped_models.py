@@ -60,7 +60,7 @@ RECIPES = {
         symmetry=CHANNELS.symmetry,
         origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
         licence=CHANNELS.licence,
-        steps=7_000,
+        steps=11_000,
     ),
     "delta": Recipe(
         read=np.load,
@@ -68,7 +68,7 @@ RECIPES = {
         symmetry="none",
         origin="Lena delta, 600 x 598 cells of a classified satellite picture (GAIA-UNIL/trainingimages, GPL-3)",
         licence="GPL-3.0-only",
-        steps=5_000,
+        steps=6_000,
     ),
 }
 
