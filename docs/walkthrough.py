@@ -31,7 +31,7 @@ from oadg.core.kriging import choose_by_leave_one_out
 from oadg.core.likelihood import surprise_nats, typical_nats
 from oadg.core.model import FaciesModel
 from oadg.core.network import NetworkConfig
-from oadg.core.sampler import coarsest_level, draw_facies, draw_stream, marginal, read_survey, sample, visit
+from oadg.core.sampler import coarsest_level, draw_facies, draw_stream, marginal, sample, visit
 from oadg.core.scores import log_loss_nats
 from oadg.core.training import TrainingConfig, train, validation_nats
 from oadg.core.training_image import TrainingImage
@@ -194,8 +194,7 @@ describe("SIS, 20 realizations", sis)
 # unknown cells at once, and it may use all known cells together instead of pairs of them. It has learnt from a
 # picture what channels look like.
 #
-# The model `channels` comes with the plugin. First, we ask it about the data only: its *first pass*. It is told what
-# kriging reads from the data, as one more thing to start from.
+# The model `channels` comes with the plugin. First, we ask it about the data only: its *first pass*.
 
 # %%
 models = Path(oadg.__file__).parent / "resources" / "models"
@@ -203,8 +202,7 @@ model = FaciesModel.load(models / "channels.safetensors")
 level = coarsest_level(model.network.config, truth.shape, len(data))
 known_cells, everywhere = torch.as_tensor(known), torch.ones(truth.shape, dtype=torch.bool)
 
-about = {"n_facies": 2, "level": level, "survey": read_survey(model.network, known_cells, 2)}
-first_pass = marginal(model.network, known_cells, positions_at_once=4, **about).numpy()
+first_pass = marginal(model.network, known_cells, n_facies=2, level=level, positions_at_once=4).numpy()
 show({"kriging": shade(kriged[1], 1), "the network's first pass": shade(first_pass[1], 1), "the truth": truth})
 
 # %% [markdown]
@@ -241,7 +239,7 @@ print(f"network           {loss(first_pass):.3f} nats")
 
 # %%
 schedule = model.schedules["standard"]
-question = {**about, "schedule": schedule}
+question = {"n_facies": 2, "schedule": schedule, "level": level}
 state, states = known.copy(), [known.copy()]
 
 
