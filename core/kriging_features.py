@@ -41,7 +41,7 @@ _N_KEPT = 8  # covariances that are averaged
 _N_TOGETHER, _N_PART = 128, 64  # up to so many data are tested together; of more, some near each other and some apart
 _CAUTION = 0.3  # leave-one-out errors depend on each other: a datum counts as so much evidence between covariances
 _JITTER = 1e-4
-_PAIRS_AT_ONCE = 4_000_000
+_PAIRS_AT_ONCE = 250_000  # what fits into a processor's cache: 40 % faster than sixteen times as many
 
 
 class KrigingFeatures(NamedTuple):
