@@ -81,13 +81,14 @@ def draw_stream(seed: int, realization: int, shape: tuple[int, int], *, turns: S
     """
     Return the stream of a realization: a function of seed, index and shape only, not of how many there are.
 
-    Realizations are shown to the network turned by the numbers of quarter turns in `turns`, one after the other.
+    Realizations are shown to the network turned by the numbers of quarter turns in `turns`, four alike after another:
+    those of a batch that differ go through it apart.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(realization,)))
     offset = (int(rng.integers(2**16)), int(rng.integers(2**16)))
     rank, uniform = dispersed_rank(shape, rng, offset=offset), rng.random(shape, dtype=np.float32)
     later = np.random.SeedSequence(seed, spawn_key=(realization, 1))
-    return Stream(offset, rank, uniform, later, turns[realization % len(turns)])
+    return Stream(offset, rank, uniform, later, turns[realization // 4 % len(turns)])
 
 
 def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -> int:
@@ -319,6 +320,18 @@ def marginal_offsets(level: int) -> list[tuple[int, int]]:
     return [(row + down, col + right) for row in ticks for col in ticks for down in shifts for right in shifts]
 
 
+def marginal_batches(
+    level: int, positions_at_once: int, turns: Sequence[int]
+) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Return the batches of `marginal`: quarter turns, which all of a batch share, and positions of the lattice."""
+    offsets, batches = marginal_offsets(level), []
+    for turn in sorted(set(turns)):
+        of_turn = [offset for index, offset in enumerate(offsets) if turns[index % len(turns)] == turn]
+        for start in range(0, len(of_turn), positions_at_once):
+            batches.append((turn, of_turn[start : start + positions_at_once]))
+    return batches
+
+
 def _step_of(level: int) -> int:
     """Return how many cells lie between places at which `marginal` asks the network."""
     return max(1, 2**level // _PLACES_PER_SPACING)
@@ -357,22 +370,20 @@ def marginal(
         Quarter turns by which the foldings are shown to the network turned, one after the other: four numbers, two or
         one.
     on_pass : callable
-        Called before each batch of `marginal_offsets`.
+        Called before each of `marginal_batches`.
 
     Returns
     -------
     float32 Tensor, shape (n_facies, n_rows, n_cols)
         Certain at hard data.
     """
-    step, offsets = _step_of(level), marginal_offsets(level)
+    step = _step_of(level)
     ticks = [torch.arange(step // 2, n, step, device=known.device) for n in known.shape]
     asked = torch.cartesian_prod(*ticks)  # (n_places, 2)
     told = None if survey is None else survey.at(asked.float(), 2**level)
     probability = torch.zeros(n_facies, len(asked), device=known.device)
-    for start in range(0, len(offsets), positions_at_once):
+    for turn, chosen in marginal_batches(level, positions_at_once, turns):
         on_pass()
-        chosen = offsets[start : start + positions_at_once]
-        turned = [turns[(start + index) % len(turns)] for index in range(len(chosen))]
         lattice = lattice_of(predictor, known.shape, 2**level, chosen, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
         data = lattice.attach(*hard_data(known, len(chosen)))
@@ -383,7 +394,7 @@ def marginal(
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
         features = None if told is None else _features_at(told, place, on_grid)
         inputs = (class_index, on_grid, data, n_facies)
-        logits = predict(predictor, *inputs, level=level, features=features, turns=turned)
+        logits = predict(predictor, *inputs, level=level, features=features, turns=[turn] * len(chosen))
         predicted = logits.float().softmax(dim=1)
         # Each place is a node in four of the positions.
         probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)

@@ -18,7 +18,7 @@ from .job_arrays import read_maps, save_probability_maps
 from .lattice import Lattice
 from .model import FaciesModel
 from .precision import drawing_predictor, precision_of
-from .sampler import coarsest_level, draw_stream, marginal, marginal_offsets, read_survey, sample
+from .sampler import coarsest_level, draw_stream, marginal, marginal_batches, read_survey, sample
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:
@@ -53,7 +53,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     n_passes = schedule.n_passes(level)
     n_batches = -(-job.n_realizations // at_once)
     positions_at_once = _positions_at_once(model, known, len(job.facies))
-    report = _PassCounter(progress, -(-len(marginal_offsets(level)) // positions_at_once) + n_passes * n_batches)
+    report = _PassCounter(progress, len(marginal_batches(level, positions_at_once, model.turns)) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
     from_data = facies_probability_from_data(model, known, len(job.facies), on_pass=report)

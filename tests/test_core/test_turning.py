@@ -9,7 +9,7 @@ from oadg.core.lattice import Lattice
 from oadg.core.model import FaciesModel
 from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
 from oadg.core.prediction import predict
-from oadg.core.sampler import draw_stream, hard_data, marginal, marginal_offsets
+from oadg.core.sampler import draw_stream, hard_data, marginal, marginal_batches, marginal_offsets
 from oadg.core.turning import answer_turned
 
 SHAPE, N_FACIES, SPACING = (16, 24), 3, 2
@@ -97,7 +97,7 @@ def test_each_map_is_answered_in_its_own_orientation():
 
 
 def test_realizations_have_all_orientations_and_so_has_the_marginal():
-    assert [draw_stream(1, index, (8, 8), turns=range(4)).turns for index in range(6)] == [0, 1, 2, 3, 0, 1]
+    assert [draw_stream(1, index, (8, 8), turns=range(4)).turns for index in range(0, 24, 4)] == [0, 1, 2, 3, 0, 1]
     assert [draw_stream(1, index, (8, 8)).turns for index in range(3)] == [0, 0, 0]
     spacing = 2**2
     offsets = marginal_offsets(2)
@@ -105,6 +105,9 @@ def test_realizations_have_all_orientations_and_so_has_the_marginal():
     for first in range(0, len(offsets), 4):
         same_nodes = {(row % spacing, col % spacing) for row, col in offsets[first : first + 4]}
         assert len(same_nodes) == 1
+    batches = marginal_batches(2, 3, (0, 1, 2, 3))
+    assert sorted(offset for _, of_batch in batches for offset in of_batch) == sorted(offsets)
+    assert {turn for turn, of_batch in batches if offsets[2] in of_batch} == {2}
 
 
 def test_a_turned_marginal_is_one_of_probabilities_and_keeps_data():
