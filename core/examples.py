@@ -31,7 +31,6 @@ def make_examples(
     surveys: Sequence[SurveyKriging | None] = (),
     refines: bool = False,
     corrected_share: float = 0.0,
-    asks_next: bool = False,
 ) -> Examples:
     """
     Return windows as they are known on a lattice: at surveyed cells, and at nodes that are simulated already.
@@ -58,8 +57,6 @@ def make_examples(
         Whether the next coarser lattice is known in all maps.
     corrected_share : float
         Of the maps: all nodes but those of a correction are known, whatever `share` says.
-    asks_next : bool
-        Of the unknown nodes those count that the sampler visits next, as long as it is on coarser sublattices.
     """
     batch, row, col = surveyed.nonzero(as_tuple=True)
     truth, inside = lattice.gather(windows)
@@ -70,10 +67,9 @@ def make_examples(
         present = torch.ones(len(windows), n_facies, dtype=torch.bool, device=windows.device)
     else:
         possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
-    simulated, visited_next = _simulated_nodes(
+    simulated = _simulated_nodes(
         lattice.shape, possible, share, rng, generator, 0.0 if refines else _RANDOM_PREFIX_SHARE
     )
-    asked = possible & visited_next if asks_next else possible
     for index in np.flatnonzero(rng.random(len(windows)) < corrected_share) if corrected_share else ():
         first_row, first_col = rng.integers(2, size=2)
         simulated[index] = possible[index]
@@ -86,7 +82,7 @@ def make_examples(
         n_facies=n_facies,
         present=present,
         truth=truth,
-        unknown=asked & (class_index < 0),
+        unknown=possible & (class_index < 0),
         level=lattice.spacing.bit_length() - 1,
         features=lattice.kriging_features(surveys, n_facies) if surveys else None,
         refines=refines,
@@ -146,24 +142,11 @@ def _simulated_nodes(
     rng: np.random.Generator,
     generator: torch.Generator,
     random_share: float,
-) -> tuple[Tensor, Tensor]:
-    """
-    Choose the nodes simulated so far: a prefix of a dispersed order, or, in some maps, random ones.
-
-    Returns
-    -------
-    simulated : bool Tensor, shape (batch, n_rows, n_cols)
-    visited_next : bool Tensor, shape (batch, n_rows, n_cols)
-        Nodes of the coarsest sublattice that is not complete; all, where none is simulated, or random ones are.
-    """
+) -> Tensor:
+    """Choose the nodes simulated so far: a prefix of a dispersed order, or, in some maps, random ones."""
     n_maps = len(possible)
-    rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)]) / (shape[0] * shape[1])
+    rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)])
+    prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
     at_random = (rng.random(n_maps) < random_share) & (share > 0)
-    coarser = np.ceil(np.log(np.maximum(share, 1e-9)) / np.log(COARSER_SHARE)) - 1  # levels between it and the lattice
-    complete = np.where(at_random | (share == 0), 1.0, COARSER_SHARE**coarser)
-    prefix, visited_next = (
-        torch.as_tensor(rank < until[:, None, None], device=possible.device) for until in (share, complete)
-    )
     random = torch.as_tensor(at_random, device=possible.device)
-    simulated = torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible
-    return simulated, visited_next
+    return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible

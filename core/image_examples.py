@@ -20,7 +20,7 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 """Nodes along a side of a window, where the image has as many."""
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
-_STARTED_SHARE = 0.4
+_STARTED_SHARE = 0.3
 """Of the batches: nothing coarser is known. The others are for the refiner."""
 _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
@@ -153,8 +153,6 @@ class ImageExamples:
             refines=refines,
             corrected_share=corrected_share,
             surveys=() if refines else surveys,
-            # The refiner is asked for finer nodes. Learnt here, too, they left a bias of .01 in a facies' share.
-            asks_next=not refines,
         )
 
 

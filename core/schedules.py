@@ -21,7 +21,7 @@ from .path import COARSER_SHARE, Schedule, dispersed_rank
 
 COSTS = {"standard": 14.0, "preview": 6.0}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
-CORRECTIONS = {"standard": (6, 8, 32, 128), "preview": (1, 4, 16, 64), "fine": (16, 32, 64, 256)}
+CORRECTIONS = {"standard": (6, 8, 32, 64), "preview": (1, 4, 16, 32), "fine": (16, 32, 64, 128)}
 """Passes of each level, the finest first, that draw nodes anew: on coarse lattices they cost little."""
 N_PARTS = 32
 """Into which a level's path is divided, by its rank; so many passes at most."""

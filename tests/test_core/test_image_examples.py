@@ -143,9 +143,7 @@ def test_every_node_is_known_or_asked_and_what_is_known_is_true():
     for step in range(20):
         for batch in (draw(step), draw.held_out(step)):
             known = batch.class_index >= 0
-            if batch.refines:
-                assert torch.equal(known | batch.unknown, batch.inside)
-            assert not (batch.unknown & ~batch.inside).any()
+            assert torch.equal(known | batch.unknown, batch.inside)
             assert not (known & batch.unknown).any()
             assert torch.equal(batch.class_index[known], batch.truth[known])
             assert batch.present.all()
@@ -211,20 +209,6 @@ def test_a_quarter_of_the_nodes_is_the_coarser_lattice(share, monkeypatch):
         )
         assert knows_coarser_lattice(batch).all()
         assert batch.unknown.any() == (share < 1)
-
-
-@pytest.mark.parametrize("share, spacing", [(0.0, 1), (0.05, 4), (0.1, 2), (0.24, 2), (0.3, 1)])
-def test_nodes_of_the_next_sublattice_are_asked_and_no_finer_ones(share, spacing, monkeypatch):
-    monkeypatch.setattr(examples_module, "_RANDOM_PREFIX_SHARE", 0.0)
-    windows = torch.randint(0, 2, (6, 64, 64), generator=torch.Generator().manual_seed(9))
-    lattice = Lattice.at((64, 64), 1, torch.zeros(6, 2, dtype=torch.long), 4)
-    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
-    surveyed = torch.zeros_like(windows, dtype=torch.bool)
-    batch = make_examples(windows, surveyed, lattice, 2, np.full(6, share), rng, generator, asks_next=True)
-    known = batch.class_index >= 0
-    for row, col in zip(*((known | batch.unknown).any(dim=axis) for axis in (2, 1))):
-        assert row.sum() == col.sum() == 64 // spacing
-    assert known.float().mean(dim=(1, 2)).numpy() == pytest.approx(np.full(6, share), rel=0.2)  # its margin has some
 
 
 def knows_coarser_lattice(batch):
