@@ -1,23 +1,48 @@
 """
-Time and memory of the main job, Jura, 117 x 97 cells, 5 facies: `python -m benchmarks.simulation_speed`.
+Time and memory of the universal model: `python -m benchmarks.simulation_speed [--side 2000 --quality preview]`.
 
-Each line is the minimum of several runs of `run_simulation` in this process (what a warm engine does), and the peak
-memory of the process so far.
+The main job, Jura, 117 x 97 cells, 5 facies; and a field of 5 facies on a larger grid, seen at 300 observations. Each
+line is the minimum of several runs of `run_simulation` in this process (what a warm engine does), and the peak memory
+of the process so far. With --side only the field is simulated, once.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import tempfile
 import time
 from dataclasses import replace
 
+import numpy as np
 import torch
 
-from benchmarks.jura import jura_job
-from oadg.core.facies import Facies, FaciesTable
+from benchmarks.jura import MODEL, jura_job
+from oadg.core.facies import Facies, FaciesTable, build_facies_table
+from oadg.core.grid import Grid
 from oadg.core.job import SimulationJob
+from oadg.core.random_fields import categorical_fields
 from oadg.core.simulation import run_simulation
+
+_N_OBSERVATIONS, _N_FACIES = 300, 5
+
+
+def field_job(work_folder: str, side: int, n_realizations: int, quality: str) -> SimulationJob:
+    """Return a job of a field of the prior, side x side cells, seen at random places."""
+    generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
+    field = categorical_fields(1, _N_FACIES, side, 20.0, side / 2, generator)[0].numpy()
+    row, col = np.divmod(rng.choice(side * side, _N_OBSERVATIONS, replace=False), side)
+    return SimulationJob(
+        grid=Grid(0.0, float(side), 1.0, side, side),
+        facies=build_facies_table(range(_N_FACIES)),
+        row=tuple(row.tolist()),
+        col=tuple(col.tolist()),
+        class_index=tuple(field[row, col].tolist()),
+        model_path=str(MODEL),
+        work_folder=work_folder,
+        n_realizations=n_realizations,
+        quality=quality,
+    )
 
 
 def seconds(job: SimulationJob, runs: int) -> float:
@@ -32,6 +57,10 @@ def seconds(job: SimulationJob, runs: int) -> float:
 
 def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, help="of the field, in cells")
+    parser.add_argument("--quality", default="standard", help="of the field's realization")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         job, facies = jura_job(folder, n_realizations=20)
         fifteen = FaciesTable(facies.facies + tuple(Facies(100 + k, f"more {k}", "#000000") for k in range(10)))
@@ -40,10 +69,12 @@ def main() -> None:
             "20 realizations, preview": (replace(job, quality="preview"), 2),
             "20 realizations, standard": (job, 2),
             "20 realizations, standard, 15 facies": (replace(job, facies=fifteen), 1),
+            "500 x 500 cells, 10 realizations": (field_job(folder, 500, 10, "standard"), 1),
         }
-        print(
-            f"torch {torch.__version__}, {torch.get_num_threads()} threads, {job.grid.n_rows} x {job.grid.n_cols} cells"
-        )
+        if options.side:
+            name = f"{options.side} x {options.side} cells, 1 realization, {options.quality}"
+            jobs = {name: (field_job(folder, options.side, 1, options.quality), 1)}
+        print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
         print(f"{'job':<40}{'seconds':>9}{'relative':>10}{'peak MiB':>10}")
         reference = None
         for name, (one, runs) in jobs.items():
