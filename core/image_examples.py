@@ -11,6 +11,7 @@ from torch import Tensor
 from .examples import make_examples, oriented, shares_refined, shares_started
 from .kriging_features import SurveyKriging
 from .lattice import Lattice
+from .network import NetworkConfig
 from .path import COARSER_SHARE
 from .random_fields import draw_surveys
 from .training import Examples
@@ -45,30 +46,39 @@ class ImageExamples:
     ----------
     image : TrainingImage
         What is learnt, or a set of images.
-    n_levels : int
-        Levels of lattices, 0 the finest; the sampler starts from the last one where the grid allows it.
-    multiple : int
-        Rows and columns of a lattice are multiples of this.
+    config : NetworkConfig
+        Of the network: on which levels of lattices it is asked, and what it asks of their shape.
     seed : int
         Of all batches.
     """
 
     image: TrainingImage
-    n_levels: int
-    multiple: int
+    config: NetworkConfig
     seed: int
 
     def __call__(self, step: int) -> Examples:
         """Return the batch of a step of training, none of whose cells is held out."""
         rng = np.random.default_rng([self.seed, step])
         refines = rng.random() >= _STARTED_SHARE
-        level = int(rng.choice(self.n_levels, p=_level_shares(self.n_levels, refines=refines)))
+        shares = _level_shares(self.n_refined if refines else self.config.n_levels, refines=refines)
+        level = int(rng.choice(len(shares), p=shares))
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
         if refines:
             share = shares_refined(len(windows), rng)
             return self._examples(windows, level, share, rng, refines=True, corrected_share=_CORRECTED_SHARE)
-        return self._examples(windows, level, COARSER_SHARE * shares_started(len(windows), _DATA_ONLY_SHARE, rng), rng)
+        share = self._started_share * shares_started(len(windows), _DATA_ONLY_SHARE, rng)
+        return self._examples(windows, level, share, rng)
+
+    @property
+    def n_refined(self) -> int:
+        """Levels of lattices that are refined, 0 the finest."""
+        return self.config.n_levels - 1 + self.config.n_started
+
+    @property
+    def _started_share(self) -> float:
+        """Of the nodes of the lattice that the sampler starts on, those drawn before the first lattice is refined."""
+        return float(COARSER_SHARE**self.config.n_started)
 
     @property
     def parts_of_path(self) -> list[tuple[int, bool, float]]:
@@ -77,16 +87,16 @@ class ImageExamples:
 
         Levels on which the held-out block has too few nodes are left out: the path starts on the next finer one then.
         """
-        nodes = min(self.image.held_out.shape[-2:])
-        levels = [level for level in range(self.n_levels) if nodes >= _FEWEST_NODES * 2**level] or [0]
+        nodes, n_started = min(self.image.held_out.shape[-2:]), self.config.n_started
+        levels = [k for k in range(self.n_refined) if nodes >= _FEWEST_NODES * 2**k or k < n_started]
         refined = [(level, True, (1 - COARSER_SHARE) * COARSER_SHARE**level) for level in reversed(levels)]
-        return [(levels[-1], False, COARSER_SHARE ** len(levels)), *refined]
+        return [(len(levels) - n_started, False, COARSER_SHARE ** len(levels)), *refined]
 
     def held_out(self, step: int, level: int = 0, *, refines: bool = True) -> Examples:
         """Return a batch of held-out windows without data in a part of the path; any share of it is done."""
         rng = np.random.default_rng([self.seed, 1 << 40, step, level])
         windows = self._draw_windows(rng, 2**level, self.image.held_out.shape[-2:], held_out=True)
-        share = shares_refined(len(windows), rng) if refines else COARSER_SHARE * rng.random(len(windows))
+        share = shares_refined(len(windows), rng) if refines else self._started_share * rng.random(len(windows))
         return self._examples(windows, level, share, rng, refines=refines, surveyed_share=0.0)
 
     def unknown(self, step: int, level: int) -> Examples:
@@ -136,7 +146,7 @@ class ImageExamples:
         n_data = (most ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) < surveyed_share)
         surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
-        lattice = Lattice.at((n_rows, n_cols), spacing, position, self.multiple)
+        lattice = Lattice.at((n_rows, n_cols), spacing, position, self.config.total_stride)
         told = rng.random(n_maps) < (0 if refines else _TOLD_SHARE)
         surveys = [
             SurveyKriging.of_map(torch.where(of_map, window, -1), n_facies) if is_told else None

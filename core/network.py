@@ -53,6 +53,9 @@ class NetworkConfig:
     refiner, n_refiner_blocks : int
         Channels and blocks of the refiner that answers in its place where a coarser lattice is known; 0: none does. It
         takes a network that knows its facies one by one.
+    refined_above : int
+        Levels above the lattice that the simulation starts on, the one which the network sees, on which the refiner
+        draws nodes, too.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -66,11 +69,21 @@ class NetworkConfig:
     n_classes: int = 0
     refiner: int = 0
     n_refiner_blocks: int = 6
+    refined_above: int = 0
 
     @property
     def total_stride(self) -> int:
         """Lattices are padded to a multiple of this, and tiles are aligned to it, in nodes."""
         return int(FOLD * 2 ** (len(self.trunk) - 1))
+
+    @property
+    def n_started(self) -> int:
+        """
+        How many levels above the lattice that the simulation starts on those of its nodes lie that are drawn from it.
+
+        All finer ones are refined. Without a refiner that is the lattice itself.
+        """
+        return 1 + self.refined_above if self.refiner else 0
 
     @property
     def receptive_radius(self) -> int:
@@ -135,8 +148,9 @@ class FaciesNetwork(nn.Module):
         self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         if config.refiner:
+            n_refined = config.n_levels + config.refined_above
             self.refiner = Refiner(
-                config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence, config.n_levels
+                config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence, n_refined
             )
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)

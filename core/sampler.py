@@ -35,15 +35,13 @@ class Visit(NamedTuple):
     """
     Cells that are simulated together.
 
-    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides; and
-    whether the next coarser lattice is known by then, all of it.
+    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides.
     """
 
     batch: Tensor
     row: Tensor
     col: Tensor
     uniform: Tensor
-    refines: bool
 
 
 Choose = Callable[[Tensor, Visit], Tensor]
@@ -201,22 +199,25 @@ def visit(
     """
     maps = known.expand(len(streams), -1, -1).clone()
     turns = [stream.turns for stream in streams]
-    for current in range(level, -1, -1):
-        lattice = lattice_of(predictor, known.shape, 2**current, [s.offset for s in streams], known.device)
+    started = level + predictor.config.n_started
+    for drawn in range(started, -1, -1):
+        # The network sees the lattice of its level also while it draws only some of the nodes.
+        seen, refines = (level, False) if drawn == started else (drawn, True)
+        lattice = lattice_of(predictor, known.shape, 2**seen, [s.offset for s in streams], known.device)
         data = lattice.attach(*hard_data(known, len(streams)))
         class_index, on_grid = lattice.gather(maps)
-        told = survey is not None and current == level
+        told = survey is not None and not refines
         features = lattice.kriging_features([survey] * len(streams), n_facies) if told else None
-        split = partial(schedule.split, level=current, is_coarsest=current == level)
-        first = passes(maps, inside, lattice, streams, split)
-        again = corrections(known, inside, lattice, streams, schedule.n_corrections(current))
+        split = partial(schedule.split, level=drawn, is_coarsest=not refines)
+        first = passes(maps, inside, lattice, streams, split, spacing=2**drawn)
+        again = corrections(known, inside, lattice, streams, schedule.n_corrections(seen) if seen == drawn else 0)
         for visited in itertools.chain(first, again):
             on_pass()
-            batch, row, col, _, refines = visited
+            batch, row, col, _ = visited
             node_row, node_col = lattice.node_of(batch, row, col)
             class_index[batch, node_row, node_col] = -1
             asked = (class_index, on_grid, data, n_facies)
-            logits = predict(predictor, *asked, level=current, refines=refines, features=features, turns=turns)
+            logits = predict(predictor, *asked, level=seen, refines=refines, features=features, turns=turns)
             probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
             chosen = choose(probability, visited)
             maps[batch, row, col] = chosen
@@ -250,8 +251,10 @@ def passes(
     lattice: Lattice,
     streams: list[Stream],
     split: Callable[[np.ndarray], list[np.ndarray]],
+    *,
+    spacing: int,
 ) -> list[Visit]:
-    """Return the passes in which the unknown cells of a lattice are simulated."""
+    """Return the passes in which unknown cells of a lattice are simulated, those that lie so many cells apart."""
     row, col, on_grid = lattice.cells()
     batch = torch.arange(len(maps), device=maps.device)[:, None, None]
     todo = on_grid & inside[row, col] & (maps[batch, row, col] < 0)
@@ -259,14 +262,10 @@ def passes(
     for index, stream in enumerate(streams):
         node_row, node_col = (axis.cpu().numpy() for axis in todo[index].nonzero(as_tuple=True))
         rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
-        parts = split(stream.rank[rows, cols])
-        coarser = (rows + stream.offset[0] | cols + stream.offset[1]) % (2 * lattice.spacing) == 0
-        of_maps.append([(not coarser[p].any(), rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in parts])
-    together = itertools.zip_longest(*of_maps)  # None where a map has no more
-    return [
-        _together([cells and cells[1:] for cells in of_pass], maps.device, all(c is None or c[0] for c in of_pass))
-        for of_pass in together
-    ]
+        taken = (rows + stream.offset[0] | cols + stream.offset[1]) % spacing == 0
+        rows, cols = rows[taken], cols[taken]
+        of_maps.append([(rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in split(stream.rank[rows, cols])])
+    return [_together(of_pass, maps.device) for of_pass in itertools.zip_longest(*of_maps)]
 
 
 def corrections(
@@ -294,14 +293,14 @@ def corrections(
             rows = row[index, first_row::2, 0].cpu().numpy()[node_row]
             cols = col[index, 0, first_col::2].cpu().numpy()[node_col]
             of_maps.append((rows, cols, rng.random(len(rows), dtype=np.float32)))
-        yield _together(of_maps, known.device, refines=True)
+        yield _together(of_maps, known.device)
 
 
-def _together(of_maps: Sequence[_Cells | None], device: torch.device, refines: bool) -> Visit:
+def _together(of_maps: Sequence[_Cells | None], device: torch.device) -> Visit:
     """Return one pass over several maps; None where a map has no cell in it."""
     parts = [(np.full(len(cells[0]), index), *cells) for index, cells in enumerate(of_maps) if cells is not None]
     batch, row, col, uniform = (torch.as_tensor(np.concatenate(columns), device=device) for columns in zip(*parts))
-    return Visit(batch, row, col, uniform, refines)
+    return Visit(batch, row, col, uniform)
 
 
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:

@@ -39,7 +39,7 @@ class Recipe:
     origin: str
     licence: str
     steps: int
-    seed: int = 20_261_125
+    seed: int = 20_261_126
 
     def image(self, path: Path) -> TrainingImage:
         """Read the training image."""
