@@ -372,7 +372,7 @@ show(
 # %%
 image = TrainingImage(piece.astype(np.int16), model.facies, symmetry="half turn", origin="the piece of section 1")
 config = NetworkConfig(trunk=(16, 24, 32), stream=(8, 8, 12), n_bottom=1, n_levels=2, n_classes=2)
-examples = ImageExamples(image, config.n_levels, config.total_stride, SEED)
+examples = ImageExamples(image, config, SEED)
 
 
 def shares(batch):

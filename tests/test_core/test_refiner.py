@@ -1,7 +1,6 @@
 """Laws of the refiner: it answers where a coarser lattice is known, looks a few nodes around, and sees all data."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +9,10 @@ import torch
 from oadg.core import prediction
 from oadg.core.facies import build_facies_table
 from oadg.core.image_examples import ImageExamples
-from oadg.core.lattice import Lattice
 from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
-from oadg.core.path import SCHEDULES, Schedule
+from oadg.core.path import Schedule
 from oadg.core.refiner import refiner_radius
-from oadg.core.sampler import corrections, draw_stream, passes, sample
+from oadg.core.sampler import draw_stream, sample
 from oadg.core.training import TrainingConfig, train
 from oadg.core.training_image import TrainingImage
 
@@ -98,28 +96,37 @@ def test_it_tells_levels_apart_up_to_the_last(network):
     assert torch.equal(coarsest, beyond)
 
 
-def test_the_sampler_asks_it_as_soon_as_the_coarser_lattice_is_known():
-    """Of each pass it is told; a pass that has one node of the coarser lattice does not refine."""
-    shape, n_maps = (20, 30), 3
+class _Recorder:
+    """A predictor that knows nothing, and notes what it is asked: level, whether it refines, and where it is known."""
+
+    def __init__(self, config):
+        self.config, self.asked = config, []
+
+    def __call__(self, class_index, inside, data, n_facies, *, level, refines=False, features=None):
+        self.asked.append((level, refines, class_index.clone(), inside))
+        return torch.zeros(len(class_index), n_facies, *class_index.shape[1:])
+
+
+@pytest.mark.parametrize(("refined_above", "level"), [(0, 2), (1, 2), (1, 0), (0, 0)])
+def test_the_sampler_asks_it_as_soon_as_its_coarser_lattice_is_known(refined_above, level):
+    """Before, the network sees the lattice of its level, and draws of it the nodes of the coarser lattice alone."""
+    shape = (120, 136)
     known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
-    known[3, 4] = 1
-    streams = [draw_stream(3, index, shape) for index in range(n_maps)]
-    maps = known.expand(n_maps, -1, -1)
-    for spacing in (1, 2):
-        lattice = Lattice.at(shape, spacing, -torch.tensor([s.offset for s in streams]), 4)
-        offset = torch.tensor([s.offset for s in streams])
-        for shares in (SCHEDULES["standard"].started, (0.25, 1.0), (1.0,)):
-            schedule = Schedule((shares,), shares)
-            visits = passes(maps, inside, lattice, streams, partial(schedule.split, level=0, is_coarsest=True))
-            on_coarser = [
-                ((v.row + offset[v.batch, 0]) % (2 * spacing) == 0)
-                & ((v.col + offset[v.batch, 1]) % (2 * spacing) == 0)
-                for v in visits
-            ]
-            assert [v.refines for v in visits] == [not nodes.any() for nodes in on_coarser]
-            assert not visits[0].refines
-            assert visits[-1].refines or len(shares) < 3
-        assert all(v.refines for v in corrections(known, inside, lattice, streams, 4))
+    recorder = _Recorder(replace(CONFIG, refined_above=refined_above))
+    schedule = replace(Schedule.even((2, 3, 4, 5), 6), corrections=(1, 2))
+    streams = [draw_stream(3, index, shape) for index in range(3)]
+    maps = sample(recorder, known, inside, streams, n_facies=3, schedule=schedule, level=level)
+    assert (maps >= 0).all()
+    refined = range(level + refined_above, -1, -1)
+    expected = [(level, False)] * 6
+    expected += [(k, True) for k in refined for _ in range((2, 3, 4, 5)[k] + schedule.n_corrections(k))]
+    assert [asked[:2] for asked in recorder.asked] == expected
+    assert schedule.n_passes(level, recorder.config.n_started) == len(expected)
+    n_cells = 3 * shape[0] * shape[1]
+    for seen, refines, class_index, _ in recorder.asked:
+        share = (class_index >= 0).sum() / (n_cells / 4**seen)
+        most = 4.0 ** -(1 + refined_above)
+        assert share > 0.2 if refines else share < 1.4 * most
 
 
 def test_in_tiles_it_says_the_same(network, monkeypatch):
@@ -136,7 +143,7 @@ def test_in_tiles_it_says_the_same(network, monkeypatch):
 def test_the_image_does_not_change_how_data_are_described(tmp_path):
     """Refiner and the other weights are judged apart, so that neither may move what both read."""
     image = TrainingImage((np.arange(90 * 90).reshape(90, 90) // 700 % 3).astype(np.int16), FACIES)
-    examples = ImageExamples(image, 2, CONFIG.total_stride, seed=1)
+    examples = ImageExamples(image, replace(CONFIG, n_levels=2), seed=1)
     torch.manual_seed(1)
     start = FaciesNetwork(CONFIG)
     trained, _ = train(CONFIG, TrainingConfig(steps=6, warmup_steps=1), examples, tmp_path, start=start)
