@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .examples import make_examples, oriented, shares_refined, shares_started
+from .examples import make_examples, make_refined_examples, oriented, shares_started
 from .kriging_features import SurveyKriging
 from .lattice import Lattice
 from .network import NetworkConfig
@@ -27,6 +27,8 @@ _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
 _CORRECTED_SHARE = 0.25
 """Of the maps for the refiner: all nodes are known but those of a correction."""
+_STATES = 3
+"""In which each window for the refiner is shown, which reads most of it once."""
 _DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
 _SURVEYED_SHARE = 0.6
@@ -65,8 +67,8 @@ class ImageExamples:
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
         if refines:
-            share = shares_refined(len(windows), rng)
-            return self._examples(windows, level, share, rng, refines=True, corrected_share=_CORRECTED_SHARE)
+            windows = windows[: max(2, len(windows) // 2)]
+            return self._refined_examples(windows, level, rng, n_states=_STATES, corrected_share=_CORRECTED_SHARE)
         share = self._started_share * shares_started(len(windows), _DATA_ONLY_SHARE, rng)
         return self._examples(windows, level, share, rng)
 
@@ -96,8 +98,9 @@ class ImageExamples:
         """Return a batch of held-out windows without data in a part of the path; any share of it is done."""
         rng = np.random.default_rng([self.seed, 1 << 40, step, level])
         windows = self._draw_windows(rng, 2**level, self.image.held_out.shape[-2:], held_out=True)
-        share = shares_refined(len(windows), rng) if refines else self._started_share * rng.random(len(windows))
-        return self._examples(windows, level, share, rng, refines=refines, surveyed_share=0.0)
+        if refines:
+            return self._refined_examples(windows, level, rng, n_states=1, corrected_share=0.0, surveyed_share=0.0)
+        return self._examples(windows, level, self._started_share * rng.random(len(windows)), rng, surveyed_share=0.0)
 
     def unknown(self, step: int, level: int) -> Examples:
         """Return a batch on the lattice of a level of which nothing is known; held out where that is large enough."""
@@ -134,12 +137,50 @@ class ImageExamples:
         share: np.ndarray,
         rng: np.random.Generator,
         *,
-        refines: bool = False,
-        corrected_share: float = 0.0,
         surveyed_share: float = _SURVEYED_SHARE,
     ) -> Examples:
-        """Return windows as they are known on a lattice of a level, which is laid anywhere, and at surveyed cells."""
+        """Return windows as they are known on a lattice that the sampler starts on, and at surveyed cells."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        surveyed, lattice = self._survey(windows, level, rng, generator, surveyed_share)
+        n_facies, told = len(self.image.facies), rng.random(len(windows)) < _TOLD_SHARE
+        surveys = [
+            SurveyKriging.of_map(torch.where(of_map, window, -1), n_facies) if is_told else None
+            for window, of_map, is_told in zip(windows, surveyed, told)
+        ]
+        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, surveys=surveys)
+
+    def _refined_examples(
+        self,
+        windows: Tensor,
+        level: int,
+        rng: np.random.Generator,
+        *,
+        n_states: int,
+        corrected_share: float,
+        surveyed_share: float = _SURVEYED_SHARE,
+    ) -> Examples:
+        """Return windows as they are known on a lattice that is refined, and at surveyed cells."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        surveyed, lattice = self._survey(windows, level, rng, generator, surveyed_share)
+        return make_refined_examples(
+            windows,
+            surveyed,
+            lattice,
+            len(self.image.facies),
+            rng,
+            n_states=n_states,
+            corrected_share=corrected_share,
+        )
+
+    def _survey(
+        self,
+        windows: Tensor,
+        level: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+        surveyed_share: float,
+    ) -> tuple[Tensor, Lattice]:
+        """Return the surveyed cells of windows, and a lattice of a level, which is laid anywhere."""
         n_maps, n_rows, n_cols = windows.shape
         n_facies, spacing = len(self.image.facies), 2**level
         most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
@@ -147,23 +188,7 @@ class ImageExamples:
         surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
         lattice = Lattice.at((n_rows, n_cols), spacing, position, self.config.total_stride)
-        told = rng.random(n_maps) < (0 if refines else _TOLD_SHARE)
-        surveys = [
-            SurveyKriging.of_map(torch.where(of_map, window, -1), n_facies) if is_told else None
-            for window, of_map, is_told in zip(windows, surveyed, told)
-        ]
-        return make_examples(
-            windows,
-            surveyed,
-            lattice,
-            n_facies,
-            share,
-            rng,
-            generator,
-            refines=refines,
-            corrected_share=corrected_share,
-            surveys=() if refines else surveys,
-        )
+        return surveyed, lattice
 
 
 def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:

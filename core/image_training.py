@@ -33,8 +33,8 @@ from .training_job import TrainingJob, TrainingResult
 _READING = NetworkConfig(reads_kriging=True, n_of_place=N_OF_PLACE)
 NETWORKS = {
     "small": replace(_READING, trunk=(32, 48, 96), stream=(16, 16, 24), n_bottom=2, refiner=16, n_refiner_blocks=5),
-    "base": replace(_READING, trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, refiner=32),
-    "large": replace(_READING, trunk=(96, 144, 224), stream=(48, 48, 64), n_bottom=4, refiner=48, n_refiner_blocks=8),
+    "base": replace(_READING, trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, refiner=32, n_refiner_blocks=8),
+    "large": replace(_READING, trunk=(96, 144, 224), stream=(48, 48, 64), n_bottom=4, refiner=48, n_refiner_blocks=10),
 }
 """By size; 'base' has the shape of the universal model, whose weights it starts from."""
 CHECKPOINTS = 40

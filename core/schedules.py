@@ -60,11 +60,14 @@ def loss_table(network: FaciesNetwork, maps: Examples, *, refines: bool, seed: i
     nothing = torch.zeros(0, dtype=torch.int64)
     data = HardData(nothing, nothing, nothing, nothing, nothing.float(), nothing.float())
     table = np.full((N_PARTS, N_PARTS), np.nan)
+    others = (inside.to(device), HardData(*(value.to(device) for value in data)), maps.n_facies)
+    context = None
     for known in range(N_PARTS):
-        class_index = torch.where(inside & (part < known), truth, -1)
+        class_index = torch.where(inside & (part < known), truth, -1).to(device)
         with torch.inference_mode():
-            on_device = (class_index.to(device), inside.to(device), HardData(*(value.to(device) for value in data)))
-            logits = network(*on_device, maps.n_facies, level=maps.level, refines=refines)
+            if refines and context is None:
+                context = network.context(class_index, *others, level=maps.level)
+            logits = network(class_index, *others, level=maps.level, context=context)
             log_probability = logits.float().log_softmax(dim=1).cpu()
         nats = -log_probability.gather(1, truth.clamp_min(0)[:, None])[:, 0]
         asked = inside & (part >= known) & (part < N_PARTS)

@@ -325,6 +325,31 @@ def test_the_parts_of_the_path_hold_all_cells(shape, refined_above):
     assert sum(share for _, _, share in parts) == pytest.approx(1)
 
 
+def test_the_refiner_reads_once_what_all_states_of_a_window_know():
+    """That is one of the four lattices of twice the spacing, and the data on nodes; and states differ beyond it."""
+    draw = examples_of(image_of(compass((480, 600))), 2, seed=17)
+    cosets, differ, n_data = [], [], 0
+    for batch in filter(lambda batch: batch.refines, map(draw, range(60))):
+        n_states = len(batch.truth) // len(batch.coarser)
+        assert n_states == image_examples._STATES
+        states = batch.class_index.view(-1, n_states, *batch.class_index.shape[1:])
+        once = batch.coarser[:, None].expand_as(states)
+        assert (states[once >= 0] == once[once >= 0]).all()
+        differ += (states[:, 0] != states[:, 1]).flatten(1).any(dim=1).tolist()
+        assert torch.equal(batch.truth[::n_states], batch.truth[n_states - 1 :: n_states])
+        per_map = torch.bincount(batch.data.batch, minlength=len(batch.truth)).view(-1, n_states)
+        assert (per_map == per_map[:, :1]).all(), "every state has the data of its window"
+        n_data += int(per_map.sum())
+        for read, inside in zip(batch.coarser, batch.inside[::n_states]):
+            whole = [not ((read < 0) & inside)[row::2, col::2].any() for row in (0, 1) for col in (0, 1)]
+            assert sum(whole) == 1
+            cosets.append(whole.index(True))
+            assert (read >= 0).sum() < 0.4 * inside.sum()
+    assert n_data > 100
+    assert np.mean(differ) > 0.9, "two may be the same correction"
+    assert np.bincount(cosets, minlength=4).min() > 0.1 * len(cosets)
+
+
 def test_the_refiner_learns_one_lattice_more_and_the_start_fewer_nodes():
     draw = examples_of(image_of(compass((480, 600))), 2, seed=16, refined_above=1)
     batches = list(map(draw, range(80)))

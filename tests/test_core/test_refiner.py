@@ -49,49 +49,57 @@ def scene(shape=(16, 24), n_maps=2):
     return torch.where(inside, known, -1), inside
 
 
+def refined(network, known, inside, data=NO_DATA, *, before=None, level=0):
+    """Return the refiner's logits of nodes that are known; `before` is what is read once, all of it by default."""
+    context = network.context(known if before is None else before, inside, data, 3, level=level)
+    return network(known, inside, data, 3, level=level, context=context)
+
+
 def test_it_answers_where_a_coarser_lattice_is_known_and_nowhere_else(network):
     known, inside = scene()
     without = FaciesNetwork(replace(CONFIG, refiner=0)).eval().requires_grad_(False)
     without.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("refiner.")})
     assert torch.equal(network(known, inside, NO_DATA, 3), without(known, inside, NO_DATA, 3))
-    refined = network(known, inside, NO_DATA, 3, refines=True)
-    assert refined.shape == (2, 3, 16, 24)
-    assert not torch.allclose(refined, network(known, inside, NO_DATA, 3), atol=1e-2)
-    assert torch.equal(without(known, inside, NO_DATA, 3, refines=True), without(known, inside, NO_DATA, 3))
+    answer = refined(network, known, inside)
+    assert answer.shape == (2, 3, 16, 24)
+    assert not torch.allclose(answer, network(known, inside, NO_DATA, 3), atol=1e-2)
 
 
-@pytest.mark.parametrize("n_blocks", [1, 2, 4])
-def test_it_looks_as_far_as_it_says(n_blocks):
+@pytest.mark.parametrize(("n_blocks", "n_pass_blocks"), [(1, 1), (4, 1), (2, 3)])
+def test_it_looks_as_far_as_it_says(n_blocks, n_pass_blocks):
+    """In each pass a few nodes, and in what it reads once as many more as that has blocks."""
     torch.manual_seed(0)
-    network = FaciesNetwork(replace(CONFIG, n_refiner_blocks=n_blocks)).requires_grad_(False)
-    for weights in network.refiner.parameters():
+    network = FaciesNetwork(replace(CONFIG, n_refiner_blocks=n_blocks, n_pass_blocks=n_pass_blocks))
+    for weights in network.requires_grad_(False).refiner.parameters():
         torch.nn.init.normal_(weights, std=0.3)
-    radius = refiner_radius(n_blocks)
-    known, inside = torch.full((1, 40, 40), -1), torch.ones(1, 40, 40, dtype=torch.bool)
+    known, inside = torch.full((1, 60, 60), -1), torch.ones(1, 60, 60, dtype=torch.bool)
     changed = known.clone()
-    changed[0, 20, 20] = 1
-    moved = network(changed, inside, NO_DATA, 3, refines=True) != network(known, inside, NO_DATA, 3, refines=True)
-    rows, cols = moved.any(dim=1)[0].nonzero(as_tuple=True)
-    assert (rows - 20).abs().max() == (cols - 20).abs().max() == radius
-    assert network.config.receptive_radius >= radius
+    changed[0, 30, 30] = 1
+    before = refined(network, known, inside)
+    once = refined(network, changed, inside, before=known), refiner_radius(0, n_pass_blocks)
+    both = refined(network, changed, inside), refiner_radius(n_blocks, n_pass_blocks)
+    for answer, radius in (once, both):
+        rows, cols = (answer != before).any(dim=1)[0].nonzero(as_tuple=True)
+        assert (rows - 30).abs().max() == (cols - 30).abs().max() == radius
+        assert network.config.receptive_radius >= radius
 
 
 def test_it_sees_data_beside_the_lattice_where_they_lie(network):
     known, inside = scene()
     data = HardData(*(torch.tensor([v]) for v in (1, 2, 5, 7)), torch.tensor([0.2]), torch.tensor([0.3]))
-    without = network(known, inside, NO_DATA, 3, refines=True)
-    moved = (network(known, inside, data, 3, refines=True) - without).abs().amax(dim=1)  # (batch, n_rows, n_cols)
+    without = refined(network, known, inside)
+    moved = (refined(network, known, inside, data) - without).abs().amax(dim=1)  # (batch, n_rows, n_cols)
     assert moved[0].max() == 0, "the other map has no data"
     assert moved[1, 5, 7] > 1e-3
-    other = network(known, inside, data._replace(class_index=torch.tensor([0])), 3, refines=True)
-    there = network(known, inside, data._replace(east=-data.east), 3, refines=True)
+    other = refined(network, known, inside, data._replace(class_index=torch.tensor([0])))
+    there = refined(network, known, inside, data._replace(east=-data.east))
     for changed in (other, there):
-        assert not torch.allclose(changed, network(known, inside, data, 3, refines=True), atol=1e-3)
+        assert not torch.allclose(changed, refined(network, known, inside, data), atol=1e-3)
 
 
 def test_it_tells_levels_apart_up_to_the_last(network):
     known, inside = scene()
-    fine, coarse, coarsest, beyond = (network(known, inside, NO_DATA, 3, level=k, refines=True) for k in (0, 1, 2, 7))
+    fine, coarse, coarsest, beyond = (refined(network, known, inside, level=k) for k in (0, 1, 2, 7))
     assert not torch.allclose(fine, coarse, atol=1e-3)
     assert torch.equal(coarsest, beyond)
 
@@ -102,9 +110,12 @@ class _Recorder:
     def __init__(self, config):
         self.config, self.asked = config, []
 
-    def __call__(self, class_index, inside, data, n_facies, *, level, refines=False, features=None):
-        self.asked.append((level, refines, class_index.clone(), inside))
+    def __call__(self, class_index, inside, data, n_facies, *, level, features=None, context=None):
+        self.asked.append((level, context is not None, class_index.clone(), inside))
         return torch.zeros(len(class_index), n_facies, *class_index.shape[1:])
+
+    def context(self, class_index, inside, data, n_facies, *, level):
+        return class_index[:, None].float()
 
 
 @pytest.mark.parametrize(("refined_above", "level"), [(0, 2), (1, 2), (1, 0), (0, 0)])

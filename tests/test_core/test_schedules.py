@@ -94,7 +94,7 @@ def test_what_is_started_ends_where_the_refiner_goes_on(monkeypatch, refined_abo
     """The nodes that the table counts, and those known meanwhile, are of the lattices that are drawn from the data."""
     n_known, n_counted = [], []
 
-    def network(class_index, inside, data, n_facies, *, level, refines):
+    def network(class_index, inside, data, n_facies, *, level, context):
         n_known.append(int((class_index >= 0).sum()))
         return torch.zeros(len(class_index), n_facies, *class_index.shape[1:])
 

@@ -82,7 +82,7 @@ def test_each_map_is_answered_in_its_own_orientation():
     class LooksNorth:
         config = NetworkConfig(trunk=(8,), stream=(8,))
 
-        def __call__(self, class_index, inside, data, n_facies, *, level, refines=False, features=None):
+        def __call__(self, class_index, inside, data, n_facies, *, level, features=None, context=None):
             north = torch.nn.functional.pad(class_index, (0, 0, 1, 0), value=-1)[:, :-1]
             return torch.nn.functional.one_hot(north + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
 
