@@ -21,7 +21,7 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 """Nodes along a side of a window, where the image has as many."""
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
-_STARTED_SHARE = 0.3
+_STARTED_SHARE = 0.2
 """Of the batches: nothing coarser is known. The others are for the refiner."""
 _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
@@ -67,7 +67,6 @@ class ImageExamples:
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
         if refines:
-            windows = windows[: max(2, len(windows) // 2)]
             return self._refined_examples(windows, level, rng, n_states=_STATES, corrected_share=_CORRECTED_SHARE)
         share = self._started_share * shares_started(len(windows), _DATA_ONLY_SHARE, rng)
         return self._examples(windows, level, share, rng)

@@ -111,7 +111,7 @@ class _Recorder:
         self.config, self.asked = config, []
 
     def __call__(self, class_index, inside, data, n_facies, *, level, features=None, context=None):
-        self.asked.append((level, context is not None, class_index.clone(), inside))
+        self.asked.append((level, context is not None, class_index.clone(), context))
         return torch.zeros(len(class_index), n_facies, *class_index.shape[1:])
 
     def context(self, class_index, inside, data, n_facies, *, level):
@@ -138,6 +138,28 @@ def test_the_sampler_asks_it_as_soon_as_its_coarser_lattice_is_known(refined_abo
         share = (class_index >= 0).sum() / (n_cells / 4**seen)
         most = 4.0 ** -(1 + refined_above)
         assert share > 0.2 if refines else share < 1.4 * most
+
+
+def test_what_is_read_once_is_never_drawn_anew():
+    """Data and one lattice of four, the next coarser one while the others are drawn; all are drawn anew in the end."""
+    shape = (24, 32)
+    known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+    known[::5, ::7] = 2
+    recorder = _Recorder(CONFIG)
+    schedule = replace(Schedule.even((2,), 2), corrections=(60,))
+    streams = [draw_stream(4, index, shape) for index in range(2)]
+    sample(recorder, known, inside, streams, n_facies=3, schedule=schedule, level=0)
+    refined = [(class_index, context[:, 0]) for _, refines, class_index, context in recorder.asked if refines]
+    assert len(refined) == 2 + 60
+    for class_index, read in refined:
+        assert (class_index[read >= 0] == read[read >= 0]).all()
+    (_, before), (_, first), (_, later) = refined[0], refined[13], refined[14]
+    assert torch.equal(before, first), "the first corrections keep what the passes kept"
+    assert not torch.equal(before >= 0, later >= 0)
+    assert (before >= 0).float().mean() < 0.4
+    asked = torch.stack([class_index < 0 for class_index, _ in refined[2:]])
+    anew = asked.any(dim=0) & ~asked.all(dim=0)  # what lies beyond the grid is never known
+    assert (anew.sum(dim=(1, 2)) == (known < 0).sum()).all(), "all but the data, which lie on nodes here"
 
 
 def test_in_tiles_it_says_the_same(network, monkeypatch):
