@@ -21,8 +21,9 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 """Nodes along a side of a window, where the image has as many."""
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
-_STARTED_SHARE = 0.2
-"""Of the batches: nothing coarser is known. The others are for the refiner."""
+_STARTED_SHARE, _STARTED_SHARE_WHOLE = 0.2, 0.5
+"""Of the batches: nothing coarser is known. The others are for the refiner, which has less to do in images that are seen
+whole."""
 _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
 _CORRECTED_SHARE = 0.25
@@ -61,7 +62,7 @@ class ImageExamples:
     def __call__(self, step: int) -> Examples:
         """Return the batch of a step of training, none of whose cells is held out."""
         rng = np.random.default_rng([self.seed, step])
-        refines = rng.random() >= _STARTED_SHARE
+        refines = rng.random() >= (_STARTED_SHARE_WHOLE if self.image.IS_WHOLE else _STARTED_SHARE)
         shares = _level_shares(self.n_refined if refines else self.config.n_levels, refines=refines)
         level = int(rng.choice(len(shares), p=shares))
         largest = self.image.largest_window()

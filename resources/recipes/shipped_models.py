@@ -68,7 +68,7 @@ RECIPES = {
         symmetry="none",
         origin="Lena delta, 600 x 598 cells of a classified satellite picture (GAIA-UNIL/trainingimages, GPL-3)",
         licence="GPL-3.0-only",
-        steps=6_000,
+        steps=3_000,
     ),
 }
 
