@@ -32,8 +32,9 @@ _STATES = 3
 """In which each window for the refiner is shown, which reads most of it once."""
 _DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
-_SURVEYED_SHARE = 0.6
-"""Of the maps that have data."""
+_SURVEYED_SHARE, _SURVEYED_SHARE_REFINED = 0.6, 0.9
+"""Of the maps that have data. On coarse lattices a datum beside a node tells the refiner little, but all the same it must
+not end as a cell of its own: that is learnt from many."""
 _TOLD_SHARE = 0.9
 """Of the maps with data on these lattices to which kriging is told; to the others it is not, as when data are many."""
 _MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
@@ -141,7 +142,7 @@ class ImageExamples:
     ) -> Examples:
         """Return windows as they are known on a lattice that the sampler starts on, and at surveyed cells."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        surveyed, lattice = self._survey(windows, level, rng, generator, surveyed_share)
+        surveyed, lattice = self._survey(windows, level, rng, generator, rng.random(len(windows)), surveyed_share)
         n_facies, told = len(self.image.facies), rng.random(len(windows)) < _TOLD_SHARE
         surveys = [
             SurveyKriging.of_map(torch.where(of_map, window, -1), n_facies) if is_told else None
@@ -157,11 +158,12 @@ class ImageExamples:
         *,
         n_states: int,
         corrected_share: float,
-        surveyed_share: float = _SURVEYED_SHARE,
+        surveyed_share: float = _SURVEYED_SHARE_REFINED,
     ) -> Examples:
         """Return windows as they are known on a lattice that is refined, and at surveyed cells."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        surveyed, lattice = self._survey(windows, level, rng, generator, surveyed_share)
+        amount = np.sqrt(rng.random(len(windows)))
+        surveyed, lattice = self._survey(windows, level, rng, generator, amount, surveyed_share)
         return make_refined_examples(
             windows,
             surveyed,
@@ -178,13 +180,14 @@ class ImageExamples:
         level: int,
         rng: np.random.Generator,
         generator: torch.Generator,
+        amount: np.ndarray,
         surveyed_share: float,
     ) -> tuple[Tensor, Lattice]:
-        """Return the surveyed cells of windows, and a lattice of a level, which is laid anywhere."""
+        """Return the surveyed cells of windows, 0 … 1 of the most on a logarithmic scale, and a lattice laid anywhere."""
         n_maps, n_rows, n_cols = windows.shape
         n_facies, spacing = len(self.image.facies), 2**level
         most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
-        n_data = (most ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) < surveyed_share)
+        n_data = (most**amount).astype(int) * (rng.random(n_maps) < surveyed_share)
         surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
         lattice = Lattice.at((n_rows, n_cols), spacing, position, self.config.total_stride)
@@ -194,7 +197,7 @@ class ImageExamples:
 def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
     """Return the share of batches on each level (n_levels,): the finest decides on sharpness, the coarsest on shape."""
     if refines:
-        weight = 0.6 ** np.arange(n_levels)
+        weight = 0.8 ** np.arange(n_levels)
         return weight / weight.sum()
     finer = n_levels - 1
     return (
