@@ -22,7 +22,7 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
 _STARTED_SHARE, _STARTED_SHARE_WHOLE = 0.2, 0.5
-"""Of the batches: nothing coarser is known. The others are for the refiner, which has less to do in images seen whole."""
+"""Of the batches: nothing coarser is known. The others are for the refiner, which does less in images seen whole."""
 _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
 _CORRECTED_SHARE = 0.25
@@ -32,8 +32,8 @@ _STATES = 3
 _DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
 _SURVEYED_SHARE, _SURVEYED_SHARE_REFINED = 0.6, 0.9
-"""Of the maps that have data. A datum beside a node tells the refiner little on coarse lattices, but all the same it must
-not end as a cell on its own: that is learnt from many."""
+"""Of the maps that have data. Beside a node a datum tells the refiner little on coarse lattices, but all the same it
+must not end as a cell on its own: that is learnt from many."""
 _TOLD_SHARE = 0.9
 """Of the maps with data on these lattices to which kriging is told; to the others it is not, as when data are many."""
 _MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
@@ -182,7 +182,7 @@ class ImageExamples:
         amount: np.ndarray,
         surveyed_share: float,
     ) -> tuple[Tensor, Lattice]:
-        """Return the surveyed cells of windows, by amount (0 … 1, on a logarithmic scale), and a lattice laid anywhere."""
+        """Return the surveyed cells of windows, by amount (0 … 1, a logarithmic scale), and a lattice laid anywhere."""
         n_maps, n_rows, n_cols = windows.shape
         n_facies, spacing = len(self.image.facies), 2**level
         most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
