@@ -82,7 +82,7 @@ class Refiner(nn.Module):
         x = _add_at(x, node, torch.einsum("de,dec->dc", described, self.of_data[facies]))
         for block in self.far:
             x = block(x, level)
-        return self.join(F.relu(x))
+        return self.join(x)  # a rectifier here could let all of it die, unnoticed
 
     def forward(self, known: Tensor, inside: Tensor, context: Tensor, level: int) -> Tensor:
         """
@@ -129,6 +129,8 @@ class _Block(nn.Module):
         self.look = nn.Conv2d(n_channels, n_channels, 3, padding=1, bias=False)
         self.of_level = nn.Parameter(torch.zeros(n_levels, n_channels))
         self.look_again = nn.Conv2d(n_channels, n_channels, 3, padding=1)
+        nn.init.zeros_(self.look_again.weight)  # a block starts as nothing, so that many do not make values explode
+        nn.init.zeros_(self.look_again.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, level: int) -> Tensor:
         bias = self.of_level[min(level, len(self.of_level) - 1)]
