@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .kriging_features import SurveyKriging
 from .lattice import Lattice
+from .network import HardData
 from .objective import uniform_rank_known
 from .path import COARSER_SHARE, dispersed_rank
 from .training import Examples
@@ -29,8 +30,6 @@ def make_examples(
     *,
     present: Tensor | None = None,
     surveys: Sequence[SurveyKriging | None] = (),
-    refines: bool = False,
-    corrected_share: float = 0.0,
 ) -> Examples:
     """
     Return windows as they are known on a lattice: at surveyed cells, and at nodes that are simulated already.
@@ -53,40 +52,98 @@ def make_examples(
         Which facies each map has; nodes of others are not asked. All of them by default.
     surveys : sequence of SurveyKriging or None
         What kriging reads from the observations of each map; empty for a network that does not take it.
-    refines : bool
-        Whether the next coarser lattice is known in all maps.
-    corrected_share : float
-        Of the maps: all nodes but those of a correction are known, whatever `share` says.
     """
+    told = _without_simulated(windows, surveyed, lattice, n_facies)
+    possible = told.inside
+    if present is None:
+        present = told.present
+    else:
+        possible = possible & present.gather(1, told.truth.clamp_min(0).flatten(1)).view_as(possible)
+    simulated = _simulated_nodes(lattice.shape, possible, share, rng, generator)
+    class_index = torch.where(simulated, told.truth, told.class_index)
+    return told._replace(
+        class_index=class_index,
+        present=present,
+        unknown=possible & (class_index < 0),
+        features=lattice.kriging_features(surveys, n_facies) if surveys else None,
+    )
+
+
+def make_refined_examples(
+    windows: Tensor,
+    surveyed: Tensor,
+    lattice: Lattice,
+    n_facies: int,
+    rng: np.random.Generator,
+    *,
+    n_states: int,
+    corrected_share: float = 0.0,
+) -> Examples:
+    """
+    Return windows as they are known on a lattice that is refined, whose next coarser one, any of four, is known.
+
+    Known are surveyed cells, all nodes of that one, and any share of the others.
+
+    Parameters
+    ----------
+    windows, surveyed, lattice, n_facies, rng
+        As `make_examples` takes them.
+    n_states : int
+        How often each window is shown, with other nodes known; shares are stratified.
+    corrected_share : float
+        Of the maps: of the other nodes all are known but those of a correction.
+    """
+    told = _without_simulated(windows, surveyed, lattice, n_facies)
+    coarser = torch.zeros_like(told.inside)
+    of_states = []
+    share = (
+        COARSER_SHARE + (1 - COARSER_SHARE) * (np.arange(n_states) + rng.random((len(windows), n_states))) / n_states
+    )
+    for index, first in enumerate(rng.integers(2, size=(len(windows), 2))):
+        coarser[index, first[0] :: 2, first[1] :: 2] = True
+        for state in range(n_states):
+            offset = tuple(int(n) for n in -first % 2 + 2 * rng.integers(2**16, size=2))
+            rank = dispersed_rank(lattice.shape, rng, offset=(offset[0], offset[1]))
+            simulated = torch.as_tensor(rank < share[index, state] * rank.size, device=windows.device)
+            if rng.random() < corrected_share:
+                row, col = (first + (int(rng.integers(1, 4)) >> np.array([1, 0]))) % 2
+                simulated = torch.ones_like(simulated)
+                simulated[row::2, col::2] = False
+            of_states.append(simulated | coarser[index])
+    known_before = torch.where(coarser & told.inside, told.truth, told.class_index)
+    told = Examples(*(_repeated(value, n_states) for value in told))
+    class_index = torch.where(torch.stack(of_states) & told.inside, told.truth, told.class_index)
+    unknown = told.inside & (class_index < 0)
+    return told._replace(class_index=class_index, unknown=unknown, coarser=known_before)
+
+
+def _without_simulated(windows: Tensor, surveyed: Tensor, lattice: Lattice, n_facies: int) -> Examples:
+    """Return windows as they are known on a lattice at surveyed cells alone."""
     batch, row, col = surveyed.nonzero(as_tuple=True)
     truth, inside = lattice.gather(windows)
     inside = inside & (truth >= 0)
     class_index, _ = lattice.gather(torch.where(surveyed, windows, -1))
-    possible = inside
-    if present is None:
-        present = torch.ones(len(windows), n_facies, dtype=torch.bool, device=windows.device)
-    else:
-        possible = inside & present.gather(1, truth.clamp_min(0).flatten(1)).view_as(inside)
-    simulated = _simulated_nodes(
-        lattice.shape, possible, share, rng, generator, 0.0 if refines else _RANDOM_PREFIX_SHARE
-    )
-    for index in np.flatnonzero(rng.random(len(windows)) < corrected_share) if corrected_share else ():
-        first_row, first_col = rng.integers(2, size=2)
-        simulated[index] = possible[index]
-        simulated[index, first_row::2, first_col::2] = False
-    class_index = torch.where(simulated, truth, class_index)
     return Examples(
         class_index=class_index,
         inside=inside,
         data=lattice.attach(batch, row, col, windows[batch, row, col]),
         n_facies=n_facies,
-        present=present,
+        present=torch.ones(len(windows), n_facies, dtype=torch.bool, device=windows.device),
         truth=truth,
-        unknown=possible & (class_index < 0),
+        unknown=inside & (class_index < 0),
         level=lattice.spacing.bit_length() - 1,
-        features=lattice.kriging_features(surveys, n_facies) if surveys else None,
-        refines=refines,
     )
+
+
+def _repeated(value: Any, n: int) -> Any:
+    """Return what an `Examples` holds with each map n times, one after the other."""
+    if isinstance(value, Tensor):
+        return value.repeat_interleave(n, dim=0)
+    if isinstance(value, HardData):
+        batch, *others = (field.repeat_interleave(n) for field in value)
+        within = torch.arange(n, device=batch.device).repeat(len(value.batch))
+        return HardData(batch * n + within, *others)
+    return value
 
 
 def oriented(window: Tensor, rng: np.random.Generator, symmetry: str = "rotations", *, transposed: bool) -> Tensor:
@@ -141,12 +198,11 @@ def _simulated_nodes(
     share: np.ndarray,
     rng: np.random.Generator,
     generator: torch.Generator,
-    random_share: float,
 ) -> Tensor:
     """Choose the nodes simulated so far: a prefix of a dispersed order, or, in some maps, random ones."""
     n_maps = len(possible)
     rank = np.stack([dispersed_rank(shape, rng) for _ in range(n_maps)])
     prefix = torch.as_tensor(rank < share[:, None, None] * rank[0].size, device=possible.device)
-    at_random = (rng.random(n_maps) < random_share) & (share > 0)
+    at_random = (rng.random(n_maps) < _RANDOM_PREFIX_SHARE) & (share > 0)
     random = torch.as_tensor(at_random, device=possible.device)
     return torch.where(random[:, None, None], uniform_rank_known(possible, generator), prefix) & possible

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .examples import make_examples, oriented, shares_refined, shares_started
+from .examples import make_examples, make_refined_examples, oriented, shares_started
 from .kriging_features import SurveyKriging
 from .lattice import Lattice
+from .network import NetworkConfig
 from .path import COARSER_SHARE
 from .random_fields import draw_surveys
 from .training import Examples
@@ -20,16 +21,19 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 """Nodes along a side of a window, where the image has as many."""
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
-_STARTED_SHARE = 0.3
-"""Of the batches: nothing coarser is known. The others are for the refiner."""
+_STARTED_SHARE, _STARTED_SHARE_WHOLE = 0.2, 0.5
+"""Of the batches: nothing coarser is known. The others are for the refiner, which does less in images seen whole."""
 _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
 _CORRECTED_SHARE = 0.25
 """Of the maps for the refiner: all nodes are known but those of a correction."""
+_STATES = 3
+"""In which each window for the refiner is shown, which reads most of it once."""
 _DATA_ONLY_SHARE = 0.3
 """Of the maps on lattices that the sampler starts from whose nodes are all unknown."""
-_SURVEYED_SHARE = 0.6
-"""Of the maps that have data."""
+_SURVEYED_SHARE, _SURVEYED_SHARE_REFINED = 0.6, 0.9
+"""Of the maps that have data. Beside a node a datum tells the refiner little on coarse lattices, but all the same it
+must not end as a cell on its own: that is learnt from many."""
 _TOLD_SHARE = 0.9
 """Of the maps with data on these lattices to which kriging is told; to the others it is not, as when data are many."""
 _MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
@@ -45,30 +49,38 @@ class ImageExamples:
     ----------
     image : TrainingImage
         What is learnt, or a set of images.
-    n_levels : int
-        Levels of lattices, 0 the finest; the sampler starts from the last one where the grid allows it.
-    multiple : int
-        Rows and columns of a lattice are multiples of this.
+    config : NetworkConfig
+        Of the network: on which levels of lattices it is asked, and what it asks of their shape.
     seed : int
         Of all batches.
     """
 
     image: TrainingImage
-    n_levels: int
-    multiple: int
+    config: NetworkConfig
     seed: int
 
     def __call__(self, step: int) -> Examples:
         """Return the batch of a step of training, none of whose cells is held out."""
         rng = np.random.default_rng([self.seed, step])
-        refines = rng.random() >= _STARTED_SHARE
-        level = int(rng.choice(self.n_levels, p=_level_shares(self.n_levels, refines=refines)))
+        refines = rng.random() >= (_STARTED_SHARE_WHOLE if self.image.IS_WHOLE else _STARTED_SHARE)
+        shares = _level_shares(self.n_refined if refines else self.config.n_levels, refines=refines)
+        level = int(rng.choice(len(shares), p=shares))
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
         if refines:
-            share = shares_refined(len(windows), rng)
-            return self._examples(windows, level, share, rng, refines=True, corrected_share=_CORRECTED_SHARE)
-        return self._examples(windows, level, COARSER_SHARE * shares_started(len(windows), _DATA_ONLY_SHARE, rng), rng)
+            return self._refined_examples(windows, level, rng, n_states=_STATES, corrected_share=_CORRECTED_SHARE)
+        share = self._started_share * shares_started(len(windows), _DATA_ONLY_SHARE, rng)
+        return self._examples(windows, level, share, rng)
+
+    @property
+    def n_refined(self) -> int:
+        """Levels of lattices that are refined, 0 the finest."""
+        return self.config.n_levels - 1 + self.config.n_started
+
+    @property
+    def _started_share(self) -> float:
+        """Of the nodes of the lattice that the sampler starts on, those drawn before the first lattice is refined."""
+        return float(COARSER_SHARE**self.config.n_started)
 
     @property
     def parts_of_path(self) -> list[tuple[int, bool, float]]:
@@ -77,17 +89,18 @@ class ImageExamples:
 
         Levels on which the held-out block has too few nodes are left out: the path starts on the next finer one then.
         """
-        nodes = min(self.image.held_out.shape[-2:])
-        levels = [level for level in range(self.n_levels) if nodes >= _FEWEST_NODES * 2**level] or [0]
+        nodes, n_started = min(self.image.held_out.shape[-2:]), self.config.n_started
+        levels = [k for k in range(self.n_refined) if nodes >= _FEWEST_NODES * 2**k or k < n_started]
         refined = [(level, True, (1 - COARSER_SHARE) * COARSER_SHARE**level) for level in reversed(levels)]
-        return [(levels[-1], False, COARSER_SHARE ** len(levels)), *refined]
+        return [(len(levels) - n_started, False, COARSER_SHARE ** len(levels)), *refined]
 
     def held_out(self, step: int, level: int = 0, *, refines: bool = True) -> Examples:
         """Return a batch of held-out windows without data in a part of the path; any share of it is done."""
         rng = np.random.default_rng([self.seed, 1 << 40, step, level])
         windows = self._draw_windows(rng, 2**level, self.image.held_out.shape[-2:], held_out=True)
-        share = shares_refined(len(windows), rng) if refines else COARSER_SHARE * rng.random(len(windows))
-        return self._examples(windows, level, share, rng, refines=refines, surveyed_share=0.0)
+        if refines:
+            return self._refined_examples(windows, level, rng, n_states=1, corrected_share=0.0, surveyed_share=0.0)
+        return self._examples(windows, level, self._started_share * rng.random(len(windows)), rng, surveyed_share=0.0)
 
     def unknown(self, step: int, level: int) -> Examples:
         """Return a batch on the lattice of a level of which nothing is known; held out where that is large enough."""
@@ -124,42 +137,66 @@ class ImageExamples:
         share: np.ndarray,
         rng: np.random.Generator,
         *,
-        refines: bool = False,
-        corrected_share: float = 0.0,
         surveyed_share: float = _SURVEYED_SHARE,
     ) -> Examples:
-        """Return windows as they are known on a lattice of a level, which is laid anywhere, and at surveyed cells."""
+        """Return windows as they are known on a lattice that the sampler starts on, and at surveyed cells."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        n_maps, n_rows, n_cols = windows.shape
-        n_facies, spacing = len(self.image.facies), 2**level
-        most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
-        n_data = (most ** rng.random(n_maps)).astype(int) * (rng.random(n_maps) < surveyed_share)
-        surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
-        position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
-        lattice = Lattice.at((n_rows, n_cols), spacing, position, self.multiple)
-        told = rng.random(n_maps) < (0 if refines else _TOLD_SHARE)
+        surveyed, lattice = self._survey(windows, level, rng, generator, rng.random(len(windows)), surveyed_share)
+        n_facies, told = len(self.image.facies), rng.random(len(windows)) < _TOLD_SHARE
         surveys = [
             SurveyKriging.of_map(torch.where(of_map, window, -1), n_facies) if is_told else None
             for window, of_map, is_told in zip(windows, surveyed, told)
         ]
-        return make_examples(
+        return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, surveys=surveys)
+
+    def _refined_examples(
+        self,
+        windows: Tensor,
+        level: int,
+        rng: np.random.Generator,
+        *,
+        n_states: int,
+        corrected_share: float,
+        surveyed_share: float = _SURVEYED_SHARE_REFINED,
+    ) -> Examples:
+        """Return windows as they are known on a lattice that is refined, and at surveyed cells."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        amount = np.sqrt(rng.random(len(windows)))
+        surveyed, lattice = self._survey(windows, level, rng, generator, amount, surveyed_share)
+        return make_refined_examples(
             windows,
             surveyed,
             lattice,
-            n_facies,
-            share,
+            len(self.image.facies),
             rng,
-            generator,
-            refines=refines,
+            n_states=n_states,
             corrected_share=corrected_share,
-            surveys=() if refines else surveys,
         )
+
+    def _survey(
+        self,
+        windows: Tensor,
+        level: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+        amount: np.ndarray,
+        surveyed_share: float,
+    ) -> tuple[Tensor, Lattice]:
+        """Return the surveyed cells of windows, by amount (0 … 1, a logarithmic scale), and a lattice laid anywhere."""
+        n_maps, n_rows, n_cols = windows.shape
+        n_facies, spacing = len(self.image.facies), 2**level
+        most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
+        n_data = (most**amount).astype(int) * (rng.random(n_maps) < surveyed_share)
+        surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
+        position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
+        lattice = Lattice.at((n_rows, n_cols), spacing, position, self.config.total_stride)
+        return surveyed, lattice
 
 
 def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
     """Return the share of batches on each level (n_levels,): the finest decides on sharpness, the coarsest on shape."""
     if refines:
-        weight = 0.6 ** np.arange(n_levels)
+        weight = 0.8 ** np.arange(n_levels)
         return weight / weight.sum()
     finer = n_levels - 1
     return (

@@ -72,6 +72,11 @@ class ImageSet(TrainingImage):
         n_held_out = round(HELD_OUT_IMAGES * len(order))
         return order[:n_held_out], order[n_held_out:]
 
+    @property
+    def refined_above(self) -> int:
+        """As `TrainingImage` has it: none, for images that are small enough to be seen whole."""
+        return 0
+
     def largest_window(self) -> tuple[int, int]:
         """Return rows and columns of the largest window that training can be shown: an image."""
         return self.shape

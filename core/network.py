@@ -50,9 +50,12 @@ class NetworkConfig:
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     n_classes : int
         Facies that the network knows one by one, as those of a training image; 0 when it takes any, as a set.
-    refiner, n_refiner_blocks : int
-        Channels and blocks of the refiner that answers in its place where a coarser lattice is known; 0: none does. It
-        takes a network that knows its facies one by one.
+    refiner, n_refiner_blocks, n_pass_blocks : int
+        Channels and blocks, those of its context and those of each pass, of the refiner that answers in its place where
+        a coarser lattice is known; 0: none does. It takes a network that knows its facies one by one.
+    refined_above : int
+        Levels above the lattice that the simulation starts on, the one which the network sees, on which the refiner
+        draws nodes, too.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -66,11 +69,22 @@ class NetworkConfig:
     n_classes: int = 0
     refiner: int = 0
     n_refiner_blocks: int = 6
+    n_pass_blocks: int = 2
+    refined_above: int = 0
 
     @property
     def total_stride(self) -> int:
         """Lattices are padded to a multiple of this, and tiles are aligned to it, in nodes."""
         return int(FOLD * 2 ** (len(self.trunk) - 1))
+
+    @property
+    def n_started(self) -> int:
+        """
+        How many levels above the lattice that the simulation starts on those of its nodes lie that are drawn from it.
+
+        All finer ones are refined. Without a refiner that is the lattice itself.
+        """
+        return 1 + self.refined_above if self.refiner else 0
 
     @property
     def receptive_radius(self) -> int:
@@ -80,7 +94,7 @@ class NetworkConfig:
         # A block reaches three nodes of its scale (two convolutions of the trunk, one of the streams), the head one
         # more of the finest; folding and halving add what a coarse node covers beyond the fine node it serves.
         folded = sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
-        return max(folded, refiner_radius(self.n_refiner_blocks) if self.refiner else 0)
+        return max(folded, refiner_radius(self.n_refiner_blocks, self.n_pass_blocks) if self.refiner else 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -136,7 +150,12 @@ class FaciesNetwork(nn.Module):
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         if config.refiner:
             self.refiner = Refiner(
-                config.refiner, config.n_refiner_blocks, config.n_classes, config.n_evidence, config.n_levels
+                config.refiner,
+                config.n_refiner_blocks,
+                config.n_pass_blocks,
+                config.n_classes,
+                config.n_evidence,
+                config.n_levels + config.refined_above,
             )
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
@@ -200,6 +219,29 @@ class FaciesNetwork(nn.Module):
         # The refiner reads it, too, but the two parts are trained, and judged, apart: an image does not change it.
         return described.detach() if self.config.refiner else described
 
+    def context(self, class_index: Tensor, inside: Tensor, data: HardData, n_facies: int, *, level: int = 0) -> Tensor:
+        """
+        Return what the refiner reads once for all passes over a lattice.
+
+        Parameters
+        ----------
+        class_index : int64 Tensor, shape (batch, n_rows, n_cols)
+            Facies of the nodes that are known before the first pass: those of the next coarser lattice, and hard data.
+        inside, data, n_facies, level
+            As `forward` takes them.
+
+        Returns
+        -------
+        Tensor, shape (batch, n_channels, n_rows, n_cols)
+            For `forward`.
+        """
+        node = (data.batch * class_index.shape[1] + data.row) * class_index.shape[2] + data.col
+        described = self._describe(data)
+        context: Tensor = self.refiner.context(
+            _one_hot(class_index, n_facies), inside, node, data.class_index, described, level
+        )
+        return context
+
     def forward(
         self,
         class_index: Tensor,
@@ -208,8 +250,8 @@ class FaciesNetwork(nn.Module):
         n_facies: int,
         *,
         level: int = 0,
-        refines: bool = False,
         features: KrigingFeatures | None = None,
+        context: Tensor | None = None,
         present: Tensor | None = None,
     ) -> Tensor:
         """
@@ -227,10 +269,10 @@ class FaciesNetwork(nn.Module):
             Number of facies.
         level : int
             Of the lattice, whose nodes are 2^level cells apart.
-        refines : bool
-            Whether the next coarser lattice is known, all of it: the refiner answers, if there is one.
         features : KrigingFeatures, optional
             What kriging reads from the hard data, if the network takes it and it is at hand.
+        context : Tensor, shape (batch, n_channels, n_rows, n_cols), optional
+            From `context`, where the next coarser lattice is known, all of it: then the refiner answers.
         present : bool Tensor, shape (batch, n_facies), optional
             False for facies that a map does not have (only when maps of different facies share a batch).
 
@@ -240,11 +282,9 @@ class FaciesNetwork(nn.Module):
             Unnormalised log-probabilities; minus infinity for facies that are not present.
         """
         n_maps, n_rows, n_cols = class_index.shape
-        known = F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
-        if refines and self.config.refiner:
-            node = (data.batch * n_rows + data.row) * n_cols + data.col
-            logits = self.refiner(known, inside, node, data.class_index, self._describe(data), level)
-            return _without_absent(logits, present)
+        known = _one_hot(class_index, n_facies)
+        if context is not None:
+            return _without_absent(self.refiner(known, inside, context, level), present)
         known_any = known.sum(dim=1, keepdim=True)
         evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))
         evidence_all = evidence.sum(dim=1)
@@ -311,6 +351,11 @@ class Block(nn.Module):
 def _without_absent(logits: Tensor, present: Tensor | None) -> Tensor:
     """Return logits (batch, n_facies, n_rows, n_cols) that are minus infinity for facies that are not present."""
     return logits if present is None else logits.masked_fill(~present[:, :, None, None], -torch.inf)
+
+
+def _one_hot(class_index: Tensor, n_facies: int) -> Tensor:
+    """Return 1 for the facies of a known node, else 0: float, shape (batch, n_facies, n_rows, n_cols)."""
+    return F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
 
 
 def _nothing_told(stream: Tensor) -> KrigingFeatures:

@@ -73,7 +73,7 @@ class Schedule:
         Of each level whose next coarser lattice is known, the finest first: the share of its other nodes that are
         simulated after each pass, the last one 1. Further levels use the last entry.
     started : tuple of float
-        The same of the level that starts from the data alone.
+        The same of the nodes that are drawn from the data alone.
     corrections : tuple of int
         Passes of each level, the finest first, that draw a quarter of its nodes anew; further levels use the last
         number. None by default.
@@ -93,7 +93,7 @@ class Schedule:
         passes : tuple of int
             Passes of equal size of the levels that are refined, the finest first.
         started_passes : int
-            Passes of the level that starts from the data alone: the first ones are small, the last ones large.
+            Passes of the nodes drawn from the data alone: the first ones are small, the last ones large.
         """
         refined = tuple(tuple((k + 1) / n for k in range(n)) for n in passes)
         return cls(refined, tuple(((k + 1) / started_passes) ** 2 for k in range(started_passes)))
@@ -106,10 +106,20 @@ class Schedule:
         """Return how many passes draw nodes of a level anew."""
         return self.corrections[min(level, len(self.corrections) - 1)] if self.corrections else 0
 
-    def n_passes(self, coarsest_level: int) -> int:
-        """Return the number of passes of all levels, of a simulation that starts on a level."""
-        levels = range(coarsest_level + 1)
-        return sum(len(self.shares(k, is_coarsest=k == coarsest_level)) + self.n_corrections(k) for k in levels)
+    def n_passes(self, coarsest_level: int, n_started: int = 0) -> int:
+        """
+        Return the number of passes of all levels.
+
+        Parameters
+        ----------
+        coarsest_level : int
+            Of the lattice that the simulation starts on.
+        n_started : int
+            How many levels above it those of its nodes lie that are drawn from the data alone, which none corrects.
+        """
+        first = len(self.started) + (0 if n_started else self.n_corrections(coarsest_level))
+        refined = range(coarsest_level + n_started)
+        return first + sum(len(self.shares(k, is_coarsest=False)) + self.n_corrections(k) for k in refined)
 
     def split(self, rank: np.ndarray, level: int, *, is_coarsest: bool) -> list[np.ndarray]:
         """

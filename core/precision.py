@@ -53,6 +53,12 @@ class Rounded:
             logits: Tensor = self.network(class_index, *inputs, **options)
         return logits.float()
 
+    def context(self, class_index: Tensor, *inputs: Any, **options: Any) -> Tensor:
+        """Return what `FaciesNetwork.context` does, in that precision."""
+        with torch.autocast(class_index.device.type, dtype=self.precision):
+            context: Tensor = self.network.context(class_index, *inputs, **options)
+        return context
+
 
 def drawing_predictor(network: nn.Module, device: torch.device) -> Predictor:
     """Return a network as realizations are drawn from it: rounded, if it is ours and the device is fast at that."""

@@ -6,15 +6,14 @@ The network is local, so that a tile with a halo as wide as it sees gives what t
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Callable, Protocol, Sequence
+from typing import Any, Protocol, Sequence, cast
 
 import torch
 from torch import Tensor
 
 from .kriging_features import KrigingFeatures
 from .network import HardData, NetworkConfig
-from .turning import answer_turned
+from .turning import Answer, answer_turned
 
 _TILE_NODES_TIMES_STREAMS = 4_000_000
 """Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 3 GiB of activations."""
@@ -35,10 +34,17 @@ class Predictor(Protocol):
         n_facies: int,
         *,
         level: int,
-        refines: bool = False,
         features: KrigingFeatures | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Return logits (batch, n_facies, n_rows, n_cols)."""
+
+
+class RefiningPredictor(Predictor, Protocol):
+    """A predictor with a refiner, as its configuration says."""
+
+    def context(self, class_index: Tensor, inside: Tensor, data: HardData, n_facies: int, *, level: int) -> Tensor:
+        """Return what the refiner reads once (batch, n_channels, n_rows, n_cols)."""
 
 
 def predict(
@@ -49,8 +55,8 @@ def predict(
     n_facies: int,
     *,
     level: int,
-    refines: bool = False,
     features: KrigingFeatures | None = None,
+    context: Tensor | None = None,
     turns: Sequence[int] = (),
 ) -> Tensor:
     """
@@ -60,7 +66,7 @@ def predict(
 
     Parameters
     ----------
-    predictor, class_index, inside, data, n_facies, level, refines, features
+    predictor, class_index, inside, data, n_facies, level, features, context
         As `FaciesNetwork.forward` takes them.
     turns : sequence of int
         Quarter turns by which each map is shown to it turned; none by default.
@@ -70,43 +76,100 @@ def predict(
     Tensor, shape (batch, n_facies, n_rows, n_cols)
         The same as untiled, up to the rounding of floats.
     """
-    if any(turns):
 
-        def answer(maps: Tensor, inside: Tensor, data: HardData, told: KrigingFeatures | None) -> Tensor:
-            return predict(predictor, maps, inside, data, n_facies, level=level, refines=refines, features=told)
+    def ask(
+        maps: Tensor, within: Tensor, data: HardData, told: KrigingFeatures | None, context: Tensor | None
+    ) -> Tensor:
+        return predictor(maps, within, data, n_facies, level=level, features=told, context=context)
 
-        return answer_turned(answer, turns, class_index, inside, data, features)
-    limit = _TILE_NODES_TIMES_STREAMS
-    network = partial(predictor, level=level, refines=refines)
-    while True:
-        try:
-            return _predict_in_tiles(network, predictor.config, class_index, inside, data, n_facies, features, limit)
-        except torch.cuda.OutOfMemoryError:
-            limit //= 4
-            if limit < (4 * predictor.config.receptive_radius) ** 2 * (n_facies + 2):
-                raise  # a tile would be halo for the most part
-            torch.cuda.empty_cache()
+    return _ask_about(ask, predictor.config, n_facies, turns, class_index, inside, data, features, context)
 
 
-def _predict_in_tiles(
-    network: Callable[..., Tensor],
-    config: NetworkConfig,
+def look_around(
+    predictor: Predictor,
     class_index: Tensor,
     inside: Tensor,
     data: HardData,
     n_facies: int,
+    *,
+    level: int,
+    turns: Sequence[int] = (),
+) -> Tensor | None:
+    """
+    Return what the refiner reads once of a lattice, in tiles where `predict` takes tiles; None if there is no refiner.
+
+    Parameters
+    ----------
+    predictor, class_index, inside, data, n_facies, level
+        As `FaciesNetwork.context` takes them.
+    turns : sequence of int
+        As for `predict`.
+
+    Returns
+    -------
+    Tensor, shape (batch, n_channels, n_rows, n_cols)
+        For `predict`, in the orientation of `class_index`.
+    """
+    if not predictor.config.refiner:
+        return None
+    refining = cast(RefiningPredictor, predictor)
+
+    def ask(
+        maps: Tensor, within: Tensor, data: HardData, told: KrigingFeatures | None, context: Tensor | None
+    ) -> Tensor:
+        return refining.context(maps, within, data, n_facies, level=level)
+
+    return _ask_about(ask, predictor.config, n_facies, turns, class_index, inside, data, None, None)
+
+
+def _ask_about(
+    ask: Answer,
+    config: NetworkConfig,
+    n_facies: int,
+    turns: Sequence[int],
+    class_index: Tensor,
+    inside: Tensor,
+    data: HardData,
     features: KrigingFeatures | None,
-    limit: int,
+    context: Tensor | None,
 ) -> Tensor:
-    """Do as `predict` does, with tiles of at most so many nodes times (facies + 2)."""
+    """Ask a network about maps, turned, and in tiles that its device has memory for."""
+    limit = _TILE_NODES_TIMES_STREAMS
+
+    def in_tiles(*asked: Any) -> Tensor:
+        nonlocal limit
+        while True:
+            try:
+                return _ask_in_tiles(ask, config, limit // (n_facies + 2), *asked)
+            except torch.cuda.OutOfMemoryError:
+                limit //= 4
+                if limit < (4 * config.receptive_radius) ** 2 * (n_facies + 2):
+                    raise  # a tile would be halo for the most part
+                torch.cuda.empty_cache()
+
+    asked = (class_index, inside, data, features, context)
+    return answer_turned(in_tiles, turns, *asked) if any(turns) else in_tiles(*asked)
+
+
+def _ask_in_tiles(
+    ask: Answer,
+    config: NetworkConfig,
+    n_nodes: int,
+    class_index: Tensor,
+    inside: Tensor,
+    data: HardData,
+    features: KrigingFeatures | None,
+    context: Tensor | None,
+) -> Tensor:
+    """Ask about tiles of at most so many nodes, each with a halo as wide as the network sees."""
     n_maps, n_rows, n_cols = class_index.shape
-    if n_rows * n_cols * (n_facies + 2) <= limit:
-        return network(class_index, inside, data, n_facies, features=features)
+    if n_rows * n_cols <= n_nodes:
+        return ask(class_index, inside, data, features, context)
     stride = config.total_stride
     halo = -(-config.receptive_radius // stride) * stride
-    side = int((limit / (n_facies + 2)) ** 0.5) - 2 * halo
+    side = int(n_nodes**0.5) - 2 * halo
     side = max(stride, side // stride * stride)
-    logits = class_index.new_empty((n_maps, n_facies, n_rows, n_cols), dtype=torch.float32)
+    answer = None
     for top in range(0, n_rows, side):
         for left in range(0, n_cols, side):
             north, west = max(0, top - halo), max(0, left - halo)
@@ -116,8 +179,12 @@ def _predict_in_tiles(
             within = within._replace(row=within.row - north, col=within.col - west)
             window = (slice(None), slice(north, south), slice(west, east))
             told = None if features is None else KrigingFeatures(*(v[..., north:south, west:east] for v in features))
-            tile = network(class_index[window], inside[window], within, n_facies, features=told)
+            around = None if context is None else context[..., north:south, west:east]
+            tile = ask(class_index[window], inside[window], within, told, around)
+            if answer is None:
+                answer = tile.new_empty((n_maps, tile.shape[1], n_rows, n_cols))
             bottom, right = min(top + side, n_rows), min(left + side, n_cols)
             inner = tile[:, :, top - north : bottom - north, left - west : right - west]
-            logits[:, :, top:bottom, left:right] = inner
-    return logits
+            answer[:, :, top:bottom, left:right] = inner
+    assert answer is not None
+    return answer

@@ -105,8 +105,8 @@ class ReferenceNetwork(nn.Module):
         n_facies: int,
         *,
         level: int = 0,
-        refines: bool = False,
         features: KrigingFeatures | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """
         Return the facies logits at every node.
@@ -121,8 +121,8 @@ class ReferenceNetwork(nn.Module):
             Not looked at: all cells are nodes, so that the data are among the known cells.
         n_facies : int
             Two.
-        level, refines, features
-            Not looked at: there is one level, and kriging tells this network nothing.
+        level, features, context
+            Not looked at: there is one level, kriging tells this network nothing, and it has no refiner.
 
         Returns
         -------

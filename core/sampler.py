@@ -21,12 +21,14 @@ from .kriging_features import KrigingFeatures, SurveyKriging
 from .lattice import Lattice
 from .network import NetworkConfig
 from .path import Schedule, dispersed_rank
-from .prediction import Predictor, predict
+from .prediction import Predictor, look_around, predict
 
 _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
 _NODES_PER_DATUM = 1
 """And at least so many for each datum."""
+_ROUND = 12
+"""Passes that draw nodes anew while a quarter of them stays as it is."""
 _PLACES_PER_SPACING = 8
 """Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""
 
@@ -35,15 +37,13 @@ class Visit(NamedTuple):
     """
     Cells that are simulated together.
 
-    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides; and
-    whether the next coarser lattice is known by then, all of it.
+    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides.
     """
 
     batch: Tensor
     row: Tensor
     col: Tensor
     uniform: Tensor
-    refines: bool
 
 
 Choose = Callable[[Tensor, Visit], Tensor]
@@ -201,26 +201,33 @@ def visit(
     """
     maps = known.expand(len(streams), -1, -1).clone()
     turns = [stream.turns for stream in streams]
-    for current in range(level, -1, -1):
-        lattice = lattice_of(predictor, known.shape, 2**current, [s.offset for s in streams], known.device)
-        data = lattice.attach(*hard_data(known, len(streams)))
-        class_index, on_grid = lattice.gather(maps)
-        told = survey is not None and current == level
-        features = lattice.kriging_features([survey] * len(streams), n_facies) if told else None
-        split = partial(schedule.split, level=current, is_coarsest=current == level)
-        first = passes(maps, inside, lattice, streams, split)
-        again = corrections(known, inside, lattice, streams, schedule.n_corrections(current))
-        for visited in itertools.chain(first, again):
-            on_pass()
-            batch, row, col, _, refines = visited
-            node_row, node_col = lattice.node_of(batch, row, col)
-            class_index[batch, node_row, node_col] = -1
-            asked = (class_index, on_grid, data, n_facies)
-            logits = predict(predictor, *asked, level=current, refines=refines, features=features, turns=turns)
-            probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
-            chosen = choose(probability, visited)
-            maps[batch, row, col] = chosen
-            class_index[batch, node_row, node_col] = chosen
+    started = level + predictor.config.n_started
+    for drawn in range(started, -1, -1):
+        # The network sees the lattice of its level also while it draws only some of the nodes.
+        seen, refines = (level, False) if drawn == started else (drawn, True)
+        lattice = lattice_of(predictor, known.shape, 2**seen, [s.offset for s in streams], known.device)
+        told = (lattice.gather(maps)[1], lattice.attach(*hard_data(known, len(streams))), n_facies)
+        has_features = survey is not None and not refines
+        features = lattice.kriging_features([survey] * len(streams), n_facies) if has_features else None
+        ask, context = partial(predict, predictor, level=seen, features=features, turns=turns), None
+        split = partial(schedule.split, level=drawn, is_coarsest=not refines)
+        first = passes(maps, inside, lattice, streams, split, spacing=2**drawn)
+        again = corrections(known, inside, lattice, streams, schedule.n_corrections(seen) if seen == drawn else 0)
+        for kept, visits in itertools.chain([(None, first)], again):
+            class_index, _ = lattice.gather(maps)
+            if refines and (kept is not None or visits is first):
+                stays = class_index if kept is None else torch.where(kept, class_index, -1)
+                context = look_around(predictor, stays, *told, level=seen, turns=turns)
+            for visited in visits:
+                on_pass()
+                batch, row, col, _ = visited
+                node_row, node_col = lattice.node_of(batch, row, col)
+                class_index[batch, node_row, node_col] = -1
+                logits = ask(class_index, *told, context=context)
+                probability = logits[batch, :, node_row, node_col].float().softmax(dim=1)  # (n_cells, n_facies)
+                chosen = choose(probability, visited)
+                maps[batch, row, col] = chosen
+                class_index[batch, node_row, node_col] = chosen
     return maps
 
 
@@ -250,8 +257,10 @@ def passes(
     lattice: Lattice,
     streams: list[Stream],
     split: Callable[[np.ndarray], list[np.ndarray]],
+    *,
+    spacing: int,
 ) -> list[Visit]:
-    """Return the passes in which the unknown cells of a lattice are simulated."""
+    """Return the passes in which unknown cells of a lattice are simulated, those that lie so many cells apart."""
     row, col, on_grid = lattice.cells()
     batch = torch.arange(len(maps), device=maps.device)[:, None, None]
     todo = on_grid & inside[row, col] & (maps[batch, row, col] < 0)
@@ -259,49 +268,70 @@ def passes(
     for index, stream in enumerate(streams):
         node_row, node_col = (axis.cpu().numpy() for axis in todo[index].nonzero(as_tuple=True))
         rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
-        parts = split(stream.rank[rows, cols])
-        coarser = (rows + stream.offset[0] | cols + stream.offset[1]) % (2 * lattice.spacing) == 0
-        of_maps.append([(not coarser[p].any(), rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in parts])
-    together = itertools.zip_longest(*of_maps)  # None where a map has no more
-    return [
-        _together([cells and cells[1:] for cells in of_pass], maps.device, all(c is None or c[0] for c in of_pass))
-        for of_pass in together
-    ]
+        taken = (rows + stream.offset[0] | cols + stream.offset[1]) % spacing == 0
+        rows, cols = rows[taken], cols[taken]
+        of_maps.append([(rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in split(stream.rank[rows, cols])])
+    return [_together(of_pass, maps.device) for of_pass in itertools.zip_longest(*of_maps)]
 
 
 def corrections(
     known: Tensor, inside: Tensor, lattice: Lattice, streams: list[Stream], n_passes: int
-) -> Iterator[Visit]:
+) -> Iterator[tuple[Tensor | None, Iterator[Visit]]]:
     """
     Yield passes that draw nodes of a lattice anew, given all others: every second node of every second row.
 
     With the right probabilities that changes nothing but chance (Besag 1974, *JRSS B* 36: the coding method; a Gibbs
     sampler). With approximate ones it repairs what was drawn too early, or together with what it should have seen.
-    Hard data are never drawn.
+    Hard data are never drawn. The passes come in rounds, each of which keeps every second node of every second row as
+    it is, for the refiner to read once: the next coarser lattice in the first round, any in further ones.
+
+    Yields
+    ------
+    kept : bool Tensor, shape (batch, n_rows, n_cols), or None
+        Nodes that the round keeps, and hard data; None where that is what the passes before kept.
+    visits : iterator of Visit
+        The passes of the round.
     """
     row, col, on_grid = lattice.cells()
-    drawn = (on_grid & inside[row, col] & (known[row, col] < 0)).cpu().numpy()
+    offset = torch.tensor([s.offset for s in streams], device=known.device)[:, :, None, None]
+    south, east = (
+        (torch.div(axis + offset[:, k], lattice.spacing, rounding_mode="floor") % 2) for k, axis in ((0, row), (1, col))
+    )
+    coset = 2 * south + east  # (batch, n_rows, n_cols); 0 is the next coarser lattice
+    is_datum = on_grid & (known[row, col] >= 0)
+    drawn = (on_grid & inside[row, col] & ~is_datum).cpu().numpy()
     generators = [
         np.random.default_rng(np.random.SeedSequence(s.later.entropy, spawn_key=(*s.later.spawn_key, lattice.spacing)))
         for s in streams
     ]
-    cosets = [np.concatenate([rng.permutation(4) for _ in range(-(-n_passes // 4))]) for rng in generators if n_passes]
-    for number in range(n_passes):
-        of_maps = []
-        for index, rng in enumerate(generators):
-            first_row, first_col = divmod(int(cosets[index][number]), 2)
-            node_row, node_col = drawn[index, first_row::2, first_col::2].nonzero()
-            rows = row[index, first_row::2, 0].cpu().numpy()[node_row]
-            cols = col[index, 0, first_col::2].cpu().numpy()[node_col]
-            of_maps.append((rows, cols, rng.random(len(rows), dtype=np.float32)))
-        yield _together(of_maps, known.device, refines=True)
+
+    def visits(cosets: np.ndarray) -> Iterator[Visit]:
+        """Yield a pass for each column of cosets (batch, n_passes)."""
+        of_node = coset.cpu().numpy()
+        for asked in cosets.T:
+            of_maps = []
+            for index, rng in enumerate(generators):
+                node_row, node_col = (drawn[index] & (of_node[index] == asked[index])).nonzero()
+                rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
+                of_maps.append((rows, cols, rng.random(len(rows), dtype=np.float32)))
+            yield _together(of_maps, known.device)
+
+    for done in range(0, n_passes, _ROUND):
+        kept = [int(rng.integers(4)) if done else 0 for rng in generators]
+        n_sweeps = -(-min(_ROUND, n_passes - done) // 3)
+        sweeps = [
+            np.concatenate([(of_map + 1 + rng.permutation(3)) % 4 for _ in range(n_sweeps)])
+            for of_map, rng in zip(kept, generators)
+        ]
+        stays = (coset == torch.tensor(kept, device=known.device)[:, None, None]) | is_datum if done else None
+        yield stays, visits(np.stack(sweeps)[:, : n_passes - done])
 
 
-def _together(of_maps: Sequence[_Cells | None], device: torch.device, refines: bool) -> Visit:
+def _together(of_maps: Sequence[_Cells | None], device: torch.device) -> Visit:
     """Return one pass over several maps; None where a map has no cell in it."""
     parts = [(np.full(len(cells[0]), index), *cells) for index, cells in enumerate(of_maps) if cells is not None]
     batch, row, col, uniform = (torch.as_tensor(np.concatenate(columns), device=device) for columns in zip(*parts))
-    return Visit(batch, row, col, uniform, refines)
+    return Visit(batch, row, col, uniform)
 
 
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:

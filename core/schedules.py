@@ -14,14 +14,14 @@ from typing import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .network import FaciesNetwork, HardData
 from .path import COARSER_SHARE, Schedule, dispersed_rank
+from .training import Examples
 
 COSTS = {"standard": 14.0, "preview": 6.0}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
-CORRECTIONS = {"standard": (6, 8, 32, 64), "preview": (1, 4, 16, 32), "fine": (16, 32, 64, 128)}
+CORRECTIONS = {"standard": (12, 12, 36, 60), "preview": (6, 12, 12, 24), "fine": (36, 36, 60, 120)}
 """Passes of each level, the finest first, that draw nodes anew: on coarse lattices they cost little."""
 N_PARTS = 32
 """Into which a level's path is divided, by its rank; so many passes at most."""
@@ -31,9 +31,7 @@ _GIVEN_COST = 0.5
 passes cost little, and decide on the shares of the facies and on what hangs together, which losses hardly tell."""
 
 
-def loss_table(
-    network: FaciesNetwork, truth: Tensor, inside: Tensor, n_facies: int, level: int, *, is_started: bool, seed: int
-) -> np.ndarray:
+def loss_table(network: FaciesNetwork, maps: Examples, *, refines: bool, seed: int) -> np.ndarray:
     """
     Measure how well each part of a level's path is predicted from each prefix of it.
 
@@ -41,14 +39,10 @@ def loss_table(
     ----------
     network : FaciesNetwork
         What predicts.
-    truth : int64 Tensor, shape (n_maps, n_rows, n_cols)
-        Maps on the lattice.
-    inside : bool Tensor, shape (n_maps, n_rows, n_cols)
-        Which nodes count.
-    n_facies, level : int
-        Number of facies, and level of the lattice.
-    is_started : bool
-        Whether the path starts from nothing, or from the next coarser lattice.
+    maps : Examples
+        Maps on the lattice; what they know does not count.
+    refines : bool
+        Whether the path starts from the next coarser lattice, or from nothing and ends where the refiner goes on.
     seed : int
         Of the paths.
 
@@ -59,21 +53,24 @@ def loss_table(
     """
     device = next(network.parameters()).device
     rng = np.random.default_rng(seed)
-    first = 0.0 if is_started else COARSER_SHARE
+    truth, inside = maps.truth, maps.inside
+    first, last = (COARSER_SHARE, 1.0) if refines else (0.0, COARSER_SHARE**network.config.n_started)
     rank = np.stack([dispersed_rank((truth.shape[1], truth.shape[2]), rng) for _ in truth]) / truth[0].numel()
-    part = torch.as_tensor(np.floor((rank - first) / (1 - first) * N_PARTS).astype(np.int64))
+    part = torch.as_tensor(np.floor((rank - first) / (last - first) * N_PARTS).astype(np.int64))
     nothing = torch.zeros(0, dtype=torch.int64)
     data = HardData(nothing, nothing, nothing, nothing, nothing.float(), nothing.float())
     table = np.full((N_PARTS, N_PARTS), np.nan)
+    others = (inside.to(device), HardData(*(value.to(device) for value in data)), maps.n_facies)
+    context = None
     for known in range(N_PARTS):
-        class_index = torch.where(inside & (part < known), truth, -1)
+        class_index = torch.where(inside & (part < known), truth, -1).to(device)
         with torch.inference_mode():
-            on_device = (class_index.to(device), inside.to(device), HardData(*(value.to(device) for value in data)))
-            refines = not is_started or known >= COARSER_SHARE * N_PARTS
-            logits = network(*on_device, n_facies, level=level, refines=refines)
+            if refines and context is None:
+                context = network.context(class_index, *others, level=maps.level)
+            logits = network(class_index, *others, level=maps.level, context=context)
             log_probability = logits.float().log_softmax(dim=1).cpu()
         nats = -log_probability.gather(1, truth.clamp_min(0)[:, None])[:, 0]
-        asked = inside & (part >= known)
+        asked = inside & (part >= known) & (part < N_PARTS)
         total = torch.bincount(part[asked], weights=nats[asked].double(), minlength=N_PARTS)
         table[known, known:] = (total / torch.bincount(part[asked], minlength=N_PARTS).clamp_min(1)).numpy()[known:]
     return table
@@ -109,7 +106,9 @@ def best_cuts(table: np.ndarray) -> list[tuple[float, tuple[float, ...]]]:
     return found
 
 
-def choose_schedule(refined: Sequence[np.ndarray], started: np.ndarray, budget: float) -> tuple[Schedule, float]:
+def choose_schedule(
+    refined: Sequence[np.ndarray], started: np.ndarray, started_level: int, budget: float
+) -> tuple[Schedule, float]:
     """
     Spread passes over the levels.
 
@@ -118,7 +117,9 @@ def choose_schedule(refined: Sequence[np.ndarray], started: np.ndarray, budget: 
     refined : sequence of array, shape (n_parts, n_parts)
         Loss tables of the levels that are refined, the finest first.
     started : array, shape (n_parts, n_parts)
-        That of the coarsest level.
+        That of the nodes that are drawn from the data alone.
+    started_level : int
+        Level of the lattice that the network sees meanwhile.
     budget : float
         How many evaluations of the whole grid the passes may come to; on a level, one costs 4^-level.
 
@@ -131,23 +132,23 @@ def choose_schedule(refined: Sequence[np.ndarray], started: np.ndarray, budget: 
     """
     options = [best_cuts(table) for table in (*refined, started)]
     nodes = [(1 - COARSER_SHARE) * 0.25**level for level in range(len(refined))] + [0.25 ** len(refined)]
+    cost = [0.25**level for level in (*range(len(refined)), started_level)]  # of a pass
     fewest = [_FEWEST_REFINED] * len(refined) + [_FEWEST_STARTED]
     n_passes = [
-        min(max(n, int(_GIVEN_COST * 4**level)), len(of_level))
-        for level, (n, of_level) in enumerate(zip(fewest, options))
+        min(max(n, int(_GIVEN_COST / of_pass)), len(of_level)) for n, of_pass, of_level in zip(fewest, cost, options)
     ]
 
     def spent() -> float:
-        return sum(0.25**level * n for level, n in enumerate(n_passes))
+        return sum(n * of_pass for n, of_pass in zip(n_passes, cost))
 
-    def gain(level: int) -> float:
+    def gain(part: int) -> float:
         """Return what one more pass gains for what it costs."""
-        now = n_passes[level]
-        if now >= len(options[level]):
+        now = n_passes[part]
+        if now >= len(options[part]):
             return -1.0
-        return nodes[level] * (options[level][now - 1][0] - options[level][now][0]) * 4.0**level
+        return nodes[part] * (options[part][now - 1][0] - options[part][now][0]) / cost[part]
 
-    while max(gains := [gain(level) for level in range(len(options))]) >= 0 and spent() < budget:
+    while max(gains := [gain(part) for part in range(len(options))]) >= 0 and spent() < budget:
         n_passes[int(np.argmax(gains))] += 1
     chosen = [of_level[n - 1] for of_level, n in zip(options, n_passes)]
     excess = sum(share * (loss - of_level[-1][0]) for share, (loss, _), of_level in zip(nodes, chosen, options))
@@ -156,10 +157,10 @@ def choose_schedule(refined: Sequence[np.ndarray], started: np.ndarray, budget: 
 
 
 def measured_schedules(
-    refined: Sequence[np.ndarray], started: np.ndarray
+    refined: Sequence[np.ndarray], started: np.ndarray, started_level: int
 ) -> tuple[dict[str, Schedule], Mapping[str, float]]:
     """Return the schedule of each quality, and its cost in bits per cell; parameters as `choose_schedule` has them."""
-    chosen = {quality: choose_schedule(refined, started, budget) for quality, budget in COSTS.items()}
+    chosen = {quality: choose_schedule(refined, started, started_level, budget) for quality, budget in COSTS.items()}
     every_part = tuple((part + 1) / N_PARTS for part in range(N_PARTS))
     chosen["fine"] = Schedule(tuple(every_part for _ in refined) or (every_part,), every_part), 0.0
     schedules = {q: replace(schedule, corrections=CORRECTIONS[q]) for q, (schedule, _) in chosen.items()}

@@ -50,7 +50,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     level = coarsest_level(model.network.config, job.grid.shape, len(job.row))
     at_once = batch_size(job.grid.n_cells, len(job.facies))
     schedule = model.schedules[job.quality]
-    n_passes = schedule.n_passes(level)
+    n_passes = schedule.n_passes(level, model.network.config.n_started)
     n_batches = -(-job.n_realizations // at_once)
     positions_at_once = _positions_at_once(model, known, len(job.facies))
     report = _PassCounter(progress, len(marginal_batches(level, positions_at_once, model.turns)) + n_passes * n_batches)

@@ -33,8 +33,9 @@ class Examples(NamedTuple):
 
     Maps have the shape (batch, n_rows, n_cols): `class_index`, -1 where unknown; `inside`, whether a node lies on the
     grid; `truth`, which counts where `unknown`. `data` are the hard data, and `features` what kriging reads from them.
-    `present` (batch, n_facies) tells which facies each map has. `level` is that of the lattice, 0 the finest, and
-    `refines` whether the next coarser one is known.
+    `present` (batch, n_facies) tells which facies each map has. `level` is that of the lattice, 0 the finest. `coarser`
+    is what the refiner reads once, where the next coarser lattice is known: class index (n_windows, n_rows, n_cols) of
+    its nodes and of data, else -1; each of these windows is shown in as many states, one after the other.
     """
 
     class_index: Tensor
@@ -46,7 +47,12 @@ class Examples(NamedTuple):
     unknown: Tensor
     level: int = 0
     features: KrigingFeatures | None = None
-    refines: bool = False
+    coarser: Tensor | None = None
+
+    @property
+    def refines(self) -> bool:
+        """Whether the next coarser lattice is known, all of it."""
+        return self.coarser is not None
 
     def to(self, device: torch.device | str) -> Examples:
         """Return the batch on a device."""
@@ -60,7 +66,7 @@ class Examples(NamedTuple):
             unknown=self.unknown.to(device),
             level=self.level,
             features=self.features and KrigingFeatures(*(value.to(device) for value in self.features)),
-            refines=self.refines,
+            coarser=None if self.coarser is None else self.coarser.to(device),
         )
 
 
@@ -357,11 +363,23 @@ def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "
             examples.data,
             examples.n_facies,
             level=examples.level,
-            refines=examples.refines,
             features=examples.features,
+            context=_context_of(network, examples),
             present=examples.present,
         )
     return nll_nats(logits, examples.truth, examples.unknown)
+
+
+def _context_of(network: FaciesNetwork, examples: Examples) -> Tensor | None:
+    """Return what the refiner reads once of each window, for each of its states."""
+    if examples.coarser is None:
+        return None
+    n_states = len(examples.class_index) // len(examples.coarser)
+    first = examples.data.batch % n_states == 0
+    data = HardData(*(value[first] for value in examples.data))
+    data = data._replace(batch=torch.div(data.batch, n_states, rounding_mode="floor"))
+    asked = (examples.coarser, examples.inside[::n_states], data, examples.n_facies)
+    return network.context(*asked, level=examples.level).repeat_interleave(n_states, dim=0)
 
 
 def validation_nats(network: FaciesNetwork, draw_examples: Callable[[int], Examples], steps: range) -> float:

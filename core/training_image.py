@@ -145,6 +145,15 @@ class TrainingImage:
         most_nodes = min(self.shape) / FEWEST_NODES
         return int(np.clip(math.floor(math.log2(max(1.0, min(max(thickness, 4.0), most_nodes)))), 0, MAX_LEVEL))
 
+    @property
+    def refined_above(self) -> int:
+        """
+        Levels above the coarsest one on which the refiner draws nodes, too: one, where a window shows enough of them.
+
+        What shares the facies have, and how they hang together, is decided there, by a network that sees few nodes.
+        """
+        return int(min(self.largest_window()) >= FEWEST_NODES * 2 ** (self.coarsest_level + 1))
+
     def largest_window(self) -> Tuple[int, int]:
         """Return rows and columns of the largest window that training can be shown: all beside what is held out."""
         row, col = self._held_out_from

@@ -15,8 +15,8 @@ from torch import Tensor
 from .kriging_features import KrigingFeatures
 from .network import HardData
 
-Answer = Callable[[Tensor, Tensor, HardData, "KrigingFeatures | None"], Tensor]
-"""Class indices, inside, hard data and features of some maps, to their logits (batch, n_facies, n_rows, n_cols)."""
+Answer = Callable[[Tensor, Tensor, HardData, "KrigingFeatures | None", "Tensor | None"], Tensor]
+"""Class indices, inside, hard data, features and context of some maps, to values (batch, n, n_rows, n_cols)."""
 
 
 def answer_turned(
@@ -26,6 +26,7 @@ def answer_turned(
     inside: Tensor,
     data: HardData,
     features: KrigingFeatures | None,
+    context: Tensor | None,
 ) -> Tensor:
     """
     Ask about maps that are turned, and turn the answers back.
@@ -36,13 +37,13 @@ def answer_turned(
         What is asked, about maps of one turn at a time.
     turns : sequence of int
         Quarter turns of each map, counterclockwise, 0 … 3.
-    class_index, inside, data, features
+    class_index, inside, data, features, context
         As `FaciesNetwork.forward` takes them.
 
     Returns
     -------
-    Tensor, shape (batch, n_facies, n_rows, n_cols)
-        Logits, in the orientation of `class_index`.
+    Tensor, shape (batch, n, n_rows, n_cols)
+        The answers, in the orientation of `class_index`.
     """
     answers: list[Tensor | None] = [None] * len(turns)
     for turn in sorted(set(turns)):
@@ -53,6 +54,7 @@ def answer_turned(
             torch.rot90(inside[chosen], turn, (1, 2)),
             _turned_data(data, chosen, turn, (class_index.shape[1], class_index.shape[2])),
             features and KrigingFeatures(*(values[chosen] for values in features)).turned(turn),
+            None if context is None else torch.rot90(context[chosen], turn, (2, 3)),
         )
         answers_of_turn = torch.rot90(answer(*asked), -turn, (2, 3))
         for index, of_map in zip(maps, answers_of_turn):

@@ -31,7 +31,7 @@ class ExactPredictor:
         fits = (self.maps[:, cells] == codes).all(axis=1)
         return np.where(fits, self.joint, 0) / self.joint[fits].sum()
 
-    def __call__(self, class_index, inside, data, n_facies, *, level, refines=False, features=None):
+    def __call__(self, class_index, inside, data, n_facies, *, level, features=None, context=None):
         spacing = 2**level
         logits = torch.full((len(class_index), n_facies, *class_index.shape[1:]), -torch.inf)
         for index in range(len(class_index)):

@@ -10,6 +10,7 @@ from oadg.core.examples import make_examples, oriented, shares_refined, shares_s
 from oadg.core.facies import build_facies_table
 from oadg.core.image_examples import ImageExamples
 from oadg.core.lattice import Lattice
+from oadg.core.network import NetworkConfig
 from oadg.core.training_image import SYMMETRIES, TrainingImage
 
 ORIENTATIONS = {"none": 1, "half turn": 2, "flips": 4, "rotations": 8}
@@ -23,6 +24,12 @@ def small_batches(monkeypatch):
 def image_of(class_index, symmetry="none"):
     n_facies = max(2, int(class_index.max()) + 1)
     return TrainingImage(class_index.astype(np.int16), build_facies_table(list(range(n_facies))), symmetry)
+
+
+def examples_of(image, n_levels, *, seed, refined_above=0):
+    """Return the batches of a network with a refiner; its lattices have multiples of four rows and columns."""
+    shape = {"trunk": (8, 8), "stream": (8, 8), "n_classes": len(image.facies), "refiner": 8}
+    return ImageExamples(image, NetworkConfig(**shape, n_levels=n_levels, refined_above=refined_above), seed)
 
 
 def compass(shape=(120, 150)):
@@ -66,7 +73,7 @@ def test_a_window_has_the_orientations_that_its_symmetry_allows(symmetry):
 @pytest.mark.parametrize("symmetry", SYMMETRIES)
 @pytest.mark.parametrize("what", ["learnt", "held out"])
 def test_batches_show_the_image_as_its_symmetry_allows(symmetry, what):
-    drawn = ImageExamples(image_of(compass(), symmetry), 1, 4, seed=1)
+    drawn = examples_of(image_of(compass(), symmetry), 1, seed=1)
     draw = drawn if what == "learnt" else drawn.held_out
     found = {directions(batch, index) for batch in map(draw, range(25)) for index in range(len(batch.truth))}
     assert len(found) == ORIENTATIONS[symmetry]
@@ -75,7 +82,7 @@ def test_batches_show_the_image_as_its_symmetry_allows(symmetry, what):
 
 
 def test_nodes_of_a_level_are_its_spacing_apart_and_every_level_is_drawn():
-    draw = ImageExamples(image_of(compass()), 3, 4, seed=2)
+    draw = examples_of(image_of(compass()), 3, seed=2)
     levels = set()
     for batch in map(draw, range(25)):
         levels.add(batch.level)
@@ -92,7 +99,7 @@ def test_no_batch_shows_what_is_held_out_or_its_gap(symmetry):
     row, col = (n - held for n, held in zip(image.shape, image.held_out.shape))
     place[row - image.gap :, col - image.gap :] = 1
     place[row:, col:] = 2
-    draw = ImageExamples(image_of(place, symmetry), 3, 4, seed=3)
+    draw = examples_of(image_of(place, symmetry), 3, seed=3)
     n_data = 0
     for step in range(40):
         batch, held_out = draw(step), draw.held_out(step)
@@ -105,14 +112,14 @@ def test_no_batch_shows_what_is_held_out_or_its_gap(symmetry):
 
 def test_a_batch_is_a_function_of_its_step():
     image = image_of(compass(), "rotations")
-    for draw in (ImageExamples(image, 3, 4, seed=4), ImageExamples(image, 3, 4, seed=4).held_out):
+    for draw in (examples_of(image, 3, seed=4), examples_of(image, 3, seed=4).held_out):
         later = draw(6)
         first, again = draw(5), draw(5)
         assert first.level == again.level
         assert all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(again)))
         assert not all(torch.equal(a, b) for a, b in zip(tensors(first), tensors(later)))
-    other = ImageExamples(image, 3, 4, seed=5)(5)
-    assert not all(torch.equal(a, b) for a, b in zip(tensors(ImageExamples(image, 3, 4, seed=4)(5)), tensors(other)))
+    other = examples_of(image, 3, seed=5)(5)
+    assert not all(torch.equal(a, b) for a, b in zip(tensors(examples_of(image, 3, seed=4)(5)), tensors(other)))
 
 
 def with_nodata():
@@ -122,7 +129,7 @@ def with_nodata():
 
 
 def test_nodata_is_never_asked_and_never_a_datum():
-    draw = ImageExamples(with_nodata(), 3, 4, seed=6)
+    draw = examples_of(with_nodata(), 3, seed=6)
     for step in range(30):
         for batch in (draw(step), draw.held_out(step)):
             nodata = ~batch.inside  # and what lies beyond the window
@@ -139,7 +146,7 @@ def test_nodata_is_never_asked_and_never_a_datum():
 
 
 def test_every_node_is_known_or_asked_and_what_is_known_is_true():
-    draw = ImageExamples(with_nodata(), 3, 4, seed=7)
+    draw = examples_of(with_nodata(), 3, seed=7)
     for step in range(20):
         for batch in (draw(step), draw.held_out(step)):
             known = batch.class_index >= 0
@@ -219,7 +226,7 @@ def knows_coarser_lattice(batch):
 
 def test_refined_batches_know_the_whole_coarser_lattice(monkeypatch):
     monkeypatch.setattr(image_examples, "_CORRECTED_SHARE", 0.0)
-    draw = ImageExamples(image_of(compass((240, 300))), 3, 4, seed=10)
+    draw = examples_of(image_of(compass((240, 300))), 3, seed=10)
     refined = [batch for batch in map(draw, range(60)) if batch.refines]
     assert {batch.level for batch in refined} == {0, 1, 2}
     assert 20 < len(refined) < 60
@@ -231,7 +238,7 @@ def test_refined_batches_know_the_whole_coarser_lattice(monkeypatch):
 def test_some_maps_stand_as_a_correction_finds_them(monkeypatch):
     """One of the four lattices of twice the spacing is asked, each as often as the others, and nothing else."""
     monkeypatch.setattr(image_examples, "_CORRECTED_SHARE", 1.0)
-    draw = ImageExamples(image_of(compass((240, 300))), 3, 4, seed=10)
+    draw = examples_of(image_of(compass((240, 300))), 3, seed=10)
     cosets = []
     for batch in map(draw, range(80)):
         if batch.refines:
@@ -247,7 +254,7 @@ def test_some_maps_stand_as_a_correction_finds_them(monkeypatch):
 
 
 def test_the_coarsest_lattice_starts_from_the_data_alone_too():
-    draw = ImageExamples(image_of(compass((240, 300))), 3, 4, seed=11)
+    draw = examples_of(image_of(compass((240, 300))), 3, seed=11)
     coarsest = [batch for batch in map(draw, range(80)) if batch.level == 2 and not batch.refines]
     n_known = torch.cat([(batch.class_index >= 0).sum(dim=(1, 2)) for batch in coarsest])
     n_nodes = torch.cat([batch.inside.sum(dim=(1, 2)) for batch in coarsest])
@@ -261,7 +268,7 @@ def test_the_coarsest_lattice_starts_from_the_data_alone_too():
 
 def test_kriging_tells_of_the_data_where_the_sampler_starts_and_of_most_maps():
     """Told are maps of two data or more, nine of ten; where a coarser lattice is known, and without data, none is."""
-    draw = ImageExamples(image_of(compass((240, 300))), 3, 4, seed=13)
+    draw = examples_of(image_of(compass((240, 300))), 3, seed=13)
     told, n_data = [], []
     for batch in map(draw, range(120)):
         if batch.refines:
@@ -276,7 +283,7 @@ def test_kriging_tells_of_the_data_where_the_sampler_starts_and_of_most_maps():
 
 
 def test_data_are_few_and_some_maps_have_none():
-    draw = ImageExamples(image_of(compass((240, 300))), 1, 4, seed=12)
+    draw = examples_of(image_of(compass((240, 300))), 1, seed=12)
     batches = [draw(step) for step in range(40)]
     n_data = torch.cat([torch.bincount(batch.data.batch, minlength=len(batch.truth)) for batch in batches])
     n_cells = torch.cat([batch.inside.sum(dim=(1, 2)) for batch in batches])
@@ -285,10 +292,12 @@ def test_data_are_few_and_some_maps_have_none():
     assert 0.25 < (n_data == 0).float().mean() < 0.55
 
 
-@pytest.mark.parametrize(("refines", "least", "most"), [(False, 0, 0.25), (True, 0.25, 1)])
-def test_held_out_batches_have_any_share_of_a_part_of_the_path_done(refines, least, most):
+@pytest.mark.parametrize(
+    ("refined_above", "refines", "least", "most"), [(0, False, 0, 1 / 4), (1, False, 0, 1 / 16), (1, True, 1 / 4, 1)]
+)
+def test_held_out_batches_have_any_share_of_a_part_of_the_path_done(refined_above, refines, least, most):
     """Known nodes as the bound asks for them: their share is uniform over the part; and there are no data."""
-    draw = ImageExamples(image_of(compass((480, 600)), "rotations"), 3, 4, seed=13)
+    draw = examples_of(image_of(compass((480, 600)), "rotations"), 3, seed=13, refined_above=refined_above)
     shares = []
     for step in range(30):
         batch = draw.held_out(step, 1, refines=refines)
@@ -303,22 +312,67 @@ def test_held_out_batches_have_any_share_of_a_part_of_the_path_done(refines, lea
     assert abs(np.mean(shares) - (least + most) / 2) < 0.1 * most
 
 
+@pytest.mark.parametrize("refined_above", [0, 1])
 @pytest.mark.parametrize("shape", [(480, 600), (64, 70)])
-def test_the_parts_of_the_path_hold_all_cells(shape):
-    """On the levels that the held-out block has nodes for."""
+def test_the_parts_of_the_path_hold_all_cells(shape, refined_above):
+    """On the levels that the held-out block has nodes for; the network sees the lattice of what is started."""
     image = image_of(compass(shape))
-    parts = ImageExamples(image, 3, 4, seed=13).parts_of_path
-    levels = [level for level in range(3) if min(image.held_out.shape) >= 16 * 2**level] or [0]
+    parts = examples_of(image, 3, seed=13, refined_above=refined_above).parts_of_path
+    fewest = range(1 + refined_above)
+    levels = [k for k in range(3 + refined_above) if min(image.held_out.shape) >= 16 * 2**k or k in fewest]
     assert [part[:2] for part in parts if part[1]] == [(level, True) for level in reversed(levels)]
-    assert parts[0][:2] == (levels[-1], False)
+    assert parts[0][:2] == (levels[-1] - refined_above, False)
     assert sum(share for _, _, share in parts) == pytest.approx(1)
+
+
+def test_the_refiner_reads_once_what_all_states_of_a_window_know():
+    """That is one of the four lattices of twice the spacing, and the data on nodes; and states differ beyond it."""
+    draw = examples_of(image_of(compass((480, 600))), 2, seed=17)
+    cosets, differ, n_data = [], [], 0
+    for batch in filter(lambda batch: batch.refines, map(draw, range(60))):
+        n_states = len(batch.truth) // len(batch.coarser)
+        assert n_states == image_examples._STATES
+        states = batch.class_index.view(-1, n_states, *batch.class_index.shape[1:])
+        once = batch.coarser[:, None].expand_as(states)
+        assert (states[once >= 0] == once[once >= 0]).all()
+        differ += (states[:, 0] != states[:, 1]).flatten(1).any(dim=1).tolist()
+        assert torch.equal(batch.truth[::n_states], batch.truth[n_states - 1 :: n_states])
+        per_map = torch.bincount(batch.data.batch, minlength=len(batch.truth)).view(-1, n_states)
+        assert (per_map == per_map[:, :1]).all(), "every state has the data of its window"
+        n_data += int(per_map.sum())
+        for read, inside in zip(batch.coarser, batch.inside[::n_states]):
+            whole = [not ((read < 0) & inside)[row::2, col::2].any() for row in (0, 1) for col in (0, 1)]
+            assert sum(whole) == 1
+            cosets.append(whole.index(True))
+            assert (read >= 0).sum() < 0.4 * inside.sum()
+    assert n_data > 100
+    assert np.mean(differ) > 0.9, "two may be the same correction"
+    assert np.bincount(cosets, minlength=4).min() > 0.1 * len(cosets)
+
+
+def test_the_refiner_learns_one_lattice_more_and_the_start_fewer_nodes():
+    draw = examples_of(image_of(compass((480, 600))), 2, seed=16, refined_above=1)
+    batches = list(map(draw, range(80)))
+    assert {batch.level for batch in batches if batch.refines} == {0, 1, 2}
+    started = [batch for batch in batches if not batch.refines]
+    assert {batch.level for batch in started} == {0, 1}
+    known, n_data, nodes = (
+        torch.cat([of_batch(batch) for batch in started]).float()
+        for of_batch in (
+            lambda batch: (batch.class_index >= 0).sum(dim=(1, 2)),
+            lambda batch: torch.bincount(batch.data.batch, minlength=len(batch.truth)),
+            lambda batch: batch.inside.sum(dim=(1, 2)),
+        )
+    )
+    share = (known[n_data == 0] / nodes[n_data == 0]).sort().values
+    assert 1 / 32 < share[int(0.8 * len(share))] < 1 / 12, "the others are known at random, whatever the share"
 
 
 def test_windows_fit_the_smallest_image_and_the_network():
     image = image_of(compass((64, 70)), "rotations")
-    draw = ImageExamples(image, image.coarsest_level + 1, 12, seed=14)
+    draw = examples_of(image, image.coarsest_level + 1, seed=14)
     for batch in [*map(draw, range(20)), *map(draw.held_out, range(20))]:
-        assert all(side % 12 == 0 for side in batch.truth.shape[1:])
+        assert all(side % 4 == 0 for side in batch.truth.shape[1:])
         assert batch.unknown.any()
 
 

@@ -11,9 +11,11 @@ from oadg.core.errors import TrainingImageError
 from oadg.core.facies import build_facies_table
 from oadg.core.image_examples import ImageExamples
 from oadg.core.image_set import HELD_OUT_IMAGES, MIN_IMAGES, ImageSet, image_or_set
+from oadg.core.network import NetworkConfig
 from oadg.core.training_image import TrainingImage
 
 N_IMAGES = 30
+SHAPE = NetworkConfig(n_classes=N_IMAGES, refiner=8)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +39,7 @@ def images_in(batch):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_training_sees_all_images_but_those_held_out(seed):
     images = numbered(seed=seed)
-    draw = ImageExamples(images, 1, 8, seed=seed)
+    draw = ImageExamples(images, SHAPE, seed=seed)
     learnt = set.union(*(images_in(draw(step)) for step in range(40)))
     asked = [*map(draw.held_out, range(20)), *(draw.unknown(step, 0) for step in range(20))]
     held_out = set.union(*map(images_in, asked))
@@ -49,14 +51,14 @@ def test_training_sees_all_images_but_those_held_out(seed):
 
 
 def test_windows_are_whole_images():
-    draw = ImageExamples(numbered(), 1, 8, seed=2)
+    draw = ImageExamples(numbered(), SHAPE, seed=2)
     for batch in (*map(draw, range(10)), *map(draw.held_out, range(10))):
         assert batch.level == 0
         assert (batch.inside.sum(dim=(1, 2)) == 32 * 20).all()
 
 
 def test_of_images_larger_than_a_window_any_part_is_shown():
-    draw = ImageExamples(numbered((90, 100)), 1, 8, seed=3)
+    draw = ImageExamples(numbered((90, 100)), SHAPE, seed=3)
     for batch in map(draw, range(5)):
         assert images_in(batch)
         assert (batch.inside.sum(dim=(1, 2)) == 64 * 64).all()
@@ -82,7 +84,7 @@ def test_symmetries_turn_images():
     sides = {"none": 1, "half turn": 2, "flips": 2, "rotations": 4}
     for symmetry, n_sides in sides.items():
         images = ImageSet(first_row, build_facies_table([0, 1]), symmetry)
-        draw = ImageExamples(images, 1, 8, seed=5)
+        draw = ImageExamples(images, SHAPE, seed=5)
         found = set()
         for batch in map(draw, range(5)):
             for truth, inside in zip(batch.truth, batch.inside):
@@ -100,7 +102,7 @@ def test_levels_follow_from_the_images(side, thickness, level):
 
 
 def test_batches_are_a_function_of_their_step():
-    first, again = (ImageExamples(numbered(seed=7), 1, 8, seed=6)(3) for _ in range(2))
+    first, again = (ImageExamples(numbered(seed=7), SHAPE, seed=6)(3) for _ in range(2))
     assert torch.equal(first.truth, again.truth)
     assert torch.equal(first.class_index, again.class_index)
 

@@ -71,4 +71,5 @@ def test_a_schedule_with_corrections_survives_json_and_counts_its_passes():
     assert Schedule.from_dict(schedule.to_dict()) == schedule
     assert [schedule.n_corrections(level) for level in (0, 1, 5)] == [1, 4, 4]
     assert schedule.n_passes(2) == (2 + 1) + (3 + 4) + (2 + 4)
+    assert schedule.n_passes(1, n_started=2) == (2 + 1) + (3 + 4) + (3 + 4) + 2, "what is started is not corrected"
     assert Schedule.even((2,), 3).n_corrections(0) == 0

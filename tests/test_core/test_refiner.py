@@ -1,7 +1,6 @@
 """Laws of the refiner: it answers where a coarser lattice is known, looks a few nodes around, and sees all data."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +9,10 @@ import torch
 from oadg.core import prediction
 from oadg.core.facies import build_facies_table
 from oadg.core.image_examples import ImageExamples
-from oadg.core.lattice import Lattice
 from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
-from oadg.core.path import SCHEDULES, Schedule
+from oadg.core.path import Schedule
 from oadg.core.refiner import refiner_radius
-from oadg.core.sampler import corrections, draw_stream, passes, sample
+from oadg.core.sampler import draw_stream, sample
 from oadg.core.training import TrainingConfig, train
 from oadg.core.training_image import TrainingImage
 
@@ -51,75 +49,117 @@ def scene(shape=(16, 24), n_maps=2):
     return torch.where(inside, known, -1), inside
 
 
+def refined(network, known, inside, data=NO_DATA, *, before=None, level=0):
+    """Return the refiner's logits of nodes that are known; `before` is what is read once, all of it by default."""
+    context = network.context(known if before is None else before, inside, data, 3, level=level)
+    return network(known, inside, data, 3, level=level, context=context)
+
+
 def test_it_answers_where_a_coarser_lattice_is_known_and_nowhere_else(network):
     known, inside = scene()
     without = FaciesNetwork(replace(CONFIG, refiner=0)).eval().requires_grad_(False)
     without.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("refiner.")})
     assert torch.equal(network(known, inside, NO_DATA, 3), without(known, inside, NO_DATA, 3))
-    refined = network(known, inside, NO_DATA, 3, refines=True)
-    assert refined.shape == (2, 3, 16, 24)
-    assert not torch.allclose(refined, network(known, inside, NO_DATA, 3), atol=1e-2)
-    assert torch.equal(without(known, inside, NO_DATA, 3, refines=True), without(known, inside, NO_DATA, 3))
+    answer = refined(network, known, inside)
+    assert answer.shape == (2, 3, 16, 24)
+    assert not torch.allclose(answer, network(known, inside, NO_DATA, 3), atol=1e-2)
 
 
-@pytest.mark.parametrize("n_blocks", [1, 2, 4])
-def test_it_looks_as_far_as_it_says(n_blocks):
+@pytest.mark.parametrize(("n_blocks", "n_pass_blocks"), [(1, 1), (4, 1), (2, 3)])
+def test_it_looks_as_far_as_it_says(n_blocks, n_pass_blocks):
+    """In each pass a few nodes, and in what it reads once as many more as that has blocks."""
     torch.manual_seed(0)
-    network = FaciesNetwork(replace(CONFIG, n_refiner_blocks=n_blocks)).requires_grad_(False)
-    for weights in network.refiner.parameters():
+    network = FaciesNetwork(replace(CONFIG, n_refiner_blocks=n_blocks, n_pass_blocks=n_pass_blocks))
+    for weights in network.requires_grad_(False).refiner.parameters():
         torch.nn.init.normal_(weights, std=0.3)
-    radius = refiner_radius(n_blocks)
-    known, inside = torch.full((1, 40, 40), -1), torch.ones(1, 40, 40, dtype=torch.bool)
+    known, inside = torch.full((1, 60, 60), -1), torch.ones(1, 60, 60, dtype=torch.bool)
     changed = known.clone()
-    changed[0, 20, 20] = 1
-    moved = network(changed, inside, NO_DATA, 3, refines=True) != network(known, inside, NO_DATA, 3, refines=True)
-    rows, cols = moved.any(dim=1)[0].nonzero(as_tuple=True)
-    assert (rows - 20).abs().max() == (cols - 20).abs().max() == radius
-    assert network.config.receptive_radius >= radius
+    changed[0, 30, 30] = 1
+    before = refined(network, known, inside)
+    once = refined(network, changed, inside, before=known), refiner_radius(0, n_pass_blocks)
+    both = refined(network, changed, inside), refiner_radius(n_blocks, n_pass_blocks)
+    for answer, radius in (once, both):
+        rows, cols = (answer != before).any(dim=1)[0].nonzero(as_tuple=True)
+        assert (rows - 30).abs().max() == (cols - 30).abs().max() == radius
+        assert network.config.receptive_radius >= radius
 
 
 def test_it_sees_data_beside_the_lattice_where_they_lie(network):
     known, inside = scene()
     data = HardData(*(torch.tensor([v]) for v in (1, 2, 5, 7)), torch.tensor([0.2]), torch.tensor([0.3]))
-    without = network(known, inside, NO_DATA, 3, refines=True)
-    moved = (network(known, inside, data, 3, refines=True) - without).abs().amax(dim=1)  # (batch, n_rows, n_cols)
+    without = refined(network, known, inside)
+    moved = (refined(network, known, inside, data) - without).abs().amax(dim=1)  # (batch, n_rows, n_cols)
     assert moved[0].max() == 0, "the other map has no data"
     assert moved[1, 5, 7] > 1e-3
-    other = network(known, inside, data._replace(class_index=torch.tensor([0])), 3, refines=True)
-    there = network(known, inside, data._replace(east=-data.east), 3, refines=True)
+    other = refined(network, known, inside, data._replace(class_index=torch.tensor([0])))
+    there = refined(network, known, inside, data._replace(east=-data.east))
     for changed in (other, there):
-        assert not torch.allclose(changed, network(known, inside, data, 3, refines=True), atol=1e-3)
+        assert not torch.allclose(changed, refined(network, known, inside, data), atol=1e-3)
 
 
 def test_it_tells_levels_apart_up_to_the_last(network):
     known, inside = scene()
-    fine, coarse, coarsest, beyond = (network(known, inside, NO_DATA, 3, level=k, refines=True) for k in (0, 1, 2, 7))
+    fine, coarse, coarsest, beyond = (refined(network, known, inside, level=k) for k in (0, 1, 2, 7))
     assert not torch.allclose(fine, coarse, atol=1e-3)
     assert torch.equal(coarsest, beyond)
 
 
-def test_the_sampler_asks_it_as_soon_as_the_coarser_lattice_is_known():
-    """Of each pass it is told; a pass that has one node of the coarser lattice does not refine."""
-    shape, n_maps = (20, 30), 3
+class _Recorder:
+    """A predictor that knows nothing, and notes what it is asked: level, whether it refines, and where it is known."""
+
+    def __init__(self, config):
+        self.config, self.asked = config, []
+
+    def __call__(self, class_index, inside, data, n_facies, *, level, features=None, context=None):
+        self.asked.append((level, context is not None, class_index.clone(), context))
+        return torch.zeros(len(class_index), n_facies, *class_index.shape[1:])
+
+    def context(self, class_index, inside, data, n_facies, *, level):
+        return class_index[:, None].float()
+
+
+@pytest.mark.parametrize(("refined_above", "level"), [(0, 2), (1, 2), (1, 0), (0, 0)])
+def test_the_sampler_asks_it_as_soon_as_its_coarser_lattice_is_known(refined_above, level):
+    """Before, the network sees the lattice of its level, and draws of it the nodes of the coarser lattice alone."""
+    shape = (120, 136)
     known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
-    known[3, 4] = 1
-    streams = [draw_stream(3, index, shape) for index in range(n_maps)]
-    maps = known.expand(n_maps, -1, -1)
-    for spacing in (1, 2):
-        lattice = Lattice.at(shape, spacing, -torch.tensor([s.offset for s in streams]), 4)
-        offset = torch.tensor([s.offset for s in streams])
-        for shares in (SCHEDULES["standard"].started, (0.25, 1.0), (1.0,)):
-            schedule = Schedule((shares,), shares)
-            visits = passes(maps, inside, lattice, streams, partial(schedule.split, level=0, is_coarsest=True))
-            on_coarser = [
-                ((v.row + offset[v.batch, 0]) % (2 * spacing) == 0)
-                & ((v.col + offset[v.batch, 1]) % (2 * spacing) == 0)
-                for v in visits
-            ]
-            assert [v.refines for v in visits] == [not nodes.any() for nodes in on_coarser]
-            assert not visits[0].refines
-            assert visits[-1].refines or len(shares) < 3
-        assert all(v.refines for v in corrections(known, inside, lattice, streams, 4))
+    recorder = _Recorder(replace(CONFIG, refined_above=refined_above))
+    schedule = replace(Schedule.even((2, 3, 4, 5), 6), corrections=(1, 2))
+    streams = [draw_stream(3, index, shape) for index in range(3)]
+    maps = sample(recorder, known, inside, streams, n_facies=3, schedule=schedule, level=level)
+    assert (maps >= 0).all()
+    refined = range(level + refined_above, -1, -1)
+    expected = [(level, False)] * 6
+    expected += [(k, True) for k in refined for _ in range((2, 3, 4, 5)[k] + schedule.n_corrections(k))]
+    assert [asked[:2] for asked in recorder.asked] == expected
+    assert schedule.n_passes(level, recorder.config.n_started) == len(expected)
+    n_cells = 3 * shape[0] * shape[1]
+    for seen, refines, class_index, _ in recorder.asked:
+        share = (class_index >= 0).sum() / (n_cells / 4**seen)
+        most = 4.0 ** -(1 + refined_above)
+        assert share > 0.2 if refines else share < 1.4 * most
+
+
+def test_what_is_read_once_is_never_drawn_anew():
+    """Data and one lattice of four, the next coarser one while the others are drawn; all are drawn anew in the end."""
+    shape = (24, 32)
+    known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+    known[::5, ::7] = 2
+    recorder = _Recorder(CONFIG)
+    schedule = replace(Schedule.even((2,), 2), corrections=(60,))
+    streams = [draw_stream(4, index, shape) for index in range(2)]
+    sample(recorder, known, inside, streams, n_facies=3, schedule=schedule, level=0)
+    refined = [(class_index, context[:, 0]) for _, refines, class_index, context in recorder.asked if refines]
+    assert len(refined) == 2 + 60
+    for class_index, read in refined:
+        assert (class_index[read >= 0] == read[read >= 0]).all()
+    (_, before), (_, first), (_, later) = refined[0], refined[13], refined[14]
+    assert torch.equal(before, first), "the first corrections keep what the passes kept"
+    assert not torch.equal(before >= 0, later >= 0)
+    assert (before >= 0).float().mean() < 0.4
+    asked = torch.stack([class_index < 0 for class_index, _ in refined[2:]])
+    anew = asked.any(dim=0) & ~asked.all(dim=0)  # what lies beyond the grid is never known
+    assert (anew.sum(dim=(1, 2)) == (known < 0).sum()).all(), "all but the data, which lie on nodes here"
 
 
 def test_in_tiles_it_says_the_same(network, monkeypatch):
@@ -136,7 +176,7 @@ def test_in_tiles_it_says_the_same(network, monkeypatch):
 def test_the_image_does_not_change_how_data_are_described(tmp_path):
     """Refiner and the other weights are judged apart, so that neither may move what both read."""
     image = TrainingImage((np.arange(90 * 90).reshape(90, 90) // 700 % 3).astype(np.int16), FACIES)
-    examples = ImageExamples(image, 2, CONFIG.total_stride, seed=1)
+    examples = ImageExamples(image, replace(CONFIG, n_levels=2), seed=1)
     torch.manual_seed(1)
     start = FaciesNetwork(CONFIG)
     trained, _ = train(CONFIG, TrainingConfig(steps=6, warmup_steps=1), examples, tmp_path, start=start)

@@ -98,7 +98,7 @@ class IndependentCells:
 
     config = NetworkConfig()
 
-    def __call__(self, class_index, inside, data, n_facies, *, level, refines=False, features=None):
+    def __call__(self, class_index, inside, data, n_facies, *, level, features=None, context=None):
         logits = torch.tensor([0.7, 0.3]).log()[None, :, None, None]
         return logits.expand(len(class_index), 2, *class_index.shape[1:])
 
@@ -214,7 +214,7 @@ def test_kriging_is_told_on_the_coarsest_lattice_only(kriging_network, monkeypat
     known[::5, ::6] = torch.arange(42).view(7, 6) % 2
     told = []
 
-    def predictor(class_index, inside, data, n_facies, *, level, refines=False, features=None):
+    def predictor(class_index, inside, data, n_facies, *, level, features=None, context=None):
         told.append((level, features is not None))
         return kriging_network(class_index, inside, data, n_facies, level=level, features=features)
 

@@ -40,10 +40,12 @@ def test_data_stay_where_their_map_shows_them(turn):
         seen.append(asked)
         return torch.zeros(len(asked[0]), N_FACIES, *asked[0].shape[1:])
 
-    answer_turned(answer, [turn, turn], class_index, inside, data, None)
-    turned, is_inside, moved, _ = seen[0]
+    context = torch.stack([class_index, -class_index], dim=1)
+    answer_turned(answer, [turn, turn], class_index, inside, data, None, context)
+    turned, is_inside, moved, _, read_once = seen[0]
     assert torch.equal(turned, torch.rot90(class_index, turn, (1, 2)))
     assert torch.equal(is_inside, torch.rot90(inside, turn, (1, 2)))
+    assert torch.equal(read_once, torch.stack([turned, -turned], dim=1))
     on_node = (moved.south == 0) & (moved.east == 0)
     batch, facies, row, col = (values[on_node] for values in moved[:4])
     assert len(batch) > 5
@@ -82,7 +84,7 @@ def test_each_map_is_answered_in_its_own_orientation():
     class LooksNorth:
         config = NetworkConfig(trunk=(8,), stream=(8,))
 
-        def __call__(self, class_index, inside, data, n_facies, *, level, refines=False, features=None):
+        def __call__(self, class_index, inside, data, n_facies, *, level, features=None, context=None):
             north = torch.nn.functional.pad(class_index, (0, 0, 1, 0), value=-1)[:, :-1]
             return torch.nn.functional.one_hot(north + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
 
