@@ -154,7 +154,6 @@ class FaciesNetwork(nn.Module):
                 config.n_refiner_blocks,
                 config.n_pass_blocks,
                 config.n_classes,
-                config.n_evidence,
                 config.n_levels + config.refined_above,
             )
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
@@ -206,18 +205,12 @@ class FaciesNetwork(nn.Module):
             Sum over the data attached to each node.
         """
         n_maps, n_facies, n_rows, n_cols = shape
-        described = self._describe(data)  # (n_data, n_evidence)
+        place = torch.stack([data.south, data.east, data.south**2, data.east**2, data.south * data.east], dim=1)
+        described = self.describe_datum(place)  # (n_data, n_evidence)
         flat = ((data.batch * n_facies + data.class_index) * n_rows + data.row) * n_cols + data.col
         evidence = described.new_zeros(n_maps * n_facies * n_rows * n_cols, self.config.n_evidence)
         evidence = evidence.index_add(0, flat, described)
         return evidence.view(n_maps, n_facies, n_rows, n_cols, -1).permute(0, 1, 4, 2, 3)
-
-    def _describe(self, data: HardData) -> Tensor:
-        """Return what is known of the place of each datum beside its node, (n_data, n_evidence)."""
-        place = torch.stack([data.south, data.east, data.south**2, data.east**2, data.south * data.east], dim=1)
-        described: Tensor = self.describe_datum(place)
-        # The refiner reads it, too, but the two parts are trained, and judged, apart: an image does not change it.
-        return described.detach() if self.config.refiner else described
 
     def context(self, class_index: Tensor, inside: Tensor, data: HardData, n_facies: int, *, level: int = 0) -> Tensor:
         """
@@ -235,11 +228,7 @@ class FaciesNetwork(nn.Module):
         Tensor, shape (batch, n_channels, n_rows, n_cols)
             For `forward`.
         """
-        node = (data.batch * class_index.shape[1] + data.row) * class_index.shape[2] + data.col
-        described = self._describe(data)
-        context: Tensor = self.refiner.context(
-            _one_hot(class_index, n_facies), inside, node, data.class_index, described, level
-        )
+        context: Tensor = self.refiner.context(_one_hot(class_index, n_facies), inside, data, level)
         return context
 
     def forward(

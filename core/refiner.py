@@ -10,11 +10,18 @@ Source: He et al. 2016, arXiv 1512.03385, for residual blocks.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    from .network import HardData
+
 _STEM_SIDE = 5
+_PLACES = 5
+"""Along each side of the square of places beside a node at which a datum is told apart."""
 
 
 def refiner_radius(n_blocks: int, n_pass_blocks: int) -> int:
@@ -34,18 +41,14 @@ class Refiner(nn.Module):
         Depth of what is read once, and of what is read in each pass.
     n_facies : int
         Number of facies.
-    n_evidence : int
-        Channels that describe a datum beside the lattice.
     n_levels : int
         Levels of lattices that it tells apart, fine to coarse.
     """
 
-    def __init__(
-        self, n_channels: int, n_blocks: int, n_pass_blocks: int, n_facies: int, n_evidence: int, n_levels: int
-    ):
+    def __init__(self, n_channels: int, n_blocks: int, n_pass_blocks: int, n_facies: int, n_levels: int):
         super().__init__()
         self.far_stem = nn.Conv2d(n_facies + 1, n_channels, _STEM_SIDE, padding=_STEM_SIDE // 2)
-        self.of_data = nn.Parameter(torch.zeros(n_facies, n_evidence, n_channels))
+        self.of_data = nn.Parameter(torch.zeros(n_facies, _PLACES**2, n_channels))
         self.far = nn.ModuleList(_Block(n_channels, n_levels) for _ in range(n_blocks))
         self.join = nn.Conv2d(n_channels, n_channels, 1)
         self.stem = nn.Conv2d(n_facies + 1, n_channels, _STEM_SIDE, padding=_STEM_SIDE // 2)
@@ -54,9 +57,7 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def context(
-        self, known: Tensor, inside: Tensor, node: Tensor, facies: Tensor, described: Tensor, level: int
-    ) -> Tensor:
+    def context(self, known: Tensor, inside: Tensor, data: HardData, level: int) -> Tensor:
         """
         Read what stays as it is while the other nodes are drawn.
 
@@ -66,10 +67,8 @@ class Refiner(nn.Module):
             1 for the facies of a node of the coarser lattice, or of a datum; else 0.
         inside : bool Tensor, shape (batch, n_rows, n_cols)
             Whether a node lies on the grid.
-        node, facies : int64 Tensor, shape (n_data,)
-            Node that each hard datum is attached to, counted through the batch row by row, and its class index.
-        described : Tensor, shape (n_data, n_evidence)
-            Where the datum lies beside the node.
+        data : HardData
+            Told to each of the four nodes around them, so that none can be left as a cell on its own.
         level : int
             Of the lattice.
 
@@ -79,7 +78,8 @@ class Refiner(nn.Module):
             For `forward`.
         """
         x = self.far_stem(_told(known, inside))
-        x = _add_at(x, node, torch.einsum("de,dec->dc", described, self.of_data[facies]))
+        for node, places in corners(data, known.shape[2:]):
+            x = _add_at(x, node, torch.einsum("dp,dpc->dc", places, self.of_data[data.class_index]))
         for block in self.far:
             x = block(x, level)
         return self.join(x)  # a rectifier here could let all of it die, unnoticed
@@ -106,6 +106,40 @@ class Refiner(nn.Module):
         for block in self.near:
             x = block(x, level)
         return self.head(F.relu(x))
+
+
+def corners(data: HardData, shape: torch.Size) -> Iterator[tuple[Tensor, Tensor]]:
+    """
+    Yield the four nodes around each datum: first those north-west of them, then north-east, south-west, south-east.
+
+    Parameters
+    ----------
+    data : HardData
+        The data.
+    shape : (int, int)
+        Rows and columns of the lattice.
+
+    Returns
+    -------
+    iterator of (int64 Tensor, shape (n_data,), Tensor, shape (n_data, _PLACES ** 2))
+        The node, counted through the batch row by row, and where the datum lies beside it: weights of the places of a
+        square around the node that its neighbours lie on the border of. All weights are 0 for a datum there, as are
+        those of three nodes around a datum that lies on the fourth.
+    """
+    north, west = (data.south < 0).long(), (data.east < 0).long()  # of its nearest node
+    for down in (0, 1):
+        for right in (0, 1):
+            row, col = data.row - north + down, data.col - west + right
+            south, east = data.south + north - down, data.east + west - right  # -1 … 1
+            row, col = row.clamp(0, shape[0] - 1), col.clamp(0, shape[1] - 1)  # of data on the border of a tile
+            places = _hats(south)[:, :, None] * _hats(east)[:, None, :]
+            yield (data.batch * shape[0] + row) * shape[1] + col, places.flatten(1)
+
+
+def _hats(distance: Tensor) -> Tensor:
+    """Return weights (n, _PLACES) of places between -1 and 1, linear from one to the next, 0 at both ends."""
+    position = (distance + 1) * ((_PLACES + 1) / 2) - 1
+    return (1 - (position[:, None] - torch.arange(_PLACES, device=distance.device)).abs()).clamp_min(0)
 
 
 def _told(known: Tensor, inside: Tensor) -> Tensor:
