@@ -17,6 +17,8 @@ from .training import Examples
 
 _RANDOM_PREFIX_SHARE = 0.1
 """Of the maps of which some nodes are simulated already: these nodes lie at random, not dispersed."""
+_MISLED_REACH = 0.5, 3.0
+"""How far, in spacings of the lattice, nodes are wrong around an observation."""
 
 
 def make_examples(
@@ -78,11 +80,14 @@ def make_refined_examples(
     *,
     n_states: int,
     corrected_share: float = 0.0,
+    misled_share: float = 0.0,
 ) -> Examples:
     """
     Return windows as they are known on a lattice that is refined, whose next coarser one, any of four, is known.
 
-    Known are surveyed cells, all nodes of that one, and any share of the others.
+    Known are surveyed cells, all nodes of that one, and any share of the others. What is known around an observation
+    may be wrong, as it is when a simulation went wrong before: then the observation is what to go by. Cascades of
+    networks are trained on spoilt inputs for the same reason (Ho et al. 2021, arXiv 2106.15282, section 4).
 
     Parameters
     ----------
@@ -92,8 +97,11 @@ def make_refined_examples(
         How often each window is shown, with other nodes known; shares are stratified.
     corrected_share : float
         Of the maps: of the other nodes all are known but those of a correction.
+    misled_share : float
+        Of the observations: known nodes around them have another facies than they should.
     """
     told = _without_simulated(windows, surveyed, lattice, n_facies)
+    shown = torch.where(told.class_index < 0, _mislead(told, misled_share, rng), told.class_index)
     coarser = torch.zeros_like(told.inside)
     of_states = []
     share = (
@@ -110,9 +118,9 @@ def make_refined_examples(
                 simulated = torch.ones_like(simulated)
                 simulated[row::2, col::2] = False
             of_states.append(simulated | coarser[index])
-    known_before = torch.where(coarser & told.inside, told.truth, told.class_index)
-    told = Examples(*(_repeated(value, n_states) for value in told))
-    class_index = torch.where(torch.stack(of_states) & told.inside, told.truth, told.class_index)
+    known_before = torch.where(coarser & told.inside, shown, told.class_index)
+    told, shown = Examples(*(_repeated(value, n_states) for value in told)), _repeated(shown, n_states)
+    class_index = torch.where(torch.stack(of_states) & told.inside, shown, told.class_index)
     unknown = told.inside & (class_index < 0)
     return told._replace(class_index=class_index, unknown=unknown, coarser=known_before)
 
@@ -133,6 +141,26 @@ def _without_simulated(windows: Tensor, surveyed: Tensor, lattice: Lattice, n_fa
         unknown=inside & (class_index < 0),
         level=lattice.spacing.bit_length() - 1,
     )
+
+
+def _mislead(told: Examples, share: float, rng: np.random.Generator) -> Tensor:
+    """Return the truth of maps, where a share of the data have no node of their own facies around them any more."""
+    shown = told.truth.clone()
+    n_maps, n_rows, n_cols = shown.shape
+    data = told.data
+    reach = torch.from_numpy(rng.uniform(*_MISLED_REACH, size=len(data.batch)).astype(np.float32))
+    place = torch.from_numpy(rng.integers(n_rows * n_cols, size=len(data.batch)))
+    instead = told.truth.flatten(1)[data.batch, place]  # of any node: facies are as frequent as in the map
+    chosen = torch.from_numpy(rng.random(len(data.batch)) < share) & (instead != data.class_index) & (instead >= 0)
+    farthest = int(_MISLED_REACH[1] + 0.5)
+    for down in range(-farthest, farthest + 1):
+        for right in range(-farthest, farthest + 1):
+            row, col = data.row + down, data.col + right
+            near = (data.south - down) ** 2 + (data.east - right) ** 2 < reach**2
+            near &= chosen & (row >= 0) & (row < n_rows) & (col >= 0) & (col < n_cols)
+            node = data.batch[near], row[near], col[near]
+            shown[node] = torch.where(told.truth[node] == data.class_index[near], instead[near], shown[node])
+    return shown
 
 
 def _repeated(value: Any, n: int) -> Any:

@@ -27,6 +27,8 @@ _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
 _CORRECTED_SHARE = 0.25
 """Of the maps for the refiner: all nodes are known but those of a correction."""
+_MISLED_SHARE = 0.15
+"""Of the observations in these maps: what is known around them is wrong."""
 _STATES = 3
 """In which each window for the refiner is shown, which reads most of it once."""
 _DATA_ONLY_SHARE = 0.3
@@ -68,7 +70,8 @@ class ImageExamples:
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
         if refines:
-            return self._refined_examples(windows, level, rng, n_states=_STATES, corrected_share=_CORRECTED_SHARE)
+            how = {"corrected_share": _CORRECTED_SHARE, "misled_share": _MISLED_SHARE}
+            return self._refined_examples(windows, level, rng, n_states=_STATES, **how)
         share = self._started_share * shares_started(len(windows), _DATA_ONLY_SHARE, rng)
         return self._examples(windows, level, share, rng)
 
@@ -99,7 +102,7 @@ class ImageExamples:
         rng = np.random.default_rng([self.seed, 1 << 40, step, level])
         windows = self._draw_windows(rng, 2**level, self.image.held_out.shape[-2:], held_out=True)
         if refines:
-            return self._refined_examples(windows, level, rng, n_states=1, corrected_share=0.0, surveyed_share=0.0)
+            return self._refined_examples(windows, level, rng, n_states=1, surveyed_share=0.0)
         return self._examples(windows, level, self._started_share * rng.random(len(windows)), rng, surveyed_share=0.0)
 
     def unknown(self, step: int, level: int) -> Examples:
@@ -156,7 +159,8 @@ class ImageExamples:
         rng: np.random.Generator,
         *,
         n_states: int,
-        corrected_share: float,
+        corrected_share: float = 0.0,
+        misled_share: float = 0.0,
         surveyed_share: float = _SURVEYED_SHARE_REFINED,
     ) -> Examples:
         """Return windows as they are known on a lattice that is refined, and at surveyed cells."""
@@ -171,6 +175,7 @@ class ImageExamples:
             rng,
             n_states=n_states,
             corrected_share=corrected_share,
+            misled_share=misled_share,
         )
 
     def _survey(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def nll_nats(logits: Tensor, class_index: Tensor, unknown: Tensor, weight: Tensor | None = None) -> Tensor:
+def nll_nats(logits: Tensor, class_index: Tensor, unknown: Tensor) -> Tensor:
     """
     Mean negative log-likelihood of the unknown cells of each map, in nats per cell.
 
@@ -26,9 +26,6 @@ def nll_nats(logits: Tensor, class_index: Tensor, unknown: Tensor, weight: Tenso
         The truth.
     unknown : bool Tensor, shape (batch, n_rows, n_cols)
         Cells that count; their facies must have a finite logit.
-    weight : Tensor, shape (batch, n_rows, n_cols), optional
-        How much each of them counts. What is best for each cell does not depend on it, as long as it is a function of
-        what is known.
 
     Returns
     -------
@@ -47,8 +44,7 @@ def nll_nats(logits: Tensor, class_index: Tensor, unknown: Tensor, weight: Tenso
         raise ValueError(f"Shapes do not fit: {[tuple(t.shape) for t in (logits, class_index, unknown)]}.")
     truth = torch.where(unknown, class_index, -100)  # -100: a cell that cross_entropy leaves out
     nll = F.cross_entropy(logits.float(), truth, reduction="none", ignore_index=-100)
-    counted = unknown.float() if weight is None else unknown * weight
-    return (nll * counted).sum(dim=(1, 2)) / counted.sum(dim=(1, 2)).clamp_min(1)
+    return nll.sum(dim=(1, 2)) / unknown.sum(dim=(1, 2)).clamp_min(1)
 
 
 def uniform_rank_known(valid: Tensor, generator: torch.Generator) -> Tensor:

@@ -26,9 +26,6 @@ from .kriging_features import KrigingFeatures
 from .network import FaciesNetwork, HardData, NetworkConfig
 from .objective import nll_nats
 
-_NEAR_DATA = 5.0
-"""How much a node beside a datum counts when the refiner learns; others count 1."""
-
 
 class Examples(NamedTuple):
     """
@@ -236,8 +233,7 @@ class _Run:
 
     def take_step(self, examples: Examples) -> float:
         """Take a step against the gradient of a batch's loss, and return that, nats per unknown cell."""
-        weight = _near_data(examples) if examples.refines else None
-        loss = examples_nats(self.network, examples, self.config.precision, weight).mean()
+        loss = examples_nats(self.network, examples, self.config.precision).mean()
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
@@ -356,32 +352,8 @@ def _draw_ahead(draw_examples: Callable[[int], Examples], steps: range, n_worker
     )
 
 
-def _near_data(examples: Examples) -> Tensor:
-    """
-    Return how much each node counts for the refiner (batch, n_rows, n_cols): those beside a datum more than others.
-
-    They are few, and what a datum tells of them is little on average: but where it tells all, as when no other node
-    around the datum has its facies, the probabilities have to be exact lest it end as a cell on its own.
-    """
-    weight = torch.ones(examples.truth.shape, device=examples.truth.device)
-    data, (n_rows, n_cols) = examples.data, examples.truth.shape[1:]
-    for down in (-1, 0, 1):
-        for right in (-1, 0, 1):
-            row, col = data.row + down, data.col + right
-            near = ((data.south - down).abs() <= 1) & ((data.east - right).abs() <= 1)
-            near &= (row >= 0) & (row < n_rows) & (col >= 0) & (col < n_cols)
-            weight[data.batch[near], row[near], col[near]] = _NEAR_DATA
-    return weight
-
-
-def examples_nats(
-    network: FaciesNetwork, examples: Examples, precision: str = "float32", weight: Tensor | None = None
-) -> Tensor:
-    """
-    Return the loss of each map of a batch, nats per unknown cell, shape (batch,).
-
-    With a weight (batch, n_rows, n_cols) the cells count accordingly.
-    """
+def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "float32") -> Tensor:
+    """Return the loss of each map of a batch, nats per unknown cell, shape (batch,)."""
     device_type = examples.class_index.device.type
     half = torch.float16 if precision == "float16" else torch.bfloat16
     with torch.autocast(device_type, dtype=half, enabled=precision != "float32"):
@@ -395,7 +367,7 @@ def examples_nats(
             context=_context_of(network, examples),
             present=examples.present,
         )
-    return nll_nats(logits, examples.truth, examples.unknown, weight)
+    return nll_nats(logits, examples.truth, examples.unknown)
 
 
 def _context_of(network: FaciesNetwork, examples: Examples) -> Tensor | None:

@@ -145,7 +145,8 @@ def test_nodata_is_never_asked_and_never_a_datum():
             assert 0.6 < batch.inside.sum() / (rows * cols).sum() < 0.8, "windows do hold nodata"
 
 
-def test_every_node_is_known_or_asked_and_what_is_known_is_true():
+def test_every_node_is_known_or_asked_and_what_is_known_is_true(monkeypatch):
+    monkeypatch.setattr(image_examples, "_MISLED_SHARE", 0.0)
     draw = examples_of(with_nodata(), 3, seed=7)
     for step in range(20):
         for batch in (draw(step), draw.held_out(step)):
@@ -155,6 +156,32 @@ def test_every_node_is_known_or_asked_and_what_is_known_is_true():
             assert torch.equal(batch.class_index[known], batch.truth[known])
             assert batch.present.all()
             assert batch.n_facies == 3
+
+
+def test_around_some_data_the_refiner_learns_to_go_by_them(monkeypatch):
+    """There known nodes have another facies than the datum's; data and what lies farther away are true."""
+    monkeypatch.setattr(image_examples, "_MISLED_SHARE", 0.5)
+    monkeypatch.setattr(image_examples, "_MOST_DATA_SHARE", 0.002)
+    facies = np.kron(np.random.default_rng(1).integers(3, size=(40, 50)), np.ones((6, 6), dtype=int))
+    draw = examples_of(image_of(facies), 2, seed=7)
+    alone, wrong = [], 0
+    for batch in filter(lambda batch: batch.refines, map(draw, range(60))):
+        known, n_states = batch.class_index >= 0, len(batch.truth) // len(batch.coarser)
+        assert torch.equal(known | batch.unknown, batch.inside)
+        before = batch.coarser.repeat_interleave(n_states, dim=0)
+        assert torch.equal(before[before >= 0], batch.class_index[before >= 0]), "what is read once is known as it is"
+        spoilt = known & (batch.class_index != batch.truth)
+        rows, cols = (torch.arange(n) for n in batch.truth.shape[1:])
+        nearest = torch.full(batch.truth.shape, torch.inf)
+        for of_map, class_index, row, col, south, east in zip(*batch.data):
+            away = torch.hypot((rows - row - south)[:, None], (cols - col - east)[None])
+            nearest[of_map] = torch.minimum(nearest[of_map], away)
+            beside = known[of_map] & (away > 0) & (away <= 0.5) & (batch.truth[of_map] == class_index)
+            alone += (batch.class_index[of_map][beside] != class_index).tolist()
+        assert not spoilt[(nearest == 0) | (nearest > 3)].any()
+        wrong += int(spoilt.sum())
+    assert wrong > 100
+    assert 0.2 < np.mean(alone) < 0.5, "half of them, less those that a facies of their own was drawn for"
 
 
 def lattices(n_maps, shape):

@@ -11,9 +11,9 @@ from oadg.core.facies import build_facies_table
 from oadg.core.image_examples import ImageExamples
 from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
 from oadg.core.path import Schedule
-from oadg.core.refiner import refiner_radius
+from oadg.core.refiner import corners, refiner_radius
 from oadg.core.sampler import draw_stream, sample
-from oadg.core.training import TrainingConfig, train
+from oadg.core.training import examples_nats
 from oadg.core.training_image import TrainingImage
 
 FACIES = build_facies_table([0, 1, 2])
@@ -173,15 +173,45 @@ def test_in_tiles_it_says_the_same(network, monkeypatch):
     assert torch.equal(sample(network, known, inside, streams, **run), whole)
 
 
-def test_the_image_does_not_change_how_data_are_described(tmp_path):
-    """Refiner and the other weights are judged apart, so that neither may move what both read."""
+def test_it_shares_no_weights_with_what_answers_elsewhere():
+    """The two are judged, and the best weights of each kept, apart."""
     image = TrainingImage((np.arange(90 * 90).reshape(90, 90) // 700 % 3).astype(np.int16), FACIES)
     examples = ImageExamples(image, replace(CONFIG, n_levels=2), seed=1)
-    torch.manual_seed(1)
-    start = FaciesNetwork(CONFIG)
-    trained, _ = train(CONFIG, TrainingConfig(steps=6, warmup_steps=1), examples, tmp_path, start=start)
-    before, after = start.state_dict(), trained.state_dict()
-    same = {name for name in before if torch.equal(before[name], after[name])}
-    assert {name for name in before if name.startswith("describe_datum.")} <= same
-    assert "refiner.stem.weight" not in same
-    assert "trunk_stem.weight" not in same
+    network = FaciesNetwork(CONFIG)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=0.1)
+    drawn = [examples(step) for step in range(12)]
+    for refines in (True, False):
+        network.zero_grad(set_to_none=True)
+        sum(examples_nats(network, batch).mean() for batch in drawn if batch.refines == refines).backward()
+        learnt = {name for name, weights in network.named_parameters() if weights.grad is not None}
+        of_refiner = {name for name, _ in network.named_parameters() if name.startswith("refiner.")}
+        assert ("refiner.of_data" in learnt) == refines
+        assert ("describe_datum.0.weight" in learnt) != refines
+        assert learnt <= of_refiner if refines else not learnt & of_refiner
+
+
+def test_a_datum_is_told_to_the_nodes_around_it_where_it_lies():
+    """Weights of places that a square around each of the four nodes holds; nothing to nodes a whole spacing away."""
+    generator = torch.Generator().manual_seed(3)
+    n, shape = 40, (9, 11)
+    batch = torch.randint(2, (n,), generator=generator)
+    row, col = (torch.randint(1, side - 1, (n,), generator=generator) for side in shape)
+    south, east = torch.rand(2, n, generator=generator) - 0.5
+    south[:5], east[3:9] = 0.0, 0.0
+    data = HardData(batch, torch.zeros_like(batch), row, col, south, east)
+    centres = torch.linspace(-2 / 3, 2 / 3, 5)
+    told = 0.0
+    for node, places in corners(data, shape):
+        assert (node // 99 == batch).all()
+        down, right = row + south - node % 99 // 11, col + east - node % 11
+        assert (down.abs() <= 1).all() and (right.abs() <= 1).all()
+        near = (down.abs() < 2 / 3) & (right.abs() < 2 / 3)
+        places = places.view(n, 5, 5)
+        assert torch.allclose(places[near].sum(dim=(1, 2)), torch.ones(1))
+        assert torch.allclose((places.sum(dim=2) @ centres)[near], down[near], atol=1e-6)
+        assert torch.allclose((places.sum(dim=1) @ centres)[near], right[near], atol=1e-6)
+        assert (places[(down.abs() == 1) | (right.abs() == 1)] == 0).all()
+        told = told + (places.sum(dim=(1, 2)) > 0)
+    on_axis = (south == 0).int() + (east == 0)
+    assert torch.equal(told, torch.tensor([4, 2, 1])[on_axis])
