@@ -27,7 +27,7 @@ _STARTED_COARSEST_SHARE = 0.6
 """Of these that are on the coarsest lattice; finer ones are for grids too small, or data too many, to start there."""
 _CORRECTED_SHARE = 0.25
 """Of the maps for the refiner: all nodes are known but those of a correction."""
-_MISLED_SHARE = 0.15
+_MISLED_SHARE = 0.2
 """Of the observations in these maps: what is known around them is wrong."""
 _STATES = 3
 """In which each window for the refiner is shown, which reads most of it once."""
