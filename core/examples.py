@@ -146,7 +146,7 @@ def _without_simulated(windows: Tensor, surveyed: Tensor, lattice: Lattice, n_fa
 def _mislead(told: Examples, share: float, rng: np.random.Generator) -> Tensor:
     """Return the truth of maps, where a share of the data have no node of their own facies around them any more."""
     shown = told.truth.clone()
-    n_maps, n_rows, n_cols = shown.shape
+    n_rows, n_cols = shown.shape[1:]
     data = told.data
     reach = torch.from_numpy(rng.uniform(*_MISLED_REACH, size=len(data.batch)).astype(np.float32))
     place = torch.from_numpy(rng.integers(n_rows * n_cols, size=len(data.batch)))

@@ -1,0 +1,44 @@
+"""Models of training images that come with OADG: their maps go by the data, wherever the data lie."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core.likeness import simulate_freely
+from oadg.core.model import FaciesModel
+from oadg.core.sampler import coarsest_level, draw_stream, read_survey, sample
+
+MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
+SHAPE = (160, 160)
+
+
+def isolated(maps, row, col):
+    """Return of each datum of each map (n_maps, n_data) whether none of its eight neighbours has its facies."""
+    padded = np.pad(maps, ((0, 0), (1, 1), (1, 1)), constant_values=-1)
+    shifts = [(r, c) for r in range(3) for c in range(3) if (r, c) != (1, 1)]
+    return ~np.any([padded[:, row + r, col + c] == maps[:, row, col] for r, c in shifts], axis=0)
+
+
+@pytest.mark.parametrize("name", ["channels", "delta"])
+def test_a_datum_is_part_of_a_body_and_not_a_cell_on_its_own(name):
+    """The data are of a realization without data: what the model takes for possible."""
+    model = FaciesModel.load(MODELS / f"{name}.safetensors")
+    truth = simulate_freely(model, SHAPE, 1, seed=1)
+    cells = np.random.default_rng(1).choice(truth.size, 80, replace=False)
+    row, col = np.unravel_index(cells, SHAPE)
+    known = torch.full(SHAPE, -1)
+    known[row, col] = torch.as_tensor(truth[0, row, col].astype(np.int64))
+    maps = sample(
+        model.network,
+        known,
+        torch.ones(SHAPE, dtype=torch.bool),
+        [draw_stream(2, index, SHAPE, turns=model.turns) for index in range(6)],
+        n_facies=len(model.facies),
+        schedule=model.schedules["standard"],
+        level=coarsest_level(model.network.config, SHAPE, len(cells)),
+        survey=read_survey(model.network, known, len(model.facies)),
+    ).numpy()
+    assert (maps[:, row, col] == truth[0, row, col]).all()
+    assert isolated(maps, row, col).mean() < isolated(truth, row, col).mean() + 0.03
