@@ -21,7 +21,7 @@ from .training import Examples
 
 COSTS = {"standard": 14.0, "preview": 6.0}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
-CORRECTIONS = {"standard": (12, 12, 36, 60), "preview": (6, 12, 12, 24), "fine": (36, 36, 60, 120)}
+CORRECTIONS = {"standard": (12, 12, 60, 120), "preview": (6, 12, 24, 60), "fine": (36, 36, 100, 180)}
 """Passes of each level, the finest first, that draw nodes anew: on coarse lattices they cost little."""
 N_PARTS = 32
 """Into which a level's path is divided, by its rank; so many passes at most."""
