@@ -419,8 +419,8 @@ assert losses[-1] < losses[0]
 
 # %% [markdown]
 # The fall is quick at first: where many cells are known, the neighbours tell nearly all. What takes long is to learn
-# how channels run where little is known. The model `channels` took 11,000 steps, with a larger network, a second one
-# where a coarser lattice is known, and a larger picture, and ended at 0.020 nats on a corner of its own picture. *Train
+# how channels run where little is known. The model `channels` took 7,000 steps, with a larger network, a second one
+# where a coarser lattice is known, and a larger picture, and ended at 0.021 nats on a corner of its own picture. *Train
 # model on a training image* does it for your picture.
 #
 # ## What to keep in mind
