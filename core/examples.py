@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .hard_data import HardData
 from .kriging_features import SurveyKriging
 from .lattice import Lattice
-from .network import HardData
 from .objective import uniform_rank_known
 from .path import COARSER_SHARE, dispersed_rank
 from .training import Examples

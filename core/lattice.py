@@ -8,8 +8,8 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
+from .hard_data import HardData
 from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures, SurveyKriging
-from .network import HardData
 
 
 @dataclass(frozen=True)

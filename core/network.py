@@ -11,13 +11,14 @@ Sources: Hoogeboom et al. 2021, arXiv 2110.02037, for the objective; Zaheer et a
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import ModelError
+from .hard_data import HardData
 from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
 from .refiner import Refiner, refiner_radius
 
@@ -105,22 +106,6 @@ class NetworkConfig:
         """Rebuild the configuration from `to_dict`."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items()}
         return cls(**plain)
-
-
-class HardData(NamedTuple):
-    """
-    Hard data, each attached to its nearest node of a lattice, on it or beside it.
-
-    Fields are tensors of shape (n_data,): map in the batch, class index, row and column of the nearest node, and
-    the distance from that node southwards and eastwards, in node spacings (-0.5 … 0.5).
-    """
-
-    batch: Tensor
-    class_index: Tensor
-    row: Tensor
-    col: Tensor
-    south: Tensor
-    east: Tensor
 
 
 class FaciesNetwork(nn.Module):

@@ -11,8 +11,9 @@ from typing import Any, Protocol, Sequence, cast
 import torch
 from torch import Tensor
 
+from .hard_data import HardData
 from .kriging_features import KrigingFeatures
-from .network import HardData, NetworkConfig
+from .network import NetworkConfig
 from .turning import Answer, answer_turned
 
 _TILE_NODES_TIMES_STREAMS = 4_000_000

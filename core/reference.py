@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import JobError, ModelError
+from .hard_data import HardData
 from .kriging_features import KrigingFeatures
-from .network import HardData, NetworkConfig
+from .network import NetworkConfig
 
 KIND = "reference"
 N_FACIES = 2

@@ -10,14 +10,13 @@ Source: He et al. 2016, arXiv 1512.03385, for residual blocks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterator
+from typing import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from .network import HardData
+from .hard_data import HardData
 
 _STEM_SIDE = 5
 _PLACES = 5

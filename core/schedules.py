@@ -15,7 +15,8 @@ from typing import Mapping, Sequence
 import numpy as np
 import torch
 
-from .network import FaciesNetwork, HardData
+from .hard_data import HardData
+from .network import FaciesNetwork
 from .path import COARSER_SHARE, Schedule, dispersed_rank
 from .training import Examples
 

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from .errors import JobError
+from .hard_data import HardData
 from .kriging_features import KrigingFeatures
-from .network import FaciesNetwork, HardData, NetworkConfig
+from .network import FaciesNetwork, NetworkConfig
 from .objective import nll_nats
 
 

@@ -12,8 +12,8 @@ from typing import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .hard_data import HardData
 from .kriging_features import KrigingFeatures
-from .network import HardData
 
 Answer = Callable[[Tensor, Tensor, HardData, "KrigingFeatures | None", "Tensor | None"], Tensor]
 """Class indices, inside, hard data, features and context of some maps, to values (batch, n, n_rows, n_cols)."""

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from oadg.core import train_universal
+from oadg.core.hard_data import HardData
 from oadg.core.kriging_features import SurveyKriging
 from oadg.core.lattice import Lattice
-from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
+from oadg.core.network import FaciesNetwork, NetworkConfig
 
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from oadg.core import precision
-from oadg.core.network import HardData
+from oadg.core.hard_data import HardData
 from oadg.core.path import SCHEDULES
 from oadg.core.precision import Rounded, drawing_predictor, fast_precision, precision_of
 from oadg.core.sampler import draw_stream, sample

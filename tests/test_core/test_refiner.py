@@ -8,8 +8,9 @@ import torch
 
 from oadg.core import prediction
 from oadg.core.facies import build_facies_table
+from oadg.core.hard_data import HardData
 from oadg.core.image_examples import ImageExamples
-from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
+from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.path import Schedule
 from oadg.core.refiner import corners, refiner_radius
 from oadg.core.sampler import draw_stream, sample

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from oadg.core import schedules
-from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
+from oadg.core.hard_data import HardData
+from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.path import Schedule
 from oadg.core.schedules import N_PARTS, best_cuts, choose_schedule, loss_table, measured_schedules
 from oadg.core.training import Examples

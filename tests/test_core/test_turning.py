@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from oadg.core.hard_data import HardData
 from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
 from oadg.core.lattice import Lattice
 from oadg.core.model import FaciesModel
-from oadg.core.network import FaciesNetwork, HardData, NetworkConfig
+from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.prediction import predict
 from oadg.core.sampler import draw_stream, hard_data, marginal, marginal_batches, marginal_offsets
 from oadg.core.turning import answer_turned
