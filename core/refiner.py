@@ -4,7 +4,7 @@ The refiner: facies logits at the nodes of a lattice of which the next coarser o
 What is left to decide there is near: where exactly an edge runs, how a thin body goes on. So this network keeps every
 node apart, where `FaciesNetwork` folds four of them into one. And most of what it sees, the coarser lattice, stays as
 it is while the nodes between are drawn in many passes: that is read once, by most of the layers, and what remains for
-each pass is a small network. So a pass costs a third of what it would, and training learns from several at once.
+each pass is a small network. So a pass costs about half of what it would, and training learns from several at once.
 Source: He et al. 2016, arXiv 1512.03385, for residual blocks.
 """
 
@@ -67,7 +67,7 @@ class Refiner(nn.Module):
         inside : bool Tensor, shape (batch, n_rows, n_cols)
             Whether a node lies on the grid.
         data : HardData
-            Told to each of the four nodes around them, so that none can be left as a cell on its own.
+            Each is told to the four nodes around it.
         level : int
             Of the lattice.
 
