@@ -314,31 +314,33 @@ def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch
     log_intensity = torch.zeros(fields.shape, device=device)
 
     # Clusters: the sum of a few bumps.
-    bumps = torch.zeros(fields.shape, device=device)
-    for _ in range(5):
-        centre, width = uniform(2, 1, 1), 0.03 * 6 ** uniform(1, 1)
-        bumps = bumps + torch.exp(-((row - centre[:, 0]) ** 2 + (col - centre[:, 1]) ** 2) / (2 * width**2))
-    clustered = uniform(1, 1) < 0.25
-    log_intensity += torch.where(clustered, torch.log(bumps + 0.01), 0.0)
+    bumps = [(uniform(2, 1, 1), 0.03 * 6 ** uniform(1, 1)) for _ in range(5)]
+    clustered = uniform(1, 1)[:, 0, 0] < 0.25
+    of_bumps = torch.zeros(int(clustered.sum()), n_rows, n_cols, device=device)
+    for centre, width in ((centre[clustered], width[clustered]) for centre, width in bumps):
+        of_bumps += torch.exp(-((row - centre[:, 0]) ** 2 + (col - centre[:, 1]) ** 2) / (2 * width**2))
+    log_intensity[clustered] += torch.log(of_bumps + 0.01)
 
     # Nested: most observations are near one of few others.
-    anchor = (uniform(n_rows, n_cols) < (0.4 * n_data / (n_rows * n_cols))[:, None, None]).float()[:, None]
-    close, wide = (F.max_pool2d(anchor, 2 * reach + 1, 1, reach)[:, 0] for reach in (1, 4))
-    near, nested = torch.where(uniform(1, 1) < 0.5, close, wide), uniform(1, 1) < 0.15
-    log_intensity += torch.where(nested, 3.0 * near, 0.0)
+    anchor = uniform(n_rows, n_cols) < (0.4 * n_data / (n_rows * n_cols))[:, None, None]
+    is_close, nested = uniform(1, 1)[:, 0, 0] < 0.5, uniform(1, 1)[:, 0, 0] < 0.15
+    for reach, chosen in ((1, nested & is_close), (4, nested & ~is_close)):
+        near = F.max_pool2d(anchor[chosen, None].float(), (2 * reach + 1, 1), 1, (reach, 0))
+        log_intensity[chosen] += 3.0 * F.max_pool2d(near, (1, 2 * reach + 1), 1, (0, reach))[:, 0]
 
     # Lines: parallel traverses, sampled more densely along than across.
-    angle, spacing = math.pi * uniform(1, 1), 0.08 * 4 ** uniform(1, 1)
-    across = (row * torch.cos(angle) + col * torch.sin(angle)) / spacing + uniform(1, 1)
+    angle, spacing, start = math.pi * uniform(1, 1), 0.08 * 4 ** uniform(1, 1), uniform(1, 1)
+    lines = uniform(1, 1)[:, 0, 0] < 0.15
+    angle, spacing, start = angle[lines], spacing[lines], start[lines]
+    across = (row * torch.cos(angle) + col * torch.sin(angle)) / spacing + start
     on_line = (across - across.round()).abs() * spacing * max(n_rows, n_cols) < 1.0
-    lines = uniform(1, 1) < 0.15
-    log_intensity += torch.where(lines & ~on_line, -6.0, 0.0)
+    log_intensity[lines] += torch.where(on_line, 0.0, -6.0)
 
     # Preferential: some facies are visited more often. A block: nothing outside a rectangle.
     preference = torch.randn(n_fields, n_facies, generator=generator, device=device)
-    preferential = uniform(1, 1) < 0.15
-    by_facies = preference.gather(1, fields.flatten(1)).view(fields.shape)
-    log_intensity += torch.where(preferential, by_facies, 0.0)
+    preferential = uniform(1, 1)[:, 0, 0] < 0.15
+    chosen = fields[preferential]
+    log_intensity[preferential] += preference[preferential].gather(1, chosen.flatten(1)).view(chosen.shape)
     low, size = 0.5 * uniform(2, 1, 1), 0.3 + 0.5 * uniform(2, 1, 1)
     in_block = (row > low[:, 0]) & (row < low[:, 0] + size[:, 0]) & (col > low[:, 1]) & (col < low[:, 1] + size[:, 1])
     block = uniform(1, 1) < 0.1
@@ -349,15 +351,13 @@ def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch
     score = (log_intensity + gumbel).flatten(1)
 
     # A jittered grid: the best cell of each square of a grid whose squares number about n_data.
-    side = torch.sqrt(n_rows * n_cols / n_data.clamp_min(1).float())
-    square = (torch.arange(n_rows, device=device)[None, :, None] / side[:, None, None]).long() * n_cols + (
-        torch.arange(n_cols, device=device)[None, None, :] / side[:, None, None]
-    ).long()
-    regular = uniform(1, 1) < 0.2
-    best = torch.full((n_fields, n_rows * n_cols), -torch.inf, device=device)
-    best.scatter_reduce_(1, square.flatten(1), score, "amax")
-    is_best = score == best.gather(1, square.flatten(1))
-    score = torch.where(regular[:, 0] & ~is_best, score - 1e3, score)
+    regular = uniform(1, 1)[:, 0, 0] < 0.2
+    side = torch.sqrt(n_rows * n_cols / n_data[regular].clamp_min(1).float())[:, None, None]
+    square_row = (torch.arange(n_rows, device=device)[None, :, None] / side).long()
+    square_col = (torch.arange(n_cols, device=device)[None, None, :] / side).long()
+    square, of_regular = (square_row * n_cols + square_col).flatten(1), score[regular]
+    best = torch.full_like(of_regular, -torch.inf).scatter_reduce_(1, square, of_regular, "amax")
+    score[regular] = torch.where(of_regular == best.gather(1, square), of_regular, of_regular - 1e3)
 
     most = int(n_data.max())
     cell = score.topk(most, dim=1).indices  # (n_fields, most), best first
