@@ -5,9 +5,9 @@
 #   START         a model file that train-universal starts from, instead of random weights
 #   EVALUATE_ARGS more arguments for evaluate-universal, e.g. "--quick" or "--model FILE --output FOLDER"
 #   IMAGE         a training image: for MODEL=channels the picture of 2500 x 2500 cells, for MODEL=delta its array
-#                 for bench-peers any training image (raster or .npy), MODEL=path being a model of its first part
+#                 for bench-peers and bench-sizes any training image (raster or .npy), MODEL=path being a model of its first part
 #   JURA_MAP      the Jura survey's map, a table (CSV) with the columns long, lat and rock, to be scored as well
-#   PEERS_ARGS    more arguments for bench-peers, e.g. "--quick"
+#   PEERS_ARGS    more arguments for bench-peers, e.g. "--quick", or for bench-sizes, e.g. "--sizes 250:40"
 #   NAME          for train: what the model of IMAGE is to be called; IMAGE may also be "channels" or "digits"
 #   TRAIN_ARGS    more arguments for train, e.g. "--minutes 90 --device cuda --track tensorboard"; --help tells them all
 #   MODEL_FILE, REPOSITORY  for publish: the model file, and where it goes (USER/NAME); HF_TOKEN says who you are
@@ -18,7 +18,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system env demo test check bench peers bench-peers package train train-universal train-shipped evaluate-universal publish clean
+.PHONY: help system env demo test check bench peers bench-peers bench-sizes package train train-universal train-shipped evaluate-universal publish clean
 
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
@@ -104,6 +104,10 @@ bench-peers: env peers ## Compare a model of a training image with its peers: IM
 	@[ -n "$(IMAGE)" ] && [ -n "$(MODEL)" ] || { echo "Say which: make bench-peers IMAGE=path MODEL=path"; exit 1; }
 	nice $(PYTHON) -m benchmarks.against_peers --image "$(IMAGE)" --model "$(MODEL)" \
 		--peers-python $(PEERS_VENV)/bin/python $(PEERS_ARGS)
+
+bench-sizes: env ## Compare a model of a training image with crops of it, by grid size: IMAGE=path MODEL=path (10 minutes)
+	@[ -n "$(IMAGE)" ] && [ -n "$(MODEL)" ] || { echo "Say which: make bench-sizes IMAGE=path MODEL=path"; exit 1; }
+	nice $(PYTHON) -m benchmarks.against_peers.by_size --image "$(IMAGE)" --model "$(MODEL)" $(PEERS_ARGS)
 
 package: ## Build dist/oadg.zip, the plugin that QGIS installs, from the last commit
 	@mkdir -p $(dir $(ZIP))

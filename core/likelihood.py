@@ -16,7 +16,8 @@ from torch import Tensor
 from .kriging_features import SurveyKriging
 from .path import Schedule
 from .prediction import Predictor
-from .sampler import Stream, Visit, draw_facies, visit
+from .sampler import draw_facies, visit
+from .visits import Stream, Visit
 
 
 @torch.inference_mode()

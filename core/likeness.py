@@ -15,9 +15,10 @@ from .evaluation import MethodScores, Survey, model_method, score
 from .fidelity import Fidelity, Statistics, compare, measure
 from .model import FaciesModel
 from .precision import drawing_predictor
-from .sampler import coarsest_level, draw_stream, sample
+from .sampler import coarsest_level, sample
 from .scores import Reliability, pooled_reliability
 from .training_image import TrainingImage
+from .visits import draw_stream
 from .yardsticks import YARDSTICKS, better_kriging
 
 N_SURVEYS = 20

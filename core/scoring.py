@@ -16,8 +16,9 @@ from .device import batch_size, choose_device
 from .errors import JobError
 from .likelihood import surprise_nats, typical_nats
 from .model import FaciesModel
-from .sampler import coarsest_level, draw_stream, read_survey
+from .sampler import coarsest_level, read_survey
 from .score_job import ScoreJob, ScoreResult
+from .visits import draw_stream
 
 _REALIZATIONS = 1 << 20
 """The streams of realizations have numbers of their own, from here on."""

@@ -16,9 +16,11 @@ from .errors import JobError
 from .job import SimulationJob, SimulationResult
 from .job_arrays import read_maps, save_probability_maps
 from .lattice import Lattice
+from .marginal import marginal, marginal_batches
 from .model import FaciesModel
 from .precision import drawing_predictor, precision_of
-from .sampler import coarsest_level, draw_stream, marginal, marginal_batches, read_survey, sample
+from .sampler import coarsest_level, read_survey, sample
+from .visits import draw_stream
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:

@@ -29,12 +29,14 @@ from oadg.core.image_examples import ImageExamples
 from oadg.core.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
 from oadg.core.kriging import choose_by_leave_one_out
 from oadg.core.likelihood import surprise_nats, typical_nats
+from oadg.core.marginal import marginal
 from oadg.core.model import FaciesModel
 from oadg.core.network import NetworkConfig
-from oadg.core.sampler import coarsest_level, draw_facies, draw_stream, marginal, read_survey, sample, visit
+from oadg.core.sampler import coarsest_level, draw_facies, read_survey, sample, visit
 from oadg.core.scores import log_loss_nats
 from oadg.core.training import TrainingConfig, train, validation_nats
 from oadg.core.training_image import TrainingImage
+from oadg.core.visits import draw_stream
 
 SEED = 7
 torch.set_num_threads(1)

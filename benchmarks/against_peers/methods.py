@@ -18,8 +18,9 @@ from oadg.core.device import batch_size
 from oadg.core.kriging import Covariance, indicator_kriging
 from oadg.core.model import FaciesModel
 from oadg.core.precision import drawing_predictor
-from oadg.core.sampler import coarsest_level, draw_stream, read_survey, sample
+from oadg.core.sampler import coarsest_level, read_survey, sample
 from oadg.core.simulation import facies_probability_from_data
+from oadg.core.visits import draw_stream
 
 from .draws import Draw, Setting
 

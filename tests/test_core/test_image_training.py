@@ -22,8 +22,9 @@ from oadg.core.lattice import Lattice
 from oadg.core.model import FaciesModel
 from oadg.core.model_card import draw_example, model_card
 from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.sampler import coarsest_level, draw_stream, sample
+from oadg.core.sampler import coarsest_level, sample
 from oadg.core.training_job import MAX_STEPS, MAX_WORKERS, PRECISIONS, SIZES, TrainingJob, TrainingResult
+from oadg.core.visits import draw_stream
 
 NETWORKS = dict(image_training.NETWORKS)  # as they are shipped
 SMALL = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1)

@@ -8,7 +8,7 @@ import torch
 
 from oadg.core.likelihood import surprise_nats, typical_nats
 from oadg.core.path import Schedule
-from oadg.core.sampler import draw_stream
+from oadg.core.visits import draw_stream
 
 ONE_BY_ONE = Schedule.even((64,), 64)
 """More passes than cells: one cell after another."""

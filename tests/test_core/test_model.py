@@ -12,7 +12,8 @@ from oadg.core.facies import build_facies_table
 from oadg.core.model import FaciesModel
 from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.path import SCHEDULES, Schedule
-from oadg.core.sampler import draw_stream, sample
+from oadg.core.sampler import sample
+from oadg.core.visits import draw_stream
 
 
 @pytest.fixture

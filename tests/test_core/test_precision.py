@@ -7,7 +7,8 @@ from oadg.core import precision
 from oadg.core.hard_data import HardData
 from oadg.core.path import SCHEDULES
 from oadg.core.precision import Rounded, drawing_predictor, fast_precision, precision_of
-from oadg.core.sampler import draw_stream, sample
+from oadg.core.sampler import sample
+from oadg.core.visits import draw_stream
 
 CPU = torch.device("cpu")
 

@@ -23,14 +23,16 @@ from oadg.core.hub_client import choose_file
 from oadg.core.hub_job import InstallJob, read_origin
 from oadg.core.job import SimulationJob
 from oadg.core.lattice import Lattice
+from oadg.core.marginal import marginal
 from oadg.core.model import FaciesModel
 from oadg.core.model_card import draw_example
 from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.path import Schedule
 from oadg.core.reference import ReferenceConfig
 from oadg.core.reference_checkpoint import FACIES, find_name_and_side, import_checkpoint, read_reference_checkpoint
-from oadg.core.sampler import coarsest_level, draw_stream, hard_data, marginal, sample
+from oadg.core.sampler import coarsest_level, hard_data, sample
 from oadg.core.simulation import run_simulation
+from oadg.core.visits import draw_stream
 
 PUBLISHED = (64, 64, 128, 128)
 SMALL = (32, 32, 64, 64)  # one channel in each of the 32 groups of the normalisation

@@ -13,9 +13,10 @@ from oadg.core.image_examples import ImageExamples
 from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.path import Schedule
 from oadg.core.refiner import corners, refiner_radius
-from oadg.core.sampler import draw_stream, sample
+from oadg.core.sampler import sample
 from oadg.core.training import examples_nats
 from oadg.core.training_image import TrainingImage
+from oadg.core.visits import draw_stream
 
 FACIES = build_facies_table([0, 1, 2])
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))

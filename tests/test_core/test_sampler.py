@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import prediction, sampler
+from oadg.core import marginal as marginal_module
+from oadg.core import prediction
+from oadg.core.marginal import marginal
 from oadg.core.network import NetworkConfig
 from oadg.core.path import SCHEDULES, Schedule
-from oadg.core.sampler import coarsest_level, draw_facies, draw_stream, marginal, read_survey, sample
+from oadg.core.sampler import coarsest_level, draw_facies, read_survey, sample
+from oadg.core.visits import draw_stream
 
 ALL = Schedule.even((1,), 1)
 """Everything at once."""
@@ -193,8 +196,8 @@ def test_far_apart_nodes_are_asked_at_some_places_and_interpolated_between(krigi
     known[::9, ::7] = torch.arange(25).view(5, 5) % 3
     run = {"n_facies": 3, "level": 2, "positions_at_once": 5, "survey": read_survey(kriging_network, known, 3)}
     full = marginal(kriging_network, known, **run)
-    monkeypatch.setattr(sampler, "_PLACES_PER_SPACING", 2)
-    assert len(sampler.marginal_offsets(2)) == 16
+    monkeypatch.setattr(marginal_module, "_PLACES_PER_SPACING", 2)
+    assert len(marginal_module.marginal_offsets(2)) == 16
     coarse = marginal(kriging_network, known, **run)
     asked = torch.zeros(known.shape, dtype=torch.bool)
     asked[1::2, 1::2] = True

@@ -8,7 +8,8 @@ import torch
 
 from oadg.core.likeness import simulate_freely
 from oadg.core.model import FaciesModel
-from oadg.core.sampler import coarsest_level, draw_stream, read_survey, sample
+from oadg.core.sampler import coarsest_level, read_survey, sample
+from oadg.core.visits import draw_stream
 
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
 SHAPE = (160, 160)

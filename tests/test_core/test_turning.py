@@ -7,11 +7,13 @@ import torch
 from oadg.core.hard_data import HardData
 from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
 from oadg.core.lattice import Lattice
+from oadg.core.marginal import marginal, marginal_batches, marginal_offsets
 from oadg.core.model import FaciesModel
 from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.prediction import predict
-from oadg.core.sampler import draw_stream, hard_data, marginal, marginal_batches, marginal_offsets
+from oadg.core.sampler import hard_data
 from oadg.core.turning import answer_turned
+from oadg.core.visits import draw_stream
 
 SHAPE, N_FACIES, SPACING = (16, 24), 3, 2
 

@@ -1,0 +1,131 @@
+"""The marginal: the facies probabilities given the hard data alone, from the sampler's first pass."""
+
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .kriging_features import KrigingFeatures, SurveyKriging
+from .prediction import Predictor, predict
+from .sampler import hard_data, lattice_of
+
+_PLACES_PER_SPACING = 8
+"""Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""
+
+
+def marginal_offsets(level: int) -> list[tuple[int, int]]:
+    """
+    Return the positions of the coarsest lattice that `marginal` goes through; their number has a bound.
+
+    Four in a row have the same nodes, which the network folds together otherwise in each of them.
+    """
+    step, spacing = _step_of(level), 2**level
+    ticks, shifts = range(step // 2, spacing, step), (0, spacing)
+    return [(row + down, col + right) for row in ticks for col in ticks for down in shifts for right in shifts]
+
+
+def marginal_batches(
+    level: int, positions_at_once: int, turns: Sequence[int]
+) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Return the batches of `marginal`: quarter turns, which all of a batch share, and positions of the lattice."""
+    offsets, batches = marginal_offsets(level), []
+    for turn in sorted(set(turns)):
+        of_turn = [offset for index, offset in enumerate(offsets) if turns[index % len(turns)] == turn]
+        for start in range(0, len(of_turn), positions_at_once):
+            batches.append((turn, of_turn[start : start + positions_at_once]))
+    return batches
+
+
+def _step_of(level: int) -> int:
+    """Return how many cells lie between places at which `marginal` asks the network."""
+    return max(1, 2**level // _PLACES_PER_SPACING)
+
+
+@torch.inference_mode()
+def marginal(
+    predictor: Predictor,
+    known: Tensor,
+    *,
+    n_facies: int,
+    level: int,
+    positions_at_once: int,
+    survey: SurveyKriging | None = None,
+    turns: Sequence[int] = (0,),
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Return the facies probabilities given the hard data: the sampler's first pass, for every place of its lattice.
+
+    The coarsest lattice is laid in all its positions, and in each with all four foldings of its nodes, which are
+    averaged as they are over an ensemble. Where its nodes are many cells apart, eight places from node to node are
+    asked and what lies between is interpolated, so that the cost has a bound at any size of the grid.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Network that gives facies logits from known cells.
+    known : int64 Tensor, shape (n_rows, n_cols)
+        Hard data: class index, -1 elsewhere.
+    n_facies, level, survey : int, int, SurveyKriging
+        As in `sample`.
+    positions_at_once : int
+        Positions that go through the network together.
+    turns : sequence of int
+        Quarter turns by which the foldings are shown to the network turned, one after the other: four numbers, two or
+        one.
+    on_pass : callable
+        Called before each of `marginal_batches`.
+
+    Returns
+    -------
+    float32 Tensor, shape (n_facies, n_rows, n_cols)
+        Certain at hard data.
+    """
+    step = _step_of(level)
+    ticks = [torch.arange(step // 2, n, step, device=known.device) for n in known.shape]
+    asked = torch.cartesian_prod(*ticks)  # (n_places, 2)
+    told = None if survey is None else survey.at(asked.float(), 2**level)
+    probability = torch.zeros(n_facies, len(asked), device=known.device)
+    for turn, chosen in marginal_batches(level, positions_at_once, turns):
+        on_pass()
+        lattice = lattice_of(predictor, known.shape, 2**level, chosen, known.device)
+        class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
+        data = lattice.attach(*hard_data(known, len(chosen)))
+        row, col, _ = lattice.cells()
+        place = torch.div(row, step, rounding_mode="floor") * len(ticks[1]) + torch.div(
+            col, step, rounding_mode="floor"
+        )
+        place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
+        features = None if told is None else _features_at(told, place, on_grid)
+        inputs = (class_index, on_grid, data, n_facies)
+        logits = predict(predictor, *inputs, level=level, features=features, turns=[turn] * len(chosen))
+        predicted = logits.float().softmax(dim=1)
+        # Each place is a node in four of the positions.
+        probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)
+    probability = _interpolate(probability.view(n_facies, *map(len, ticks)), step, known.shape)
+    row, col = (known >= 0).nonzero(as_tuple=True)
+    probability[:, row, col] = 0
+    probability[known[row, col], row, col] = 1
+    return probability
+
+
+def _features_at(told: tuple[Tensor, Tensor], place: Tensor, on_grid: Tensor) -> KrigingFeatures:
+    """Return the features of nodes (batch, n_rows, n_cols) that are among the places of which they were computed."""
+    of_facies, of_place = (values[..., place] * on_grid for values in told)
+    return KrigingFeatures(of_facies.permute(2, 0, 1, 3, 4), of_place.permute(1, 0, 2, 3))
+
+
+def _interpolate(values: Tensor, step: int, shape: torch.Size) -> Tensor:
+    """Interpolate values (n, n_asked_rows, n_asked_cols) of every `step`-th cell to all cells, linearly."""
+    if step == 1:
+        return values
+    for axis, n_cells in ((1, shape[0]), (2, shape[1])):
+        position = (torch.arange(n_cells, device=values.device) - step // 2) / step
+        position = position.clamp(0, values.shape[axis] - 1)
+        below = position.long().clamp_max(max(0, values.shape[axis] - 2))
+        share = (position - below).view(-1, 1) if axis == 1 else position - below
+        above = (below + 1).clamp_max(values.shape[axis] - 1)
+        values = torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
+    return values
