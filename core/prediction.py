@@ -6,7 +6,7 @@ The network is local, so that a tile with a halo as wide as it sees gives what t
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Sequence, cast
+from typing import Protocol, Sequence, cast
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from .hard_data import HardData
 from .kriging_features import KrigingFeatures
 from .network import NetworkConfig
-from .turning import Answer, answer_turned
+from .turning import Answer, Shown, answer_turned
 
 _TILE_NODES_TIMES_STREAMS = 4_000_000
 """Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 3 GiB of activations."""
@@ -78,12 +78,11 @@ def predict(
         The same as untiled, up to the rounding of floats.
     """
 
-    def ask(
-        maps: Tensor, within: Tensor, data: HardData, told: KrigingFeatures | None, context: Tensor | None
-    ) -> Tensor:
-        return predictor(maps, within, data, n_facies, level=level, features=told, context=context)
+    def ask(shown: Shown) -> Tensor:
+        maps, within, told, features, context = shown
+        return predictor(maps, within, told, n_facies, level=level, features=features, context=context)
 
-    return _ask_about(ask, predictor.config, n_facies, turns, class_index, inside, data, features, context)
+    return _ask_about(ask, predictor.config, n_facies, turns, Shown(class_index, inside, data, features, context))
 
 
 def look_around(
@@ -115,57 +114,35 @@ def look_around(
         return None
     refining = cast(RefiningPredictor, predictor)
 
-    def ask(
-        maps: Tensor, within: Tensor, data: HardData, told: KrigingFeatures | None, context: Tensor | None
-    ) -> Tensor:
-        return refining.context(maps, within, data, n_facies, level=level)
+    def ask(shown: Shown) -> Tensor:
+        return refining.context(shown.class_index, shown.inside, shown.data, n_facies, level=level)
 
-    return _ask_about(ask, predictor.config, n_facies, turns, class_index, inside, data, None, None)
+    return _ask_about(ask, predictor.config, n_facies, turns, Shown(class_index, inside, data))
 
 
-def _ask_about(
-    ask: Answer,
-    config: NetworkConfig,
-    n_facies: int,
-    turns: Sequence[int],
-    class_index: Tensor,
-    inside: Tensor,
-    data: HardData,
-    features: KrigingFeatures | None,
-    context: Tensor | None,
-) -> Tensor:
+def _ask_about(ask: Answer, config: NetworkConfig, n_facies: int, turns: Sequence[int], shown: Shown) -> Tensor:
     """Ask a network about maps, turned, and in tiles that its device has memory for."""
     limit = _TILE_NODES_TIMES_STREAMS
 
-    def in_tiles(*asked: Any) -> Tensor:
+    def in_tiles(shown: Shown) -> Tensor:
         nonlocal limit
         while True:
             try:
-                return _ask_in_tiles(ask, config, limit // (n_facies + 2), *asked)
+                return _ask_in_tiles(ask, config, limit // (n_facies + 2), shown)
             except torch.cuda.OutOfMemoryError:
                 limit //= 4
                 if limit < (4 * config.receptive_radius) ** 2 * (n_facies + 2):
                     raise  # a tile would be halo for the most part
                 torch.cuda.empty_cache()
 
-    asked = (class_index, inside, data, features, context)
-    return answer_turned(in_tiles, turns, *asked) if any(turns) else in_tiles(*asked)
+    return answer_turned(in_tiles, turns, shown) if any(turns) else in_tiles(shown)
 
 
-def _ask_in_tiles(
-    ask: Answer,
-    config: NetworkConfig,
-    n_nodes: int,
-    class_index: Tensor,
-    inside: Tensor,
-    data: HardData,
-    features: KrigingFeatures | None,
-    context: Tensor | None,
-) -> Tensor:
+def _ask_in_tiles(ask: Answer, config: NetworkConfig, n_nodes: int, shown: Shown) -> Tensor:
     """Ask about tiles of at most so many nodes, each with a halo as wide as the network sees."""
-    n_maps, n_rows, n_cols = class_index.shape
+    n_maps, n_rows, n_cols = shown.class_index.shape
     if n_rows * n_cols <= n_nodes:
-        return ask(class_index, inside, data, features, context)
+        return ask(shown)
     stride = config.total_stride
     halo = -(-config.receptive_radius // stride) * stride
     side = int(n_nodes**0.5) - 2 * halo
@@ -173,18 +150,12 @@ def _ask_in_tiles(
     answer = None
     for top in range(0, n_rows, side):
         for left in range(0, n_cols, side):
+            bottom, right = min(top + side, n_rows), min(left + side, n_cols)
             north, west = max(0, top - halo), max(0, left - halo)
-            south, east = min(n_rows, top + side + halo), min(n_cols, left + side + halo)
-            held = (data.row >= north) & (data.row < south) & (data.col >= west) & (data.col < east)
-            within = HardData(*(values[held] for values in data))
-            within = within._replace(row=within.row - north, col=within.col - west)
-            window = (slice(None), slice(north, south), slice(west, east))
-            told = None if features is None else KrigingFeatures(*(v[..., north:south, west:east] for v in features))
-            around = None if context is None else context[..., north:south, west:east]
-            tile = ask(class_index[window], inside[window], within, told, around)
+            south, east = min(n_rows, bottom + halo), min(n_cols, right + halo)
+            tile = ask(shown.window(slice(north, south), slice(west, east)))
             if answer is None:
                 answer = tile.new_empty((n_maps, tile.shape[1], n_rows, n_cols))
-            bottom, right = min(top + side, n_rows), min(left + side, n_cols)
             inner = tile[:, :, top - north : bottom - north, left - west : right - west]
             answer[:, :, top:bottom, left:right] = inner
     assert answer is not None

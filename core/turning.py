@@ -1,5 +1,5 @@
 """
-Maps that are shown to a network turned, each by its own number of quarter turns.
+Maps that are shown to a network: in part, and turned, each by its own number of quarter turns.
 
 A network that learnt its maps in all orientations alike answers almost, but not quite, the same when the map is turned;
 the mean of its answers is better than any of them.
@@ -7,7 +7,7 @@ the mean of its answers is better than any of them.
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from typing import Callable, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -15,19 +15,47 @@ from torch import Tensor
 from .hard_data import HardData
 from .kriging_features import KrigingFeatures
 
-Answer = Callable[[Tensor, Tensor, HardData, "KrigingFeatures | None", "Tensor | None"], Tensor]
-"""Class indices, inside, hard data, features and context of some maps, to values (batch, n, n_rows, n_cols)."""
+
+class Shown(NamedTuple):
+    """Maps that a network is asked about: class indices, inside, hard data and more, as its `forward` takes them."""
+
+    class_index: Tensor
+    inside: Tensor
+    data: HardData
+    features: KrigingFeatures | None = None
+    context: Tensor | None = None
+
+    def turned(self, maps: Sequence[int], turn: int) -> Shown:
+        """Return some of the maps, numbered anew, after so many quarter turns counterclockwise."""
+        chosen = torch.tensor(maps, device=self.class_index.device)
+        n_rows, n_cols = self.class_index.shape[1:]
+        return Shown(
+            torch.rot90(self.class_index[chosen], turn, (1, 2)),
+            torch.rot90(self.inside[chosen], turn, (1, 2)),
+            _turned_data(self.data, chosen, turn, (n_rows, n_cols)),
+            self.features and KrigingFeatures(*(values[chosen] for values in self.features)).turned(turn),
+            None if self.context is None else torch.rot90(self.context[chosen], turn, (2, 3)),
+        )
+
+    def window(self, rows: slice, cols: slice) -> Shown:
+        """Return what lies in a window of the maps."""
+        data = self.data
+        held = (data.row >= rows.start) & (data.row < rows.stop) & (data.col >= cols.start) & (data.col < cols.stop)
+        within = HardData(*(values[held] for values in data))
+        return Shown(
+            self.class_index[:, rows, cols],
+            self.inside[:, rows, cols],
+            within._replace(row=within.row - rows.start, col=within.col - cols.start),
+            self.features and KrigingFeatures(*(values[..., rows, cols] for values in self.features)),
+            None if self.context is None else self.context[..., rows, cols],
+        )
 
 
-def answer_turned(
-    answer: Answer,
-    turns: Sequence[int],
-    class_index: Tensor,
-    inside: Tensor,
-    data: HardData,
-    features: KrigingFeatures | None,
-    context: Tensor | None,
-) -> Tensor:
+Answer = Callable[[Shown], Tensor]
+"""Some maps to values (batch, n, n_rows, n_cols)."""
+
+
+def answer_turned(answer: Answer, turns: Sequence[int], shown: Shown) -> Tensor:
     """
     Ask about maps that are turned, and turn the answers back.
 
@@ -37,29 +65,19 @@ def answer_turned(
         What is asked, about maps of one turn at a time.
     turns : sequence of int
         Quarter turns of each map, counterclockwise, 0 … 3.
-    class_index, inside, data, features, context
-        As `FaciesNetwork.forward` takes them.
+    shown : Shown
+        The maps.
 
     Returns
     -------
     Tensor, shape (batch, n, n_rows, n_cols)
-        The answers, in the orientation of `class_index`.
+        The answers, in the orientation of the maps.
     """
-    answers: list[Tensor | None] = [None] * len(turns)
+    answers: dict[int, Tensor] = {}
     for turn in sorted(set(turns)):
         maps = [index for index, of_map in enumerate(turns) if of_map == turn]
-        chosen = torch.tensor(maps, device=class_index.device)
-        asked = (
-            torch.rot90(class_index[chosen], turn, (1, 2)),
-            torch.rot90(inside[chosen], turn, (1, 2)),
-            _turned_data(data, chosen, turn, (class_index.shape[1], class_index.shape[2])),
-            features and KrigingFeatures(*(values[chosen] for values in features)).turned(turn),
-            None if context is None else torch.rot90(context[chosen], turn, (2, 3)),
-        )
-        answers_of_turn = torch.rot90(answer(*asked), -turn, (2, 3))
-        for index, of_map in zip(maps, answers_of_turn):
-            answers[index] = of_map
-    return torch.stack([of_map for of_map in answers if of_map is not None])
+        answers.update(zip(maps, torch.rot90(answer(shown.turned(maps, turn)), -turn, (2, 3))))
+    return torch.stack([answers[index] for index in range(len(turns))])
 
 
 def _turned_data(data: HardData, chosen: Tensor, turn: int, shape: tuple[int, int]) -> HardData:

@@ -12,7 +12,7 @@ from oadg.core.model import FaciesModel
 from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.prediction import predict
 from oadg.core.sampler import hard_data
-from oadg.core.turning import answer_turned
+from oadg.core.turning import Shown, answer_turned
 from oadg.core.visits import draw_stream
 
 SHAPE, N_FACIES, SPACING = (16, 24), 3, 2
@@ -39,12 +39,12 @@ def test_data_stay_where_their_map_shows_them(turn):
     class_index, inside, data = on_lattice(some_data())
     seen = []
 
-    def answer(*asked):
-        seen.append(asked)
-        return torch.zeros(len(asked[0]), N_FACIES, *asked[0].shape[1:])
+    def answer(shown):
+        seen.append(shown)
+        return torch.zeros(len(shown.class_index), N_FACIES, *shown.class_index.shape[1:])
 
     context = torch.stack([class_index, -class_index], dim=1)
-    answer_turned(answer, [turn, turn], class_index, inside, data, None, context)
+    answer_turned(answer, [turn, turn], Shown(class_index, inside, data, context=context))
     turned, is_inside, moved, _, read_once = seen[0]
     assert torch.equal(turned, torch.rot90(class_index, turn, (1, 2)))
     assert torch.equal(is_inside, torch.rot90(inside, turn, (1, 2)))
