@@ -12,10 +12,10 @@ import torch
 from .device import batch_size
 from .errors import ConditioningError, JobError
 from .evaluation import MethodScores, Survey, model_method, score
-from .fidelity import Fidelity, Statistics, compare, measure
+from .fidelity import Fidelity, Statistics, compare, isolated_share, measure
 from .model import FaciesModel
 from .precision import drawing_predictor
-from .sampler import coarsest_level, sample
+from .sampler import coarsest_level, read_survey, sample
 from .scores import Reliability, pooled_reliability
 from .training_image import TrainingImage
 from .visits import draw_stream
@@ -24,11 +24,15 @@ from .yardsticks import YARDSTICKS, better_kriging
 N_SURVEYS = 20
 SURVEY_SIDE = 128
 N_TARGETS = 400
+N_GIVEN = 2
+"""Realizations of each survey, given its data."""
 FEWEST_PAIRS = 200
 """Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
 _SHARES = (0.001, 0.02)
 """Of a survey's cells that are data, from and to."""
 _SHARE_OF_REALIZATIONS = 0.8  # of the progress
+_MOST_ISOLATED = 0.01
+"""Of the data, beyond the share of the image's cells: what a verdict does not mention."""
 _LEAST_VARIETY = 0.6
 """Of realizations against crops of the image; at most its inverse."""
 
@@ -50,6 +54,9 @@ class ModelEvaluation:
         By method, on the same surveys: the model is 'model'.
     reliability : Reliability
         Of the model, over all surveys.
+    isolated, isolated_in_image : float
+        Share of the surveys' data whose facies none of the 8 cells around has: in realizations given these data, and in
+        the image.
     seconds_per_realization : float
         Wall time.
     """
@@ -62,6 +69,8 @@ class ModelEvaluation:
     among_crops: Fidelity
     surveys: dict[str, list[MethodScores]]
     reliability: Reliability
+    isolated: float
+    isolated_in_image: float
     seconds_per_realization: float
 
 
@@ -108,11 +117,15 @@ def evaluate_model(
     reference, measured = measure(crops, n_facies), measure(realizations, n_facies)
     among_crops = compare(measure(others, n_facies), reference)
     surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
+    n_data, n_isolated = 0, 0.0
     for number, survey in enumerate(draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)):
         share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
         progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
         for name, scores in score_survey(model, survey).items():
             surveys[name].append(scores)
+        given = _simulate(model, torch.from_numpy(survey.known), N_GIVEN, N_GIVEN, quality=quality, seed=seed + number)
+        cells = np.argwhere(survey.known >= 0)
+        n_data, n_isolated = n_data + len(cells), n_isolated + len(cells) * isolated_share(given, cells)
     if not surveys["model"]:
         raise ConditioningError(
             "The held-out block of the training image holds one facies only, so that there is nothing to predict in "
@@ -127,6 +140,8 @@ def evaluate_model(
         among_crops=among_crops,
         surveys=surveys,
         reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
+        isolated=n_isolated / n_data,
+        isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
         seconds_per_realization=seconds,
     )
 
@@ -147,23 +162,46 @@ def simulate_freely(
     -------
     uint8 array, shape (n_realizations, n_rows, n_cols)
         Class index.
+
+    Raises
+    ------
+    JobError
+        For a model that has no facies of its own.
     """
     if model.facies is None:
         raise JobError(f"The model {model.name} has no facies of its own: it fits itself to data, and needs some.")
-    n_facies, device = len(model.facies), next(model.network.parameters()).device
-    nothing = torch.full(shape, -1, dtype=torch.int64, device=device)
-    at_once = batch_size(shape[0] * shape[1], n_facies)
+    nothing = torch.full(shape, -1, dtype=torch.int64)
+    at_once = batch_size(nothing.numel(), len(model.facies))
+    return _simulate(model, nothing, n_realizations, at_once, quality=quality, seed=seed, on_batch=on_batch)
+
+
+def _simulate(
+    model: FaciesModel,
+    known: torch.Tensor,
+    n_realizations: int,
+    at_once: int,
+    *,
+    quality: str,
+    seed: int,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """Simulate realizations (n_realizations, n_rows, n_cols) with a model of an image, given data, -1 elsewhere."""
+    n_facies, device = len(model.facies or ()), next(model.network.parameters()).device
+    shape, n_data = (known.shape[0], known.shape[1]), int((known >= 0).sum())
+    known = known.to(device)
+    survey = read_survey(model.network, known, n_facies)
     parts = []
     for start in range(0, n_realizations, at_once):
         on_batch(start)
         simulated = sample(
             drawing_predictor(model.network, device),
-            nothing,
-            torch.ones_like(nothing, dtype=torch.bool),
+            known,
+            torch.ones_like(known, dtype=torch.bool),
             [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(at_once)],
             n_facies=n_facies,
             schedule=model.schedules[quality],
-            level=coarsest_level(model.network.config, shape, 0),
+            level=coarsest_level(model.network.config, shape, n_data),
+            survey=survey,
         )
         parts.append(simulated.cpu().numpy().astype(np.uint8))
     return np.concatenate(parts)[:n_realizations]
@@ -235,6 +273,8 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
         "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
         "log_loss": losses["model"],
         "log_loss_kriging": losses[better_kriging(losses)],
+        "isolated_data": found.isolated,
+        "isolated_in_image": found.isolated_in_image,
         "largest_miscalibration": float(misses.max()) if misses.size else float("nan"),
         "seconds_per_realization": found.seconds_per_realization,
     }
@@ -254,10 +294,16 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float]) -> str:
         variety = "They resemble one another more than crops of it do: the model has less variety than the image."
     if scores["variety"] > 1 / _LEAST_VARIETY:
         variety = "They differ from one another more than crops of it do: the model has not learnt what these share."
+    honoured = ""
+    if scores["isolated_data"] > scores["isolated_in_image"] + _MOST_ISOLATED:
+        honoured = (
+            f"Of the data given to it {scores['isolated_data']:.1%} stay single cells that nothing around agrees with, "
+            f"of the image's cells {scores['isolated_in_image']:.1%}: train it longer before you simulate with data. "
+        )
     gain = 1 - scores["log_loss"] / scores["log_loss_kriging"]
     side = "below" if gain > 0 else "above"
     return (
         f"Realizations {likeness}: the frequencies of their small patterns are {times:.0f} times as far from those of "
-        f"crops as other crops' are. {kept} {variety} "
+        f"crops as other crops' are. {kept} {variety} {honoured}"
         f"At hidden cells the model's log loss is {abs(gain):.0%} {side} that of the better kriging."
     )

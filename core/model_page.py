@@ -31,14 +31,14 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
         Section("What it draws", _pictures(job, found)),
         Section("How it compares with the image", _table(job, found)),
         Section("At two points: variograms and connectivity", _plots(job, found)),
-        Section("Hidden cells", _surveys(found)),
+        Section("With data", _surveys(found)),
         Section("What the words mean", "".join(map(paragraph, _WORDS))),
         Section(
             "How it was tested",
             paragraph(
                 f"Model {model_id}, {job.n_realizations} realizations of {job.side} x {job.side} cells without data, "
-                f"quality {job.quality}, seed {job.seed}; as many crops of the image. Hidden cells: windows of the "
-                "part of the image that its training held out, with data at random cells."
+                f"quality {job.quality}, seed {job.seed}; as many crops of the image. With data: windows of the part "
+                "of the image that its training held out, with data at random cells; predicted are other cells of them."
             ),
         ),
     ]
@@ -116,6 +116,9 @@ def _surveys(found: ModelEvaluation) -> str:
         means = [float(np.mean([getattr(s, what) for s in scores])) for what in ("mean_loss", "brier", "accuracy")]
         rows.append([name, *means])
     reliability = found.reliability
-    return table(["", "log loss (nats)", "Brier", "accuracy"], sorted(rows, key=lambda row: float(str(row[1])))) + (
-        reliability_plot(reliability.predicted, reliability.observed, reliability.number)
+    isolated = paragraph(
+        f"Of the data {found.isolated:.1%} lie in realizations as single cells of their facies, none of the 8 cells "
+        f"around agreeing with them; of the image's cells {found.isolated_in_image:.1%}."
     )
+    scored = table(["", "log loss (nats)", "Brier", "accuracy"], sorted(rows, key=lambda row: float(str(row[1]))))
+    return isolated + scored + reliability_plot(reliability.predicted, reliability.observed, reliability.number)

@@ -16,13 +16,13 @@ import torch
 
 from benchmarks.jura import ROOT
 from benchmarks.peers.contract import PeerResult
-from oadg.core.fidelity import measure
+from oadg.core.fidelity import isolated_share, measure
 from oadg.core.likeness import draw_crops
 from oadg.core.model import FaciesModel
 from oadg.core.scores import FLOOR
 
 from .draws import Draw, Setting, draw, read_image, setting_of
-from .measures import Conditional, isolated_share, score_hidden, summarise_conditional, summarise_likeness
+from .measures import Conditional, score_hidden, summarise_conditional, summarise_likeness
 from .methods import (
     PEERS,
     REFERENCE_PROJECT,

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oadg.core.fidelity import compare, measure
+from oadg.core.fidelity import compare, isolated_share, measure
 from oadg.core.likeness import draw_crops, simulate_freely
 from oadg.core.model import FaciesModel
 
 from .draws import Draw, read_image
-from .measures import isolated_share
 from .methods import call_model
 
 SIZES = ("250:40", "500:12", "1000:4")

@@ -46,24 +46,6 @@ def score_hidden(probability: np.ndarray, data: Draw) -> MethodScores:
     return score(probability[:, hidden].astype(float), data.truth[hidden])
 
 
-def isolated_share(maps: np.ndarray, cells: np.ndarray) -> float:
-    """
-    Return the share of cells whose facies none of their 8 neighbours has.
-
-    Parameters
-    ----------
-    maps : int array, shape (n_maps, n_rows, n_cols)
-        Class index.
-    cells : int array, shape (n_cells, 2)
-        Row and column; cells on the border have fewer neighbours.
-    """
-    padded = np.pad(maps.astype(np.int64), ((0, 0), (1, 1), (1, 1)), constant_values=-1)
-    row, col = cells.T + 1
-    shifts = [(r, c) for r in (-1, 0, 1) for c in (-1, 0, 1) if r or c]
-    alike = [padded[:, row + r, col + c] == padded[:, row, col] for r, c in shifts]
-    return float(1 - np.any(alike, axis=0).mean())
-
-
 def summarise_conditional(found: Mapping[str, Sequence[Conditional]], ours: str) -> dict[str, dict[str, Any]]:
     """
     Sum up the draws.

@@ -30,7 +30,8 @@ training image, and measured with the same rulers: the shares of the facies, how
 hang together, variograms, and the frequencies of all small patterns. What chance makes of each number is shown by
 other pieces of the image.</p>
 <p>Then cells of the corner of the image that training did not see are hidden and predicted from few others, by the
-model and by kriging.</p>
+model and by kriging; and realizations are drawn from these few, to see whether data lie in them as cells that nothing
+around agrees with.</p>
 <p>The <b>report</b> is a page that begins with the answer in plain words.</p>
 """
 _TAGS = (
@@ -46,6 +47,8 @@ _NUMBERS = (
     ("VARIETY", "Variety over that of the image"),
     ("LOG_LOSS", "Log loss of the model at hidden cells (nats)"),
     ("LOG_LOSS_KRIGING", "Log loss of the better kriging there (nats)"),
+    ("ISOLATED_DATA", "Share of the data that no neighbour agrees with, in realizations"),
+    ("ISOLATED_IN_IMAGE", "Share of the image's cells that no neighbour agrees with"),
     ("LARGEST_MISCALIBRATION", "Largest difference of a probability from the observed frequency"),
     ("SECONDS_PER_REALIZATION", "Seconds for each realization"),
 )

@@ -13,6 +13,7 @@ from oadg.core.fidelity import (
     connectivity,
     divergence_bits,
     euler_number,
+    isolated_share,
     measure,
     pattern_histogram,
     variogram,
@@ -233,6 +234,14 @@ def test_differences_by_hand():
     assert found.between == 0.5
     assert found.variogram_difference == found.connectivity_difference == 0
     assert np.isnan(compare(measure(light[:1], 2), measure(dark, 2)).within), "one map has no other"
+
+
+def test_isolated_cells_are_counted():
+    one = np.zeros((1, 5, 5), dtype=np.uint8)
+    one[0, 2, 2] = one[0, 0, 4] = 1
+    assert isolated_share(one, np.array([[2, 2], [0, 4], [4, 0], [3, 3]])) == 0.5
+    one[0, 1, 1] = 1
+    assert isolated_share(one, np.array([[2, 2], [1, 1]])) == 0
 
 
 @pytest.mark.parametrize("n_facies", [2, 15, 16, 32])

@@ -94,7 +94,12 @@ def test_an_untrained_model_does_not_look_like_stripes(model, image):
     scores = summarise(found)
     assert scores["pattern_divergence"] > 5 * scores["reference_divergence"]
     assert scores["log_loss"] == pytest.approx(math.log(3), abs=0.1)
-    assert describe_verdict(found, scores).startswith("Realizations do not look like the image")
+    assert scores["isolated_data"] > 0.02 > scores["isolated_in_image"]
+    verdict = describe_verdict(found, scores)
+    assert verdict.startswith("Realizations do not look like the image")
+    assert "stay single cells that nothing around agrees with" in verdict
+    kept = {**scores, "isolated_data": scores["isolated_in_image"]}
+    assert "single cells" not in describe_verdict(found, kept)
 
 
 def test_the_image_itself_looks_like_the_image(model, image, monkeypatch):

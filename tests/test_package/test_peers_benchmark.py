@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.against_peers import __main__ as command
 from benchmarks.against_peers.draws import Draw, draw, read_image, setting_of, standardised_variogram
-from benchmarks.against_peers.measures import isolated_share, score_hidden
+from benchmarks.against_peers.measures import score_hidden
 from benchmarks.against_peers.methods import PeerError, call_model, call_peer, kriging_probability
 from benchmarks.against_peers.tables import conditional_table, unconditional_table
 from benchmarks.peers import mps_snesim
@@ -144,14 +144,6 @@ def test_the_field_behind_a_truncation_is_found():
     found = fit_gaussian_field(LAGS, 1 - np.interp(field, of_field, of_indicators), np.array([0.7, 0.3]))
     assert found.kind == "gaussian"
     assert found.ranges == pytest.approx((10, 25), rel=0.1)
-
-
-def test_isolated_cells_are_counted():
-    one = np.zeros((1, 5, 5), dtype=np.uint8)
-    one[0, 2, 2] = one[0, 0, 4] = 1
-    assert isolated_share(one, np.array([[2, 2], [0, 4], [4, 0], [3, 3]])) == 0.5
-    one[0, 1, 1] = 1
-    assert isolated_share(one, np.array([[2, 2], [1, 1]])) == 0
 
 
 def test_only_hidden_cells_are_scored():
