@@ -60,7 +60,7 @@ RECIPES = {
         symmetry=CHANNELS.symmetry,
         origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
         licence=CHANNELS.licence,
-        steps=7_000,
+        steps=16_000,
     ),
     "delta": Recipe(
         read=np.load,
