@@ -421,7 +421,7 @@ assert losses[-1] < losses[0]
 
 # %% [markdown]
 # The fall is quick at first: where many cells are known, the neighbours tell nearly all. What takes long is to learn
-# how channels run where little is known. The model `channels` took 7,000 steps, with a larger network, a second one
+# how channels run where little is known. The model `channels` took 16,000 steps, with a larger network, a second one
 # where a coarser lattice is known, and a larger picture, and ended at 0.021 nats on a corner of its own picture. *Train
 # model on a training image* does it for your picture.
 #

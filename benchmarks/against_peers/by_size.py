@@ -3,9 +3,9 @@ Does a model look like its training image on grids of every size? Realizations b
 
     make bench-sizes IMAGE=ti.png MODEL=resources/models/channels.safetensors
 
-Sizes are given as SIDE:MAPS. Crops of the whole image are the reference, forty of them (twelve from 500 cells a side
-on); as many other crops as maps tell what chance alone makes of each figure. Last, data of the first size: how many of
-them end as single cells of their facies.
+Sizes are given as SIDE:MAPS. The reference is the whole image, in tiles of that size; as many crops of it as there are
+maps tell what chance alone makes of each figure. Last, data on maps of the smallest size: how many of them end as
+single cells of their facies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from .draws import Draw, read_image
 from .methods import call_model
 
 SIZES = ("250:40", "500:12", "1000:4")
-_REFERENCES, _REFERENCES_LARGE, _LARGE = 40, 12, 500
 _BLOCKS, _DATA, _MAPS = 12, 50, 8
 """For isolated data: blocks of the image, data in each, and realizations given these."""
 
@@ -53,13 +52,13 @@ def main() -> None:
 
 
 def rows(model: FaciesModel, image: np.ndarray, side: int, n_maps: int, quality: str, seed: int) -> list[str]:
-    """Return the rows of a size: realizations, and other crops, both against the same reference crops."""
+    """Return the rows of a size: realizations, crops, and the whole image that both are compared with."""
     shape, rng, n_facies = (side, side), np.random.default_rng([seed, side]), int(image.max()) + 1
-    n_references = _REFERENCES_LARGE if side >= _LARGE else _REFERENCES
-    reference = measure(draw_crops(image, shape, n_references, rng), n_facies)
+    reference = measure(tiles(image, side), n_facies)
     sets = {
         "realizations": simulate_freely(model, shape, n_maps, quality=quality, seed=seed),
         "crops": draw_crops(image, shape, n_maps, rng),
+        "tiles, the whole image,": tiles(image, side),
     }
     lines = []
     for name, maps in sets.items():
@@ -77,6 +76,12 @@ def rows(model: FaciesModel, image: np.ndarray, side: int, n_maps: int, quality:
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def tiles(image: np.ndarray, side: int) -> np.ndarray:
+    """Return tiles (n_tiles, side, side) that cover an image, and overlap where they have to."""
+    places = [np.linspace(0, n - side, -(-n // side)).round().astype(int) for n in image.shape]
+    return np.stack([image[row : row + side, col : col + side] for row in places[0] for col in places[1]])
 
 
 def isolated_data(model: FaciesModel, image: np.ndarray, side: int, quality: str, seed: int) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from benchmarks.against_peers import __main__ as command
+from benchmarks.against_peers.by_size import isolated_data, rows, tiles
 from benchmarks.against_peers.draws import Draw, draw, read_image, setting_of, standardised_variogram
 from benchmarks.against_peers.measures import score_hidden
 from benchmarks.against_peers.methods import PeerError, call_model, call_peer, kriging_probability
@@ -144,6 +145,23 @@ def test_the_field_behind_a_truncation_is_found():
     found = fit_gaussian_field(LAGS, 1 - np.interp(field, of_field, of_indicators), np.array([0.7, 0.3]))
     assert found.kind == "gaussian"
     assert found.ranges == pytest.approx((10, 25), rel=0.1)
+
+
+def test_tiles_cover_the_image_and_are_the_reference(model, image):
+    row_and_col = np.arange(96 * 96).reshape(96, 96)
+    cut = tiles(row_and_col, 40)
+    assert cut.shape == (9, 40, 40)
+    assert np.unique(cut).size == row_and_col.size
+    realizations, crops, whole = rows(model, image, 40, 2, "standard", 1)
+    assert "| 2 realizations of 40 x 40 |" in realizations
+    assert "| 2 crops of 40 x 40 |" in crops
+    assert "| 9 tiles, the whole image, of 40 x 40 | 0.0000, 0.0000, 0.0000 |" in whole
+    assert "0.0000, 0.0000, 0.0000" not in realizations
+
+
+def test_data_of_an_untrained_model_are_isolated_more_often_than_in_the_image(model, image):
+    in_maps, in_truth = isolated_data(model, image, SIDE, "standard", 1)
+    assert in_truth < in_maps
 
 
 def test_only_hidden_cells_are_scored():

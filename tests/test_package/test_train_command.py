@@ -341,7 +341,7 @@ def test_the_recipe_of_the_channels_learns_what_is_not_for_judging(recipes, tmp_
         {"code": 0, "name": "background", "color": "#f0e2b6"},
         {"code": 1, "name": "channel", "color": "#2f6690"},
     ]
-    assert (image.symmetry, recipe.licence, recipe.steps) == ("half turn", "MIT", 7_000)
+    assert (image.symmetry, recipe.licence, recipe.steps) == ("half turn", "MIT", 16_000)
     assert image.origin == (
         "Sinuous channels, 2500 x 2500 cells (elaloy/gan_for_gradient_based_inv, training/ti/ti.png, MIT), rows and "
         "columns 0 to 1549"
