@@ -15,7 +15,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Mapping, NamedTuple
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 from .errors import JobError
 from .hard_data import HardData
 from .kriging_features import KrigingFeatures
+from .muon import Muon
 from .network import FaciesNetwork, NetworkConfig
 from .objective import nll_nats
+from .turning import Shown
+
+_TURNS = 0, 2, 1, 3
+"""Quarter turns of a batch in each of its uses; half a turn leaves the shape, for which a graphics card has plans."""
 
 
 class Examples(NamedTuple):
@@ -70,6 +75,21 @@ class Examples(NamedTuple):
             coarser=None if self.coarser is None else self.coarser.to(device),
         )
 
+    def turned(self, turn: int) -> Examples:
+        """Return the batch after so many quarter turns counterclockwise."""
+        if not turn:
+            return self
+        shown = Shown(self.class_index, self.inside, self.data, self.features).turned(range(len(self.inside)), turn)
+        return self._replace(
+            class_index=shown.class_index,
+            inside=shown.inside,
+            data=shown.data,
+            features=shown.features,
+            truth=torch.rot90(self.truth, turn, (1, 2)),
+            unknown=torch.rot90(self.unknown, turn, (1, 2)),
+            coarser=None if self.coarser is None else torch.rot90(self.coarser, turn, (1, 2)),
+        )
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -100,6 +120,9 @@ class TrainingConfig:
     patience : int
         After so many checkpoints without a lower held-out loss training stops early, in its second half, when the
         learning rate falls; 0: it never does.
+    n_uses : int
+        Steps that learn from each batch, 1 to 4, each from another quarter turn of it: for maps that have no direction,
+        where to draw them takes longer than to learn from them.
     """
 
     steps: int
@@ -112,6 +135,7 @@ class TrainingConfig:
     precision: str = "bfloat16"
     checkpoint_steps: int = 250
     patience: int = 0
+    n_uses: int = 1
 
     def learning_rate_at(self, step: int) -> float:
         """Return the learning rate of a step, 0 … steps - 1."""
@@ -145,7 +169,7 @@ def train(
     network_config, config : NetworkConfig, TrainingConfig
         What to train, and how.
     draw_examples : callable
-        Step to `Examples`, on any device.
+        Number of a batch to `Examples`, on any device.
     folder : Path
         Where `checkpoint.pt` and `log.jsonl` live.
     device : torch.device or str
@@ -194,15 +218,15 @@ def train(
     began, before, losses = time.monotonic(), state["seconds"], []
     patience = config.patience * config.checkpoint_steps or math.inf
     steps = range(state["step"], 0 if state["is_done"] else config.steps)
-    for examples in _draw_ahead(draw_examples, steps, n_workers):
-        losses.append(run.take_step(examples.to(device)))
+    for examples in _draw_ahead(draw_examples, steps, n_workers, config.n_uses, torch.device(device)):
+        losses.append(run.take_step(examples))
         run.average_in(min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10)))
         state["step"] += 1
         is_last = state["step"] == config.steps
         is_due = state["step"] % config.checkpoint_steps == 0 or is_last
         is_stopped = time.monotonic() - began > stop_after_seconds or should_stop(state)
         if is_due or is_stopped:
-            state.update(seconds=before + time.monotonic() - began, train_nats=sum(losses) / len(losses))
+            state.update(seconds=before + time.monotonic() - began, train_nats=float(torch.stack(losses).mean()))
             state["learning_rate"] = config.learning_rate_at(state["step"] - 1)
         if is_due:
             losses = []
@@ -232,8 +256,8 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan, "is_done": False}
 
-    def take_step(self, examples: Examples) -> float:
-        """Take a step against the gradient of a batch's loss, and return that, nats per unknown cell."""
+    def take_step(self, examples: Examples) -> Tensor:
+        """Take a step against the gradient of a batch's loss, and return that, nats per unknown cell, a scalar."""
         loss = examples_nats(self.network, examples, self.config.precision).mean()
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -242,12 +266,11 @@ class _Run:
         self.optimizer.set_learning_rate(self.config.learning_rate_at(self.state["step"]))
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return float(loss.detach())
+        return loss.detach()
 
     def average_in(self, decay: float) -> None:
         """Move the running mean towards the weights as they are."""
-        for key, value in self.network.state_dict().items():
-            self.average[key].lerp_(value, 1 - decay)
+        torch._foreach_lerp_(list(self.average.values()), list(self.network.state_dict().values()), 1 - decay)
 
     def with_weights(self, weights: dict[str, Tensor]) -> FaciesNetwork:
         """Return a network with these weights."""
@@ -306,7 +329,7 @@ class _Optimizer(torch.optim.Optimizer):
         self.matrices = [torch.nn.Parameter(p.detach().flatten(1)) for p in self.inner]  # they share memory
         inner = {id(p) for p in self.inner}
         rest = [p for p in network.parameters() if id(p) not in inner]
-        self.muon = torch.optim.Muon(self.matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+        self.muon = Muon(self.matrices, weight_decay=weight_decay)
         self.adamw = torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=weight_decay)
         self.both: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adamw)
 
@@ -343,14 +366,23 @@ class _Steps(Dataset[Examples]):
         return self.draw_examples(step)
 
 
-def _draw_ahead(draw_examples: Callable[[int], Examples], steps: range, n_workers: int) -> Iterable[Examples]:
-    """Return the batches of some steps in their order, drawn by other processes if there are to be any."""
-    if not n_workers:
-        return map(draw_examples, steps)
-    ahead = 8  # batches differ in size, and a few at hand even that out
-    return DataLoader(
-        _Steps(draw_examples), batch_size=None, sampler=steps, num_workers=n_workers, prefetch_factor=ahead
-    )
+def _draw_ahead(
+    draw_examples: Callable[[int], Examples], steps: range, n_workers: int, n_uses: int, device: torch.device
+) -> Iterator[Examples]:
+    """Yield the batches of some steps in their order, on a device, drawn by other processes if there are to be any."""
+    if not steps:
+        return
+    batches = range(steps.start // n_uses, (steps.stop - 1) // n_uses + 1)
+    drawn: Iterable[Examples] = map(draw_examples, batches)
+    if n_workers:
+        ahead = 8  # batches differ in size, and a few at hand even that out
+        how: dict[str, Any] = {"num_workers": n_workers, "prefetch_factor": ahead, "pin_memory": device.type == "cuda"}
+        drawn = DataLoader(_Steps(draw_examples), batch_size=None, sampler=batches, **how)
+    for batch, examples in zip(batches, drawn):
+        examples = examples.to(device)
+        for step in range(batch * n_uses, (batch + 1) * n_uses):
+            if step in steps:
+                yield examples.turned(_TURNS[step % n_uses])
 
 
 def examples_nats(network: FaciesNetwork, examples: Examples, precision: str = "float32") -> Tensor:

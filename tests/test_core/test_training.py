@@ -50,6 +50,42 @@ def test_examples_drawn_ahead_by_another_process_give_the_same_weights(tmp_path)
         assert torch.equal(value, ahead.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_each_batch_serves_several_steps_turned(tmp_path, n_workers):
+    seen = []
+
+    def draw(number):
+        seen.append(number)
+        return examples(number)
+
+    config = dataclasses.replace(CONFIG, n_uses=4)
+    whole, _ = train(NETWORK, config, draw, tmp_path / "whole", n_workers=n_workers)
+    assert n_workers or seen == [0, 1]  # six steps
+    for stop in (3, 5):  # within a batch
+        train(NETWORK, config, draw, tmp_path / "parts", should_stop=lambda state, stop=stop: state["step"] == stop)
+    parts, _ = train(NETWORK, config, draw, tmp_path / "parts")
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, parts.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_turned_batch_is_the_same_maps_turned(turn):
+    drawn = next(batch for batch in map(examples, range(20)) if batch.features is not None and len(batch.data.row))
+    turned = drawn.turned(turn)
+    for name in ("class_index", "inside", "truth", "unknown"):
+        assert torch.equal(getattr(turned, name), torch.rot90(getattr(drawn, name), turn, (1, 2))), name
+    told = torch.zeros(drawn.truth.shape, dtype=torch.int64)
+    told[drawn.data.batch, drawn.data.row, drawn.data.col] = 1 + drawn.data.class_index
+    of_turned = torch.zeros(turned.truth.shape, dtype=torch.int64)
+    of_turned[turned.data.batch, turned.data.row, turned.data.col] = 1 + turned.data.class_index
+    assert ((of_turned > 0) == torch.rot90(told > 0, turn, (1, 2))).all()
+    assert torch.equal(turned.features.of_facies, torch.rot90(drawn.features.of_facies, turn, (3, 4)))
+
+
+def test_a_batch_for_a_graphics_card_has_as_many_times_as_many_maps():
+    assert len(draw_examples(3, seed=4, n_maps_times=3).truth) == 3 * len(examples(3).truth)
+
+
 def test_training_starts_from_a_network_that_may_lack_a_part(tmp_path):
     start, _ = train(NETWORK, CONFIG, examples, tmp_path / "start")
     more = dataclasses.replace(NETWORK, n_levels=3)
@@ -167,7 +203,7 @@ def test_what_is_refined_has_a_known_coarser_lattice_and_no_kriging():
     told, known = [], []
     for step in range(30):
         drawn = examples(step)
-        told.append(bool(drawn.features.of_place.any()))
+        told.append(drawn.features is not None)
         known.append(float((drawn.class_index >= 0).sum() / (drawn.unknown | (drawn.class_index >= 0)).sum()))
     refined = [share for share, is_told in zip(known, told) if not is_told]
     assert 5 < len(refined) < 20

@@ -27,6 +27,7 @@ LAYERS = (
         "job",
         "drawing",
         "refiner",
+        "muon",
     },
     {
         "network",
