@@ -1,7 +1,7 @@
 """
-Time and memory against the size of the grid: realizations of the model `channels` without data, on the CPU.
+Time and memory against the size of the grid: realizations of the model `channels` without data.
 
-    python -m benchmarks.time_by_grid [--sides 64 100 250 500 1000] [--quality standard] [--threads 2]
+    python -m benchmarks.time_by_grid [--sides 64 100 250 500 1000] [--quality standard] [--threads 2] [--device cuda]
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="+", default=[64, 100, 250, 500, 1000])
     parser.add_argument("--quality", default="standard")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, whose memory is shown then")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
-    model = FaciesModel.load(MODEL)
+    model = FaciesModel.load(MODEL, arguments.device)
     simulate_freely(model, (64, 64), 1, quality=arguments.quality)
-    print(
-        f"channels, {arguments.quality}, {arguments.threads} threads\n\n| grid | s per realization | peak memory, GiB |"
-    )
+    print(f"channels, {arguments.quality}, {arguments.device}, {arguments.threads} threads\n")
+    print("| grid | s per realization | peak memory, GiB |")
     print("|---|---|---|")
     seconds = []
     for side in arguments.sides:
-        together = batch_size(side * side, 2)
+        together = batch_size(side * side, 2, arguments.device)
         began = time.monotonic()
         simulate_freely(model, (side, side), together, quality=arguments.quality)
         seconds.append((time.monotonic() - began) / together)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        if arguments.device == "cuda":
+            peak = torch.cuda.max_memory_allocated() / 2**30
         print(f"| {side} x {side} | {seconds[-1]:.2f} | {peak:.1f} |", flush=True)
     large = [(np.log(side**2), np.log(s)) for side, s in zip(arguments.sides, seconds) if side >= 250]
     if len(large) > 1:

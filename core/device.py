@@ -11,6 +11,9 @@ from .errors import DeviceError
 
 _NODES_TIMES_STREAMS = 400_000
 """Nodes times (facies + 2) per network pass: about 0.5 GiB of activations, and enough to keep two cores busy."""
+_GRAPHICS_SHARE, _BYTES = 0.25, 2**29
+"""On a graphics card, which is idle for the most part when it is asked about few, as many as take this share of its
+memory, at so many bytes for the above."""
 _MOST_MAPS = 8
 
 
@@ -84,16 +87,21 @@ def describe_devices() -> list[dict[str, Any]]:
     return devices
 
 
-def batch_size(n_nodes: int, n_facies: int) -> int:
+def batch_size(n_nodes: int, n_facies: int, device: torch.device | str = "cpu") -> int:
     """
     Return how many maps go through the network together.
 
-    It depends on the job's shape only, never on the number of realizations: sums of floats differ between batch
-    shapes, and a realization must not depend on how many there are.
+    It depends on the job's shape and the device only, never on the number of realizations: sums of floats
+    differ between batch shapes, and a realization must not depend on how many there are.
 
     Parameters
     ----------
     n_nodes, n_facies : int
         Nodes of one map; number of facies.
+    device : torch.device or str
+        Which computes.
     """
-    return max(1, min(_MOST_MAPS, _NODES_TIMES_STREAMS // (n_nodes * (n_facies + 2))))
+    device, most = torch.device(device), _NODES_TIMES_STREAMS
+    if device.type == "cuda":
+        most *= max(1, int(_GRAPHICS_SHARE * torch.cuda.get_device_properties(device).total_memory / _BYTES))
+    return max(1, min(_MOST_MAPS, most // (n_nodes * (n_facies + 2))))

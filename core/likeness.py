@@ -171,7 +171,7 @@ def simulate_freely(
     if model.facies is None:
         raise JobError(f"The model {model.name} has no facies of its own: it fits itself to data, and needs some.")
     nothing = torch.full(shape, -1, dtype=torch.int64)
-    at_once = batch_size(nothing.numel(), len(model.facies))
+    at_once = batch_size(nothing.numel(), len(model.facies), next(model.network.parameters()).device)
     return _simulate(model, nothing, n_realizations, at_once, quality=quality, seed=seed, on_batch=on_batch)
 
 

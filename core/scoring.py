@@ -53,7 +53,7 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     schedule = replace(model.schedules[job.quality], corrections=())  # the likelihood is that of a path
     level = coarsest_level(model.network.config, shape, len(job.row))
     survey = read_survey(model.network, known, n_facies)
-    at_once = batch_size(job.grid.n_cells, n_facies)
+    at_once = batch_size(job.grid.n_cells, n_facies, device)
     n_passes = schedule.n_passes(level, model.network.config.n_started)
     done, text = 0, ""
 

@@ -50,7 +50,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     model = _fitting_model(job, device)
     known, inside = (torch.as_tensor(array, device=device) for array in read_maps(job))
     level = coarsest_level(model.network.config, job.grid.shape, len(job.row))
-    at_once = batch_size(job.grid.n_cells, len(job.facies))
+    at_once = batch_size(job.grid.n_cells, len(job.facies), device)
     schedule = model.schedules[job.quality]
     n_passes = schedule.n_passes(level, model.network.config.n_started)
     n_batches = -(-job.n_realizations // at_once)
@@ -121,7 +121,7 @@ def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -
     """Return how many positions of the coarsest lattice go through the network together."""
     shape, spacing = (known.shape[0], known.shape[1]), 2 ** _level_of(model, known)
     n_rows, n_cols = Lattice.at(shape, spacing, known.new_zeros(1, 2), model.network.config.total_stride).shape
-    return batch_size(n_rows * n_cols, n_facies)
+    return batch_size(n_rows * n_cols, n_facies, known.device)
 
 
 def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
