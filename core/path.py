@@ -41,14 +41,14 @@ def dispersed_rank(
         offset = (int(rng.integers(2**n_levels)), int(rng.integers(2**n_levels)))
     a = np.arange(shape[0])[:, None] + offset[0]
     b = np.arange(shape[1])[None, :] + offset[1]
-    level = np.minimum(trailing_zeros(a | b), n_levels)
+    level = np.minimum(np.minimum(trailing_zeros(a), trailing_zeros(b)), n_levels)
     # Bits at the node's own level tell its coset: 3 is the centre of a coarser square, 1 and 2 are its sides.
     coset = (((a >> level) & 1) << 1) | ((b >> level) & 1)
     subcoset = (((a >> level + 1) & 1) << 1) | ((b >> level + 1) & 1)
     coset_order = np.array([[0, *rng.permutation([1, 2]), 0] for _ in range(n_levels + 1)])
     subcoset_order = np.array([rng.permutation(4) for _ in range(n_levels + 1)])
     key = (-level * 3 + coset_order[level, coset]) * 4 + subcoset_order[level, subcoset]
-    order = np.lexsort((rng.random(shape).ravel(), key.ravel()))
+    order = (key + rng.random(shape)).ravel().argsort()
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size)
     return rank.reshape(shape)
