@@ -12,8 +12,9 @@ import argparse
 import json
 import logging
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,16 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=12_000, seed=20_261_126)
+RECIPE = TrainingConfig(steps=9_000, seed=20_261_128, warmup_steps=200)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(
-    trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True, n_of_place=N_OF_PLACE, n_levels=3
+    trunk=(64, 96, 160),
+    stream=(32, 32, 48),
+    n_bottom=3,
+    reads_kriging=True,
+    n_of_place=N_OF_PLACE,
+    n_levels=3,
+    n_start_blocks=1,
 )
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
@@ -48,7 +55,7 @@ _FEWEST_NODES, _MOST_NODES = 12, 48
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
 _WINDOWS_PER_FIELD = 4
-_REFINING_SHARE = 0.4
+_REFINING_SHARE = 0.3
 """Of the batches on lattices that the sampler refines: a coarser one is known, and kriging tells nothing."""
 _SHORTEST_REFINED_CELLS = 4.0
 """What is refined has no detail shorter than this: users choose cells that resolve what they map."""
@@ -60,9 +67,11 @@ _TOLD_SHARE = 0.9
 """Of the maps on these to which kriging is told; to the others it is not, as when data are too many for it."""
 
 
-def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", data_only: bool = False) -> Examples:
+def draw_examples(
+    step: int, *, seed: int, device: torch.device | str = "cpu", data_only: bool = False, n_maps_times: int = 1
+) -> Examples:
     """
-    Draw the batch of one step; the same step and seed give the same batch.
+    Draw a batch; the same number and seed give the same batch.
 
     Parameters
     ----------
@@ -72,11 +81,13 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
         Where to draw it.
     data_only : bool
         Nothing is known but the data: the task of the first pass.
+    n_maps_times : int
+        How many times as many maps as fit into a step's time on a core of a processor.
 
     Returns
     -------
     Batch of `Examples`
-        As many maps as fit into a step's time, all of one shape and one number of facies.
+        Maps all of one shape and one number of facies.
     """
     rng = np.random.default_rng([seed, step])
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
@@ -84,7 +95,7 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
     spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
     refining = rng.random() < _REFINING_SHARE and not data_only
     shortest = max(_SHORTEST_STARTED_NODES * spacing, _SHORTEST_REFINED_CELLS if refining else 0)
-    windows = _draw_windows(n_facies, spacing, shortest, rng, generator)
+    windows = _draw_windows(n_facies, spacing, shortest, rng, generator, n_maps_times)
     n_maps, *grid_shape = windows.shape
     n_nodes = grid_shape[0] * grid_shape[1] // spacing**2
 
@@ -110,19 +121,27 @@ def draw_examples(step: int, *, seed: int, device: torch.device | str = "cpu", d
     place = torch.stack([row, col], dim=1).float()
     surveys = [
         SurveyKriging.fit(place[batch == index], facies[batch == index], n_facies) if told[index] else None
-        for index in range(n_maps)
+        for index in range(0 if refining else n_maps)
     ]
     return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, present=present, surveys=surveys)
 
 
 def _draw_windows(
-    n_facies: int, spacing: int, shortest: float, rng: np.random.Generator, generator: torch.Generator
+    n_facies: int,
+    spacing: int,
+    shortest: float,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+    n_maps_times: int,
 ) -> Tensor:
     """Draw the windows of a batch (n_maps, n_rows, n_cols), cut from fields of all families."""
     field_size = 128 if spacing <= 2 else 256
     most_nodes = min(_MOST_NODES, field_size // spacing)
     shape = tuple(int(n) for n in rng.integers(_FEWEST_NODES, most_nodes + 1, size=2))
-    n_maps = int(np.clip(_BATCH_CELLS / (shape[0] * shape[1] * (4 + n_facies)), 4, 64))
+    # Their number is one for all windows of as many nodes, padded: convolutions are planned for each shape of a batch.
+    margins = 1 if spacing == 1 else 3
+    n_rows, n_cols = (-(-(n + margins) // NETWORK.total_stride) * NETWORK.total_stride for n in shape)
+    n_maps = n_maps_times * int(np.clip(_BATCH_CELLS / (n_rows * n_cols * (4 + n_facies)), 4, 64))
     n_fields = -(-n_maps // _WINDOWS_PER_FIELD)
     fields = categorical_fields(n_fields, n_facies, field_size, shortest, 3.0 * max(shape) * spacing, generator)
     return torch.stack([_cut_window(fields[i % n_fields], shape, spacing, rng) for i in range(n_maps)])
@@ -143,8 +162,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "train-universal", help="checkpoint and log")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw examples ahead (0 on a GPU)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw examples ahead; 0: the device does")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
+    parser.add_argument("--steps", type=int, default=RECIPE.steps, help="instead of the recipe's")
+    parser.add_argument("--maps-times", type=int, default=1, help="so many times as many maps in a batch: 20 for a GPU")
     parser.add_argument("--start", type=Path, help="a model file, whose weights the first step starts from")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
@@ -153,19 +174,21 @@ def main() -> None:
     keep_freed_memory()
 
     start = FaciesModel.load(arguments.start) if arguments.start else None
+    recipe = replace(RECIPE, steps=arguments.steps)
+    device = "cpu" if arguments.workers else arguments.device
     network, state = train(
         NETWORK,
-        RECIPE,
-        lambda step: draw_examples(step, seed=RECIPE.seed, device=arguments.device),
+        recipe,
+        partial(draw_examples, seed=RECIPE.seed, device=device, n_maps_times=arguments.maps_times),
         arguments.folder,
         device=arguments.device,
         start=start.network if start else None,
-        n_workers=arguments.workers if arguments.device == "cpu" else 0,
+        n_workers=arguments.workers,
         stop_after_seconds=60 * arguments.minutes,
         on_log=lambda line: logging.info(json.dumps(line)),
     )
-    if state["step"] < RECIPE.steps and not arguments.snapshot:
-        logging.info("Stopped at step %d of %d; run again to go on.", state["step"], RECIPE.steps)
+    if state["step"] < recipe.steps and not arguments.snapshot:
+        logging.info("Stopped at step %d of %d; run again to go on.", state["step"], recipe.steps)
         return
     network = network.float().cpu()
     scores = {
@@ -175,7 +198,7 @@ def main() -> None:
         ),
     }
     provenance = {
-        "recipe": asdict(RECIPE),
+        "recipe": {**asdict(recipe), "maps_times": arguments.maps_times},
         "started_from": {"model": start.model_id, **start.provenance} if start else None,
         "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
         "steps_done": state["step"],
