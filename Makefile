@@ -10,6 +10,7 @@
 #   PEERS_ARGS    more arguments for bench-peers, e.g. "--quick", or for bench-sizes, e.g. "--sizes 250:40"
 #   NAME          for train: what the model of IMAGE is to be called; IMAGE may also be "channels" or "digits"
 #   TRAIN_ARGS    more arguments for train, e.g. "--minutes 90 --device cuda --track tensorboard"; --help tells them all
+#                 or for train-universal, on a graphics card e.g. "--workers 15 --maps-times 20 --uses 2 --steps 5000"
 #   MODEL_FILE, REPOSITORY  for publish: the model file, and where it goes (USER/NAME); HF_TOKEN says who you are
 #   PUBLISH_ARGS  more arguments for publish, e.g. --private
 
@@ -120,7 +121,7 @@ train: env ## Train a model on an image or on digits: IMAGE=path NAME=name (resu
 	$(PYTHON) resources/recipes/train_model.py "$(IMAGE)" "$(NAME)" $(TRAIN_ARGS)
 
 train-universal: env ## Train the universal model (seeded, resumable; hours)
-	$(PYTHON) -m oadg.core.train_universal $(if $(START),--start $(START))
+	$(PYTHON) -m oadg.core.train_universal $(if $(START),--start $(START)) $(TRAIN_ARGS)
 
 train-shipped: env ## Train a shipped model of a training image: MODEL=channels or delta, IMAGE=... (seeded, resumable; an hour)
 	$(PYTHON) resources/recipes/shipped_models.py "$(MODEL)" "$(IMAGE)"

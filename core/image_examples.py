@@ -55,16 +55,20 @@ class ImageExamples:
         Of the network: on which levels of lattices it is asked, and what it asks of their shape.
     seed : int
         Of all batches.
+    refiner_only : bool
+        All batches of the training are for the refiner.
     """
 
     image: TrainingImage
     config: NetworkConfig
     seed: int
+    refiner_only: bool = False
 
     def __call__(self, step: int) -> Examples:
         """Return the batch of a step of training, none of whose cells is held out."""
         rng = np.random.default_rng([self.seed, step])
-        refines = rng.random() >= (_STARTED_SHARE_WHOLE if self.image.IS_WHOLE else _STARTED_SHARE)
+        started_share = _STARTED_SHARE_WHOLE if self.image.IS_WHOLE else _STARTED_SHARE
+        refines = rng.random() >= (0.0 if self.refiner_only else started_share)
         shares = _level_shares(self.n_refined if refines else self.config.n_levels, refines=refines)
         level = int(rng.choice(len(shares), p=shares))
         largest = self.image.largest_window()

@@ -92,7 +92,7 @@ def run_training(
     start = FaciesModel.load(Path(job.start_path))
     shape = replace(NETWORKS[job.size], n_levels=image.coarsest_level + 1, refined_above=image.refined_above)
     shape = replace(shape, n_classes=len(job.facies))
-    examples = ImageExamples(image, shape, job.seed)
+    examples = ImageExamples(image, shape, job.seed, job.refiner_only)
     folder = checkpoint_folder(Path(job.model_path))
     note = _read_note(folder, image)
     begun = note.get("steps")
@@ -279,7 +279,7 @@ def _model(
 ) -> FaciesModel:
     """Return the model with everything that users ask about it."""
     provenance = {
-        "recipe": {"size": job.size, **asdict(config)},
+        "recipe": {"size": job.size, "refiner_only": job.refiner_only, **asdict(config)},
         "started_from": start.model_id,
         "learnt_from": job.origin,
         "image": {

@@ -166,6 +166,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
     parser.add_argument("--steps", type=int, default=RECIPE.steps, help="instead of the recipe's")
     parser.add_argument("--maps-times", type=int, default=1, help="so many times as many maps in a batch: 20 for a GPU")
+    parser.add_argument("--uses", type=int, default=1, help="steps that learn from each batch, 1 to 4: 2 for a GPU")
     parser.add_argument("--start", type=Path, help="a model file, whose weights the first step starts from")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
@@ -174,7 +175,7 @@ def main() -> None:
     keep_freed_memory()
 
     start = FaciesModel.load(arguments.start) if arguments.start else None
-    recipe = replace(RECIPE, steps=arguments.steps)
+    recipe = replace(RECIPE, steps=arguments.steps, n_uses=arguments.uses)
     device = "cpu" if arguments.workers else arguments.device
     network, state = train(
         NETWORK,
@@ -190,7 +191,7 @@ def main() -> None:
     if state["step"] < recipe.steps and not arguments.snapshot:
         logging.info("Stopped at step %d of %d; run again to go on.", state["step"], recipe.steps)
         return
-    network = network.float().cpu()
+    network = network.float()
     scores = {
         "validation_nats": validation_nats(network, lambda s: draw_examples(s, seed=RECIPE.seed), VALIDATION_STEPS),
         "validation_nats_data_only": validation_nats(
@@ -208,7 +209,7 @@ def main() -> None:
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    FaciesModel("universal", network, max_facies=MAX_FACIES, provenance=provenance).save(arguments.output)
+    FaciesModel("universal", network.cpu(), max_facies=MAX_FACIES, provenance=provenance).save(arguments.output)
     logging.info("Wrote %s: %s", arguments.output, json.dumps(scores))
 
 

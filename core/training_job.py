@@ -55,6 +55,8 @@ class TrainingJob:
         How long to train, where `steps` is not given.
     learning_rate : float
         Highest learning rate.
+    refiner_only : bool
+        Only the network that refines learns; the one that a simulation starts with stays as it is in `start_path`.
     precision : {'bfloat16', 'float16', 'float32'}
         Of the network's arithmetic while training.
     workers : int
@@ -85,6 +87,7 @@ class TrainingJob:
     steps: Optional[int] = None
     minutes: float = 45.0
     learning_rate: float = 4e-3
+    refiner_only: bool = False
     precision: str = PRECISIONS[0]
     workers: int = 0
     seed: int = 0

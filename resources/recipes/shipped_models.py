@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from osgeo import gdal
 
+from oadg.core.image_training import checkpoint_folder
 from oadg.core.memory import keep_freed_memory
 from oadg.core.model import FaciesModel
 from oadg.core.public_images import PUBLIC_IMAGES
@@ -30,16 +31,25 @@ MODELS = Path(__file__).resolve().parents[1] / "models"
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a training, which starts from the one before."""
+
+    steps: int
+    learning_rate: float = 4e-3
+    refiner_only: bool = False
+    seed: int = 20_261_126
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """What a shipped model is trained on, and how long."""
+    """What a shipped model is trained on, and how."""
 
     read: Callable[[Path], np.ndarray]
     styles: Mapping[int, tuple[str, str]]
     symmetry: str
     origin: str
     licence: str
-    steps: int
-    seed: int = 20_261_126
+    stages: tuple[Stage, ...]
 
     def image(self, path: Path) -> TrainingImage:
         """Read the training image."""
@@ -60,7 +70,7 @@ RECIPES = {
         symmetry=CHANNELS.symmetry,
         origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
         licence=CHANNELS.licence,
-        steps=16_000,
+        stages=(Stage(16_000), Stage(7_000, learning_rate=2e-3, refiner_only=True, seed=20_261_128)),
     ),
     "delta": Recipe(
         read=np.load,
@@ -68,7 +78,7 @@ RECIPES = {
         symmetry="none",
         origin="Lena delta, 600 x 598 cells of a classified satellite picture (GAIA-UNIL/trainingimages, GPL-3)",
         licence="GPL-3.0-only",
-        steps=3_000,
+        stages=(Stage(3_000),),
     ),
 }
 
@@ -82,8 +92,7 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, default=MODELS / "universal.safetensors", help="whose weights it starts from"
     )
-    parser.add_argument("--steps", type=int, help="instead of the recipe's")
-    parser.add_argument("--learning-rate", type=float, default=4e-3, help="highest learning rate")
+    parser.add_argument("--steps", type=int, help="of each stage, instead of the recipe's")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args()
@@ -91,20 +100,28 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     recipe = RECIPES[arguments.name]
-    path = arguments.output or MODELS / f"{arguments.name}.safetensors"
-    result = train_on(
-        recipe.image(arguments.image),
-        model_path=str(path),
-        start_path=str(arguments.start),
-        name=arguments.name,
-        licence=recipe.licence,
-        steps=arguments.steps or recipe.steps,
-        learning_rate=arguments.learning_rate,
-        seed=recipe.seed,
-        device=arguments.device,
-    )
-    logging.info("%s", result)
-    FaciesModel.load(path).save(path, half_precision=True)  # what is shipped has to be small
+    output = arguments.output or MODELS / f"{arguments.name}.safetensors"
+    paths = [output.with_name(f"{output.stem}-{number}.safetensors") for number in range(1, len(recipe.stages))]
+    start = arguments.start
+    for stage, path in zip(recipe.stages, [*paths, output]):
+        if path == output or checkpoint_folder(path).exists() or not path.exists():
+            result = train_on(
+                recipe.image(arguments.image),
+                model_path=str(path),
+                start_path=str(start),
+                name=arguments.name,
+                licence=recipe.licence,
+                steps=arguments.steps or stage.steps,
+                learning_rate=stage.learning_rate,
+                refiner_only=stage.refiner_only,
+                seed=stage.seed,
+                device=arguments.device,
+            )
+            logging.info("%s", result)
+            FaciesModel.load(path).save(path, half_precision=True)  # what is shipped has to be small
+        start = path
+    for path in paths:
+        path.unlink()
 
 
 if __name__ == "__main__":

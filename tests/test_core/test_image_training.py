@@ -109,6 +109,17 @@ def assert_same_weights(first, second):
         assert torch.equal(value, second[key]), key
 
 
+def test_a_refiner_goes_on_alone(make_job):
+    first = make_job()
+    run_training(first, never_cancel)
+    second = make_job("alone", start_path=first.model_path, refiner_only=True, seed=6)
+    run_training(second, never_cancel)
+    before, after = weights_of(first), weights_of(second)
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert moved
+    assert all(key.startswith("refiner.") for key in moved)
+
+
 def test_a_training_makes_a_model_of_the_image_and_leaves_nothing_else(make_job):
     job = make_job(cell_size=12.5, origin="by hand", licence="CC-BY-4.0", symmetry="flips")
     result = run_training(job, never_cancel)

@@ -324,9 +324,33 @@ def test_a_shipped_model_is_trained_likewise(recipes, tmp_path, monkeypatch):
     module.main()
     model = FaciesModel.load(path)
     assert (model.name, model.facies.names, model.licence) == ("delta", ["channel", "plain", "lake"], "GPL-3.0-only")
-    assert model.provenance["recipe"]["seed"] == module.RECIPES["delta"].seed
+    assert model.provenance["recipe"]["seed"] == module.RECIPES["delta"].stages[0].seed
     n_weights = sum(value.numel() for value in model.network.state_dict().values())
     assert path.stat().st_size < 2.2 * n_weights + 20_000, "as 16-bit numbers"
+
+
+def test_a_shipped_model_is_trained_in_stages(recipes, tmp_path, monkeypatch):
+    module = recipes("shipped_models")
+    monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(module.torch, "set_num_threads", lambda n: None)
+    stages = (module.Stage(2), module.Stage(3, learning_rate=1e-3, refiner_only=True, seed=7))
+    monkeypatch.setitem(module.RECIPES, "delta", dataclasses.replace(module.RECIPES["delta"], stages=stages))
+    trained = []
+
+    def train_on(image, **asked):
+        trained.append((asked["start_path"], asked["model_path"]))
+        return train(image, **asked)
+
+    train = module.train_on
+    monkeypatch.setattr(module, "train_on", train_on)
+    np.save(tmp_path / "delta.npy", stripes((70, 90)) // 4)
+    path, first = tmp_path / "delta.safetensors", tmp_path / "delta-1.safetensors"
+    monkeypatch.setattr(sys, "argv", ["shipped_models.py", "delta", str(tmp_path / "delta.npy"), "--output", str(path)])
+    module.main()
+    assert trained == [(str(module.MODELS / "universal.safetensors"), str(first)), (str(first), str(path))]
+    recipe = FaciesModel.load(path).provenance["recipe"]
+    assert [recipe[key] for key in ("steps", "learning_rate", "refiner_only", "seed")] == [3, 1e-3, True, 7]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["delta.npy", path.name]
 
 
 def test_the_recipe_of_the_channels_learns_what_is_not_for_judging(recipes, tmp_path):
@@ -341,7 +365,7 @@ def test_the_recipe_of_the_channels_learns_what_is_not_for_judging(recipes, tmp_
         {"code": 0, "name": "background", "color": "#f0e2b6"},
         {"code": 1, "name": "channel", "color": "#2f6690"},
     ]
-    assert (image.symmetry, recipe.licence, recipe.steps) == ("half turn", "MIT", 16_000)
+    assert (image.symmetry, recipe.licence) == ("half turn", "MIT")
     assert image.origin == (
         "Sinuous channels, 2500 x 2500 cells (elaloy/gan_for_gradient_based_inv, training/ti/ti.png, MIT), rows and "
         "columns 0 to 1549"
