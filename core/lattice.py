@@ -141,12 +141,8 @@ class Lattice:
         row, col = self._axes()
         _, _, inside = self.cells()
         shape = (len(row), *self.shape)
-        zero = torch.zeros((), device=row.device)
-        of_facies = zero.expand(len(row), n_facies, N_OF_FACIES, *self.shape)
-        of_place = zero.expand(len(row), N_OF_PLACE, *self.shape)
-        if not any(surveys):
-            return KrigingFeatures(of_facies, of_place)  # which takes no memory, however large the lattice
-        of_facies, of_place = of_facies.clone(), of_place.clone()
+        of_facies = torch.zeros(len(row), n_facies, N_OF_FACIES, *self.shape, device=row.device)
+        of_place = torch.zeros(len(row), N_OF_PLACE, *self.shape, device=row.device)
         places = torch.stack([row[:, :, None].expand(shape), col[:, None, :].expand(shape)], dim=-1).float()
         for index, survey in enumerate(surveys):
             if survey is not None:

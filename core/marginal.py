@@ -98,9 +98,7 @@ def marginal(
             col, step, rounding_mode="floor"
         )
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
-        features = lattice.kriging_features([None] * len(chosen), n_facies) if predictor.config.reads_kriging else None
-        if told is not None:
-            features = _features_at(told, place, on_grid)
+        features = None if told is None else _features_at(told, place, on_grid)
         inputs = (class_index, on_grid, data, n_facies)
         logits = predict(predictor, *inputs, level=level, features=features, turns=[turn] * len(chosen))
         predicted = logits.float().softmax(dim=1)

@@ -11,7 +11,7 @@ Sources: Hoogeboom et al. 2021, arXiv 2110.02037, for the objective; Zaheer et a
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Iterable, Mapping, cast
+from typing import Any, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -57,9 +57,6 @@ class NetworkConfig:
     refined_above : int
         Levels above the lattice that the simulation starts on, the one which the network sees, on which the refiner
         draws nodes, too.
-    n_start_blocks : int
-        Blocks after each block that only maps go through on the lattice that the simulation starts on. It has few
-        nodes, and most is decided there.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -75,7 +72,6 @@ class NetworkConfig:
     n_refiner_blocks: int = 6
     n_pass_blocks: int = 2
     refined_above: int = 0
-    n_start_blocks: int = 0
 
     @property
     def total_stride(self) -> int:
@@ -93,22 +89,13 @@ class NetworkConfig:
 
     @property
     def receptive_radius(self) -> int:
-        """Worst-case distance, in nodes along an axis, at which an input can change an output where it refines."""
-        folded = self._radius(1)
-        return max(folded, refiner_radius(self.n_refiner_blocks, self.n_pass_blocks) if self.refiner else 0)
-
-    @property
-    def starting_radius(self) -> int:
-        """The same on the lattice that the simulation starts on."""
-        return max(self.receptive_radius, self._radius(1 + self.n_start_blocks))
-
-    def _radius(self, n_each: int) -> int:
-        """Return how far a pyramid with so many blocks in each place sees."""
+        """Worst-case distance, in nodes along an axis, at which an input can change an output."""
         strides = [FOLD * 2**scale for scale in range(len(self.trunk))]
-        blocks = [*(2 * n_each for _ in strides[:-1]), self.n_bottom * n_each]
+        blocks = [*(2 for _ in strides[:-1]), self.n_bottom]
         # A block reaches three nodes of its scale (two convolutions of the trunk, one of the streams), the head one
         # more of the finest; folding and halving add what a coarse node covers beyond the fine node it serves.
-        return sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
+        folded = sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
+        return max(folded, refiner_radius(self.n_refiner_blocks, self.n_pass_blocks) if self.refiner else 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -146,12 +133,6 @@ class FaciesNetwork(nn.Module):
         self.trunk_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(trunk, trunk[1:]))
         self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
-        if config.n_start_blocks:
-            places = [*pairs[:-1], *[pairs[-1]] * config.n_bottom, *reversed(pairs[:-1])]
-            self.start_blocks = nn.ModuleList(
-                nn.ModuleList(Block(t, s, config.n_pooled, idle=True) for _ in range(config.n_start_blocks))
-                for t, s in places
-            )
         if config.refiner:
             self.refiner = Refiner(
                 config.refiner,
@@ -263,8 +244,7 @@ class FaciesNetwork(nn.Module):
         level : int
             Of the lattice, whose nodes are 2^level cells apart.
         features : KrigingFeatures, optional
-            What kriging reads from the hard data, which may be nothing, on the lattice that the simulation starts on;
-            None where the next coarser lattice is known, and for a network that does not take it.
+            What kriging reads from the hard data, if the network takes it and it is at hand.
         context : Tensor, shape (batch, n_channels, n_rows, n_cols), optional
             From `context`, where the next coarser lattice is known, all of it: then the refiner answers.
         present : bool Tensor, shape (batch, n_facies), optional
@@ -296,26 +276,18 @@ class FaciesNetwork(nn.Module):
         if self.config.n_classes:
             stream = stream + self.of_class.repeat(n_maps, 1)[:, :, None, None]
 
-        starts = features is not None and self.config.n_start_blocks
-        more = iter(cast(Iterable[nn.ModuleList], self.start_blocks if starts else ()))
-
-        def look(block: nn.Module, trunk: Tensor, stream: Tensor) -> tuple[Tensor, Tensor]:
-            for each in (block, *next(more, ())):
-                trunk, stream = each(trunk, stream, n_facies, present)
-            return trunk, stream
-
         skips = []
         for block, trunk_down, stream_down in zip(self.down_blocks, self.trunk_down, self.stream_down):
-            trunk, stream = look(block, trunk, stream)
+            trunk, stream = block(trunk, stream, n_facies, present)
             skips.append((trunk, stream))
             trunk, stream = trunk_down(trunk), stream_down(stream)
         for block in self.bottom:
-            trunk, stream = look(block, trunk, stream)
+            trunk, stream = block(trunk, stream, n_facies, present)
         ups = list(zip(self.up_blocks, self.trunk_up, self.stream_up, skips))
         for block, trunk_up, stream_up, (trunk_skip, stream_skip) in reversed(ups):
             trunk = trunk_skip + F.interpolate(trunk_up(trunk), scale_factor=2.0)
             stream = stream_skip + F.interpolate(stream_up(stream), scale_factor=2.0)
-            trunk, stream = look(block, trunk, stream)
+            trunk, stream = block(trunk, stream, n_facies, present)
         logits = F.pixel_shuffle(self.head(F.gelu(stream)), FOLD).view(n_maps, n_facies, n_rows, n_cols)
         if self.config.reads_kriging:
             logits = logits + self.trust * told.log_probability
@@ -323,13 +295,9 @@ class FaciesNetwork(nn.Module):
 
 
 class Block(nn.Module):
-    """
-    One exchange: the trunk pools the streams and looks around; each stream looks around under the trunk's gate.
+    """One exchange: the trunk pools the streams and looks around; each stream looks around under the trunk's gate."""
 
-    An idle one changes nothing until it has learnt to, so that a network which has learnt goes on with more of them.
-    """
-
-    def __init__(self, n_trunk: int, n_stream: int, n_pooled: int, *, idle: bool = False):
+    def __init__(self, n_trunk: int, n_stream: int, n_pooled: int):
         super().__init__()
         self.pool = nn.Conv2d(n_stream, 2 * n_pooled, 1)
         self.join = nn.Conv2d(n_pooled, n_trunk, 1)
@@ -338,9 +306,6 @@ class Block(nn.Module):
         self.gate = nn.Conv2d(n_trunk, 2 * n_stream, 1)
         self.stream_look = nn.Conv2d(n_stream, n_stream, 3, padding=1)
         self.stream_out = nn.Conv2d(n_stream, n_stream, 1)
-        for last in (self.join, self.look_again, self.stream_out) if idle else ():
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, trunk: Tensor, stream: Tensor, n_facies: int, present: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return trunk (batch, channels, rows, cols) and streams (batch * n_facies, channels, rows, cols)."""

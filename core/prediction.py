@@ -131,7 +131,7 @@ def _ask_about(ask: Answer, config: NetworkConfig, n_facies: int, turns: Sequenc
                 return _ask_in_tiles(ask, config, limit // (n_facies + 2), shown)
             except torch.cuda.OutOfMemoryError:
                 limit //= 4
-                if limit < (4 * _radius(config, shown)) ** 2 * (n_facies + 2):
+                if limit < (4 * config.receptive_radius) ** 2 * (n_facies + 2):
                     raise  # a tile would be halo for the most part
                 torch.cuda.empty_cache()
 
@@ -144,7 +144,7 @@ def _ask_in_tiles(ask: Answer, config: NetworkConfig, n_nodes: int, shown: Shown
     if n_rows * n_cols <= n_nodes:
         return ask(shown)
     stride = config.total_stride
-    halo = -(-_radius(config, shown) // stride) * stride
+    halo = -(-config.receptive_radius // stride) * stride
     side = int(n_nodes**0.5) - 2 * halo
     side = max(stride, side // stride * stride)
     answer = None
@@ -160,8 +160,3 @@ def _ask_in_tiles(ask: Answer, config: NetworkConfig, n_nodes: int, shown: Shown
             answer[:, :, top:bottom, left:right] = inner
     assert answer is not None
     return answer
-
-
-def _radius(config: NetworkConfig, shown: Shown) -> int:
-    """Return how far, in nodes, the network sees around those that it is asked about."""
-    return config.receptive_radius if shown.features is None else config.starting_radius

@@ -148,7 +148,7 @@ def visit(
         seen, refines = (level, False) if drawn == started else (drawn, True)
         lattice = lattice_of(predictor, known.shape, 2**seen, [s.offset for s in streams], known.device)
         told = (lattice.gather(maps)[1], lattice.attach(*hard_data(known, len(streams))), n_facies)
-        has_features = predictor.config.reads_kriging and not refines
+        has_features = survey is not None and not refines
         features = lattice.kriging_features([survey] * len(streams), n_facies) if has_features else None
         ask, context = partial(predict, predictor, level=seen, features=features, turns=turns), None
         split = partial(schedule.split, level=drawn, is_coarsest=not refines)

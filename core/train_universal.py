@@ -33,16 +33,10 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=9_000, seed=20_261_128, warmup_steps=200)
+RECIPE = TrainingConfig(steps=12_000, seed=20_261_126)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(
-    trunk=(64, 96, 160),
-    stream=(32, 32, 48),
-    n_bottom=3,
-    reads_kriging=True,
-    n_of_place=N_OF_PLACE,
-    n_levels=3,
-    n_start_blocks=1,
+    trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True, n_of_place=N_OF_PLACE, n_levels=3
 )
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
@@ -55,7 +49,7 @@ _FEWEST_NODES, _MOST_NODES = 12, 48
 _BATCH_CELLS = 16_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs."""
 _WINDOWS_PER_FIELD = 4
-_REFINING_SHARE = 0.3
+_REFINING_SHARE = 0.4
 """Of the batches on lattices that the sampler refines: a coarser one is known, and kriging tells nothing."""
 _SHORTEST_REFINED_CELLS = 4.0
 """What is refined has no detail shorter than this: users choose cells that resolve what they map."""
@@ -138,10 +132,7 @@ def _draw_windows(
     field_size = 128 if spacing <= 2 else 256
     most_nodes = min(_MOST_NODES, field_size // spacing)
     shape = tuple(int(n) for n in rng.integers(_FEWEST_NODES, most_nodes + 1, size=2))
-    # Their number is one for all windows of as many nodes, padded: convolutions are planned for each shape of a batch.
-    margins = 1 if spacing == 1 else 3
-    n_rows, n_cols = (-(-(n + margins) // NETWORK.total_stride) * NETWORK.total_stride for n in shape)
-    n_maps = n_maps_times * int(np.clip(_BATCH_CELLS / (n_rows * n_cols * (4 + n_facies)), 4, 64))
+    n_maps = n_maps_times * int(np.clip(_BATCH_CELLS / (shape[0] * shape[1] * (4 + n_facies)), 4, 64))
     n_fields = -(-n_maps // _WINDOWS_PER_FIELD)
     fields = categorical_fields(n_fields, n_facies, field_size, shortest, 3.0 * max(shape) * spacing, generator)
     return torch.stack([_cut_window(fields[i % n_fields], shape, spacing, rng) for i in range(n_maps)])

@@ -7,7 +7,7 @@ import torch
 
 from oadg.core import train_universal
 from oadg.core.hard_data import HardData
-from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
+from oadg.core.kriging_features import SurveyKriging
 from oadg.core.lattice import Lattice
 from oadg.core.network import FaciesNetwork, NetworkConfig
 
@@ -154,52 +154,3 @@ def test_configuration_survives_json():
     import json
 
     assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
-@pytest.fixture
-def starting_network():
-    """Return the network of `kriging_network` with blocks for the start, which have learnt something."""
-    config = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1, reads_kriging=True)
-    network = FaciesNetwork(replace(config, n_start_blocks=1))
-    torch.nn.init.normal_(network.head.weight, std=0.3)
-    return network.requires_grad_(False)
-
-
-def nothing_told(n_facies, shape, n_maps=2):
-    of_facies = torch.zeros(n_maps, n_facies, 5, *shape)
-    return KrigingFeatures(of_facies, torch.zeros(n_maps, 9, *shape))
-
-
-def test_blocks_of_the_start_are_idle_until_they_learn_and_then_answer_where_the_simulation_starts(starting_network):
-    known, inside, data = random_input(3, (16, 16))
-    told = nothing_told(3, (16, 16))
-    refined = starting_network(known, inside, data, 3)
-    assert torch.equal(starting_network(known, inside, data, 3, features=told), refined)
-    for name, weight in starting_network.named_parameters():
-        if name.startswith("start_blocks"):
-            torch.nn.init.normal_(weight, std=0.2)
-    assert torch.equal(starting_network(known, inside, data, 3), refined)
-    assert not torch.allclose(starting_network(known, inside, data, 3, features=told), refined, atol=0.01)
-
-
-def test_with_blocks_of_the_start_a_network_sees_further_there(starting_network):
-    config = starting_network.config
-    for name, weight in starting_network.named_parameters():
-        if name.startswith("start_blocks"):
-            torch.nn.init.normal_(weight, std=0.5)
-    side = 2 * (config.starting_radius // 4 + 2) * 4
-    known, inside = torch.full((1, side, 16), -1), torch.ones(1, side, 16, dtype=torch.bool)
-    changed = known.clone()
-    changed[0, side // 2, 8] = 1
-    told = nothing_told(2, (side, 16), n_maps=1)
-    before, after = (starting_network(maps, inside, NO_DATA, 2, features=told) for maps in (known, changed))
-    reach = int(((after - before).abs().amax(dim=(0, 1, 3)).nonzero() - side // 2).abs().max())
-    assert config.receptive_radius < reach <= config.starting_radius
-
-
-def test_a_network_starts_from_one_without_blocks_for_the_start(kriging_network, starting_network):
-    known, inside, data = random_input(3, (16, 16))
-    starting_network.start_from(kriging_network)
-    told = nothing_told(3, (16, 16))
-    expected = kriging_network(known, inside, data, 3, features=told)
-    assert torch.equal(starting_network(known, inside, data, 3, features=told), expected)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,3 +190,11 @@ def test_devices():
 def test_batches_shrink_with_the_grid_and_the_facies():
     assert batch_size(100, 2) > batch_size(20_000, 5) > batch_size(1_000_000, 5) == 1
     assert batch_size(20_000, 5) >= batch_size(20_000, 30)
+
+
+@pytest.mark.parametrize(("gib", "n_maps"), [(1, 1), (8, 4), (80, 8)])
+def test_batches_grow_with_the_memory_of_a_graphics_card(monkeypatch, gib, n_maps):
+    card = SimpleNamespace(total_memory=gib * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert batch_size(250 * 250, 4) == 1
+    assert batch_size(250 * 250, 4, "cuda") == n_maps
