@@ -43,7 +43,7 @@ from ...core.job import MODEL, QUALITIES
 from ...core.model_header import read_header
 from ..categorical_rasters import CategoricalRaster, read_codes
 from ..destinations import check_destinations, check_writable, put_in_place
-from ..engine_client import compare
+from ..engine_jobs import compare
 from ..layers import make_grid
 from ..mask import crop, rasterise
 from . import parameters as shared

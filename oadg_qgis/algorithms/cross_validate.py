@@ -37,7 +37,7 @@ from ..destinations import (
     put_in_place,
     sink_of,
 )
-from ..engine_client import cross_validate
+from ..engine_jobs import cross_validate
 from ..error_points import STYLE, error_features, error_fields, removed_on_failure
 from ..layers import Observations, make_grid
 from ..styles import ApplyStyle, save_point_style

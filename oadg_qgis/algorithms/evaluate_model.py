@@ -18,7 +18,7 @@ from ...core.model_header import ModelHeader, read_header
 from ...core.training_image import TrainingImage
 from ...core.training_job import MAX_EVALUATED, MAX_EVALUATED_SIDE, MIN_EVALUATED, MIN_EVALUATED_SIDE, EvaluationJob
 from ..destinations import check_destinations, check_writable, put_in_place
-from ..engine_client import evaluate
+from ..engine_jobs import evaluate
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters

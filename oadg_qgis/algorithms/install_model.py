@@ -14,7 +14,7 @@ from qgis.core import (
 )
 
 from ...core.hub_job import DEFAULT_REVISION, InstallJob
-from ..engine_client import install
+from ..engine_jobs import install
 from ..models import SHIPPED_FOLDER, SUFFIX, user_folder
 from .base import errors_for_qgis, report_to, tr
 from .engine_algorithm import EngineAlgorithm

@@ -25,7 +25,7 @@ from ...core.model_header import ModelHeader, read_header
 from ...core.score_job import MAX_PATHS, ScoreJob, ScoreResult
 from ..categorical_rasters import CategoricalRaster, read_codes
 from ..destinations import check_destinations, file_of
-from ..engine_client import score
+from ..engine_jobs import score
 from ..layers import Observations, observations_reader
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
 from ..styles import ApplyStyle, surprise_map_style

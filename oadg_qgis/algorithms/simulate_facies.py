@@ -24,7 +24,7 @@ from ...core.indicator_job import IndicatorJob
 from ...core.job import SimulationJob, SimulationResult
 from ...core.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
-from ..engine_client import simulate
+from ..engine_jobs import simulate
 from ..layers import NO_OBSERVATIONS, make_grid
 from ..mask import crop, rasterise
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
@@ -66,7 +66,7 @@ class SimulateFacies(FaciesAlgorithm):
     Attributes
     ----------
     ENGINE : callable
-        Works on a job, as `engine_client.simulate` does.
+        Works on a job, as `engine_jobs.simulate` does.
     PARAMETERS : callable
         Yields the parameters.
     """

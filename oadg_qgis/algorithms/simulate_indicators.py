@@ -8,7 +8,7 @@ from qgis.core import QgsProcessingParameterDefinition, QgsProcessingParameterDi
 
 from ...core.indicator_job import COVARIANCE_KINDS, KRIGING_KINDS, MAX_NEIGHBOURS, IndicatorJob
 from ...core.model_header import ModelHeader
-from ..engine_client import simulate_indicators
+from ..engine_jobs import simulate_indicators
 from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import is_given, tr

@@ -19,7 +19,7 @@ from qgis.core import (
 from ...core.errors import Cancelled, JobError
 from ...core.training_image import SYMMETRIES, TrainingImage, image_cautions
 from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult
-from ..engine_client import train
+from ..engine_jobs import train
 from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, report_to, tr

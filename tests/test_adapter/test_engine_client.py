@@ -22,7 +22,8 @@ from oadg.core.facies import build_facies_table
 from oadg.core.grid import Grid
 from oadg.core.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
 from oadg.oadg_qgis import engine_client
-from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status, simulate
+from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status
+from oadg.oadg_qgis.engine_jobs import simulate
 from oadg.oadg_qgis.engine_process import Engine, describe_exit
 from oadg.oadg_qgis.environment import PLUGIN_FOLDER
 
