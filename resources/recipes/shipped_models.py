@@ -78,7 +78,7 @@ RECIPES = {
         symmetry="none",
         origin="Lena delta, 600 x 598 cells of a classified satellite picture (GAIA-UNIL/trainingimages, GPL-3)",
         licence="GPL-3.0-only",
-        stages=(Stage(3_000),),
+        stages=(Stage(3_000), Stage(3_000, learning_rate=2e-3, refiner_only=True, seed=20_261_128)),
     ),
 }
 
