@@ -90,6 +90,12 @@ def run_training(
     class_index = np.load(job.image_path, allow_pickle=False)
     image = image_or_set(class_index, job.facies, job.symmetry, job.cell_size, job.origin, seed=job.seed)
     start = FaciesModel.load(Path(job.start_path))
+    codes = start.facies.codes.tolist() if start.facies else None
+    if job.refiner_only and not (start.network.config.refiner and codes == job.facies.codes.tolist()):
+        raise JobError(
+            f"Only the refiner is to learn, but the model to start from, {start.name}, is not a model of these facies "
+            "that has one. Start from a model that was trained on this image, or train both networks."
+        )
     shape = replace(NETWORKS[job.size], n_levels=image.coarsest_level + 1, refined_above=image.refined_above)
     shape = replace(shape, n_classes=len(job.facies))
     examples = ImageExamples(image, shape, job.seed, job.refiner_only)

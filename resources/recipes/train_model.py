@@ -166,7 +166,7 @@ def _train(asked: argparse.Namespace) -> None:
         logging.info("Published: %s", publish_model(path, asked.publish, private=asked.private))
 
 
-_OF_THE_JOB = ("size", "steps", "minutes", "learning_rate", "precision", "workers", "seed", "device")
+_OF_THE_JOB = "size steps minutes learning_rate refiner_only precision workers seed device".split()
 
 
 def _tell(image: TrainingImage, receptive_radius: int) -> None:
@@ -193,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead, for a fast GPU (0)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and steps give the same model (0)")
     parser.add_argument("--start", type=Path, default=START, help="model that training starts from (universal)")
+    parser.add_argument(
+        "--refiner-only", action="store_true", help="train a model's refiner on, alone: with --start and half the rate"
+    )
     parser.add_argument("--origin", default="", help="where the image comes from, in words")
     parser.add_argument("--licence", default="", help="of the model, an SPDX identifier")
     parser.add_argument("--images", type=Path, default=Path("build/images"), help="folder of downloaded images")

@@ -114,6 +114,16 @@ def test_an_array_makes_a_model(train, array, caplog):
     assert "There is a model" in caplog.text
 
 
+def test_a_refiner_goes_on_alone(train, array, caplog):
+    _, first = train(array)
+    status, second = train(array, "--start", str(first), "--refiner-only", folder="second")
+    assert status == 0, caplog.text
+    before, after = weights_of(first), weights_of(second)
+    assert {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])} == {"refiner"}
+    assert train(array, "--refiner-only", folder="third") == (1, second.parents[1] / "third" / "mine.safetensors")
+    assert "Only the refiner is to learn, but the model to start from, universal, is not a model" in caplog.text
+
+
 @pytest.mark.parametrize(("precision", "number"), [("bfloat16", signal.SIGINT), ("float16", signal.SIGTERM)])
 def test_interrupted_and_gone_on_with_it_gives_the_same_model(train, monkeypatch, tmp_path, caplog, precision, number):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -324,7 +334,7 @@ def test_a_shipped_model_is_trained_likewise(recipes, tmp_path, monkeypatch):
     module.main()
     model = FaciesModel.load(path)
     assert (model.name, model.facies.names, model.licence) == ("delta", ["channel", "plain", "lake"], "GPL-3.0-only")
-    assert model.provenance["recipe"]["seed"] == module.RECIPES["delta"].stages[0].seed
+    assert model.provenance["recipe"]["seed"] == module.RECIPES["delta"].stages[-1].seed
     n_weights = sum(value.numel() for value in model.network.state_dict().values())
     assert path.stat().st_size < 2.2 * n_weights + 20_000, "as 16-bit numbers"
 
