@@ -166,7 +166,7 @@ def _train(asked: argparse.Namespace) -> None:
         logging.info("Published: %s", publish_model(path, asked.publish, private=asked.private))
 
 
-_OF_THE_JOB = "size steps minutes learning_rate refiner_only precision workers seed device".split()
+_OF_THE_JOB = ("size", "steps", "minutes", "learning_rate", "refiner_only", "precision", "workers", "seed", "device")
 
 
 def _tell(image: TrainingImage, receptive_radius: int) -> None:
