@@ -70,7 +70,7 @@ RECIPES = {
         symmetry=CHANNELS.symmetry,
         origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
         licence=CHANNELS.licence,
-        stages=(Stage(16_000), Stage(7_000, learning_rate=2e-3, refiner_only=True, seed=20_261_128)),
+        stages=(Stage(16_000),),
     ),
     "delta": Recipe(
         read=np.load,
