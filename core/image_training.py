@@ -90,14 +90,9 @@ def run_training(
     class_index = np.load(job.image_path, allow_pickle=False)
     image = image_or_set(class_index, job.facies, job.symmetry, job.cell_size, job.origin, seed=job.seed)
     start = FaciesModel.load(Path(job.start_path))
-    codes = start.facies.codes.tolist() if start.facies else None
-    if job.refiner_only and not (start.network.config.refiner and codes == job.facies.codes.tolist()):
-        raise JobError(
-            f"Only the refiner is to learn, but the model to start from, {start.name}, is not a model of these facies "
-            "that has one. Start from a model that was trained on this image, or train both networks."
-        )
     shape = replace(NETWORKS[job.size], n_levels=image.coarsest_level + 1, refined_above=image.refined_above)
     shape = replace(shape, n_classes=len(job.facies))
+    _check_start(job, start, shape)
     examples = ImageExamples(image, shape, job.seed, job.refiner_only)
     folder = checkpoint_folder(Path(job.model_path))
     note = _read_note(folder, image)
@@ -213,6 +208,17 @@ def measure_schedules(
 def checkpoint_folder(model_path: Path) -> Path:
     """Return where the checkpoint of a training lies until it is done."""
     return model_path.with_name(f"{model_path.stem}.training")
+
+
+def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:
+    """Raise `JobError` when the refiner is to learn alone beside a network that the model to start from has not."""
+    codes = start.facies.codes.tolist() if start.facies else None
+    if job.refiner_only and (start.network.config != shape or codes != job.facies.codes.tolist()):
+        raise JobError(
+            f"Only the refiner is to learn, but the model to start from, {start.name}, is not a model of these facies "
+            f"with a network of the size {job.size}. Start from one that was trained on this image, or train both "
+            "networks."
+        )
 
 
 def _describe(state: dict[str, Any], steps: int, checkpoint_steps: int) -> str:

@@ -1,9 +1,7 @@
 """
 Training: resumable, seeded, logged. What is learnt from comes from a function of the step.
 
-Sources: Loshchilov and Hutter 2019, arXiv 1711.05101 (AdamW); Jordan et al. 2024, *Muon* (orthogonalised momentum for
-the weights inside a network), and Liu et al. 2025, arXiv 2502.16982 (one learning rate for both); Micikevicius et al.
-2018, arXiv 1710.03740 (the scaled loss of half precision).
+Source: Micikevicius et al. 2018, arXiv 1710.03740 (the scaled loss of half precision).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from .errors import JobError
 from .hard_data import HardData
 from .kriging_features import KrigingFeatures
-from .muon import Muon
+from .muon import MuonAndAdamW
 from .network import FaciesNetwork, NetworkConfig
 from .objective import nll_nats
 from .turning import Shown
@@ -250,7 +248,7 @@ class _Run:
 
     def __init__(self, network: FaciesNetwork, config: TrainingConfig, device: torch.device):
         self.network, self.config = network, config
-        self.optimizer = _Optimizer(network, config.weight_decay)
+        self.optimizer = MuonAndAdamW(network, config.weight_decay)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self.average = {key: value.detach().clone() for key, value in network.state_dict().items()}
         self.best: dict[str, Tensor] = {}
@@ -312,48 +310,6 @@ class _Run:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved.get("scaler", {}))  # older checkpoints have none, and need none
         self.average, self.best, self.state = saved["average"], saved["best"], saved["state"]
-
-
-class _Optimizer(torch.optim.Optimizer):
-    """
-    Muon for the convolutions inside the network, whose weights it takes as matrices, and AdamW for all else.
-
-    After the same 700 batches the validation loss was 1.3 % lower than with AdamW alone.
-    """
-
-    _OUTER = ("trunk_stem", "stream_stem", "head", "refiner.stem", "refiner.far_stem", "refiner.head")
-
-    def __init__(self, network: FaciesNetwork, weight_decay: float):
-        super().__init__(network.parameters(), {})
-        self.inner = [p for name, p in network.named_parameters() if p.dim() == 4 and not name.startswith(self._OUTER)]
-        self.matrices = [torch.nn.Parameter(p.detach().flatten(1)) for p in self.inner]  # they share memory
-        inner = {id(p) for p in self.inner}
-        rest = [p for p in network.parameters() if id(p) not in inner]
-        self.muon = Muon(self.matrices, weight_decay=weight_decay)
-        self.adamw = torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=weight_decay)
-        self.both: tuple[torch.optim.Optimizer, ...] = (self.muon, self.adamw)
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """Let both go on with a learning rate."""
-        for optimizer in self.both:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
-
-    def step(self) -> None:  # type: ignore[override]
-        """Take a step against the gradients."""
-        for matrix, weight in zip(self.matrices, self.inner):
-            matrix.grad = None if weight.grad is None else weight.grad.flatten(1)
-        for optimizer in self.both:
-            optimizer.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of both."""
-        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.muon.load_state_dict(state["muon"])
-        self.adamw.load_state_dict(state["adamw"])
 
 
 class _Steps(Dataset[Examples]):
