@@ -21,7 +21,7 @@ from .device import choose_device
 from .errors import Cancelled, JobError
 from .image_examples import ImageExamples
 from .image_set import image_or_set
-from .kriging_features import N_OF_PLACE
+from .kriging_features import N_OF_PLACE_BY_KRIGING
 from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
 from .path import Schedule
@@ -30,7 +30,7 @@ from .training import TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
 from .training_job import TrainingJob, TrainingResult
 
-_READING = NetworkConfig(reads_kriging=True, n_of_place=N_OF_PLACE)
+_READING = NetworkConfig(reads_kriging=True, n_of_place=N_OF_PLACE_BY_KRIGING)
 NETWORKS = {
     "small": replace(_READING, trunk=(32, 48, 96), stream=(16, 16, 24), n_bottom=2, refiner=16, n_refiner_blocks=5),
     "base": replace(_READING, trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, refiner=32, n_refiner_blocks=8),

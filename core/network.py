@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .errors import ModelError
 from .hard_data import HardData
-from .kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
+from .kriging_features import N_OF_FACIES, N_OF_FACIES_BY_KRIGING, N_OF_PLACE, KrigingFeatures
 from .refiner import Refiner, refiner_radius
 
 FOLD = 2
@@ -47,6 +47,8 @@ class NetworkConfig:
         Whether the network takes `KrigingFeatures`, and starts from their estimate.
     n_of_place : int
         Of their channels that all facies share it takes so many, the first ones; older networks knew no anisotropy.
+    reads_order : bool
+        Whether of these it takes also what a truncated Gaussian field reads, and leans on it where it trusts it.
     n_levels : int
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     n_classes : int
@@ -66,12 +68,18 @@ class NetworkConfig:
     n_bottom: int = 2
     reads_kriging: bool = False
     n_of_place: int = 9
+    reads_order: bool = False
     n_levels: int = 1
     n_classes: int = 0
     refiner: int = 0
     n_refiner_blocks: int = 6
     n_pass_blocks: int = 2
     refined_above: int = 0
+
+    @property
+    def n_of_facies(self) -> int:
+        """How many of the channels of each facies it takes, the first ones."""
+        return N_OF_FACIES if self.reads_order else N_OF_FACIES_BY_KRIGING
 
     @property
     def total_stride(self) -> int:
@@ -116,11 +124,15 @@ class FaciesNetwork(nn.Module):
         self.config = config
         trunk, stream, folded = config.trunk, config.stream, FOLD * FOLD
         self.describe_datum = nn.Sequential(nn.Linear(5, 32), nn.GELU(), nn.Linear(32, config.n_evidence))
-        of_place, of_facies = (config.n_of_place, N_OF_FACIES) if config.reads_kriging else (0, 0)
+        of_place, of_facies = (config.n_of_place, config.n_of_facies) if config.reads_kriging else (0, 0)
         self.trunk_stem = nn.Conv2d((2 + config.n_evidence + of_place) * folded, trunk[0], 1)
         self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence + of_facies) * folded, stream[0], 1)
         if config.reads_kriging:
             self.trust = nn.Parameter(torch.ones(()))  # in the kriging estimate that the logits start from
+        if config.reads_order:
+            self.lean = nn.Conv2d(of_place, 1, 1)
+            nn.init.zeros_(self.lean.weight)
+            nn.init.constant_(self.lean.bias, -2.0)  # type: ignore[arg-type]
         if config.n_levels > 1:
             self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
         if config.n_classes:
@@ -149,8 +161,8 @@ class FaciesNetwork(nn.Module):
         """
         Take over the weights of another network where both have them; what that one lacks stays as it is.
 
-        Of the stems, whose input channels may differ in number, the common ones are taken; levels that the other one
-        does not tell apart start as its last.
+        Of the stems, whose input channels may differ in number, the common ones are taken, and those that the other one
+        lacks count for nothing at first; levels that it does not tell apart start as its last.
 
         Raises
         ------
@@ -170,6 +182,8 @@ class FaciesNetwork(nn.Module):
                     continue
                 if name == "of_level":
                     given = torch.cat([given, given[-1:].expand(max(0, len(mine) - len(given)), -1)])
+                if name.endswith("stem.weight"):
+                    mine.zero_()
                 common = tuple(slice(min(a, b)) for a, b in zip(mine.shape, given.shape))
                 mine[common] = given[common]
 
@@ -268,7 +282,7 @@ class FaciesNetwork(nn.Module):
         told = features or _nothing_told(stream)
         if self.config.reads_kriging:
             trunk = torch.cat([trunk, told.of_place[:, : self.config.n_of_place]], dim=1)
-            stream = torch.cat([stream, told.of_facies], dim=2)
+            stream = torch.cat([stream, told.of_facies[:, :, : self.config.n_of_facies]], dim=2)
         trunk = self.trunk_stem(_fold(trunk))  # (batch, trunk, n_rows / 2, n_cols / 2)
         if self.config.n_levels > 1:
             trunk = trunk + self.of_level[min(level, self.config.n_levels - 1), :, None, None]
@@ -290,8 +304,15 @@ class FaciesNetwork(nn.Module):
             trunk, stream = block(trunk, stream, n_facies, present)
         logits = F.pixel_shuffle(self.head(F.gelu(stream)), FOLD).view(n_maps, n_facies, n_rows, n_cols)
         if self.config.reads_kriging:
-            logits = logits + self.trust * told.log_probability
+            logits = logits + self.trust * self._told(told)
         return _without_absent(logits, present)
+
+    def _told(self, told: KrigingFeatures) -> Tensor:
+        """Return the log-probabilities (batch, n_facies, n_rows, n_cols) that the logits start from."""
+        if not self.config.reads_order:
+            return told.log_probability
+        leaning = torch.sigmoid(self.lean(told.of_place[:, : self.config.n_of_place]).float())
+        return torch.lerp(told.log_probability, told.log_probability_by_order, leaning)
 
 
 class Block(nn.Module):

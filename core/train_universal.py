@@ -36,7 +36,13 @@ SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
 RECIPE = TrainingConfig(steps=12_000, seed=20_261_126)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(
-    trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, reads_kriging=True, n_of_place=N_OF_PLACE, n_levels=3
+    trunk=(64, 96, 160),
+    stream=(32, 32, 48),
+    n_bottom=3,
+    reads_kriging=True,
+    n_of_place=N_OF_PLACE,
+    reads_order=True,
+    n_levels=3,
 )
 VALIDATION_STEPS = range(10**9, 10**9 + 60)
 """Batches that training never reaches."""
@@ -114,7 +120,9 @@ def draw_examples(
     told = (n_data >= FEWEST_DATA) & (rng.random(n_maps) < (0 if refining else _TOLD_SHARE))
     place = torch.stack([row, col], dim=1).float()
     surveys = [
-        SurveyKriging.fit(place[batch == index], facies[batch == index], n_facies) if told[index] else None
+        SurveyKriging.fit(place[batch == index], facies[batch == index], n_facies, reads_order=True)
+        if told[index]
+        else None
         for index in range(0 if refining else n_maps)
     ]
     return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, present=present, surveys=surveys)

@@ -12,7 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module of core imports modules of the layers above its own line only. A new module gets its place here first.
 LAYERS = (
     {"errors"},
-    {"grid", "facies", "memory", "bodies", "hub_job", "public_images", "hard_data"},
+    {"grid", "facies", "memory", "bodies", "hub_job", "public_images", "hard_data", "covariances"},
+    {"truncated_gaussian"},
     {
         "conditioning",
         "training_image",

@@ -1,0 +1,133 @@
+"""
+Covariances that are tried on a survey, in batches, and the data that they are tested on.
+
+Sources: Isaaks and Srivastava 1989, *Applied Geostatistics* (geometric anisotropy); Chilès and Delfiner 2012,
+*Geostatistics* (covariance functions).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+EXPONENTIAL, GAUSSIAN, MATERN = range(3)
+"""Shapes of a covariance; the last one is Matern's of smoothness 3/2."""
+
+_RATIOS, _N_AZIMUTHS = (2.0, 4.5), 6
+_N_RANGES = 7
+_MATERN_RATE = 4.74  # at the range, as the others there, it has faded to 5 %
+_JITTER = 1e-4
+
+
+class Covariances(NamedTuple):
+    """
+    Covariances of sill 1 with geometric anisotropy.
+
+    Fields are tensors of shape (n,): range in cells, the geometric mean of the longest and the shortest one; the ratio
+    of these; azimuth of the longest, in radians from southwards to eastwards; shape, one of those above; and nugget.
+    """
+
+    range_cells: Tensor
+    ratio: Tensor
+    azimuth: Tensor
+    shape: Tensor
+    nugget: Tensor
+
+    def between(self, place: Tensor, other: Tensor) -> Tensor:
+        """Return the covariances (n, n_places, n_others) between places (n_places, 2) and (n_others, 2), in cells."""
+        scaled = distances(self._in_ranges(place), self._in_ranges(other))
+        shape = self.shape[:, None, None]
+        exponent = 3 * torch.where(shape == GAUSSIAN, scaled * scaled, scaled)
+        if (self.shape == MATERN).any():
+            scaled = _MATERN_RATE * scaled
+            exponent = torch.where(shape == MATERN, scaled - torch.log1p(scaled), exponent)
+        return torch.exp(-exponent) * (1 - self.nugget)[:, None, None]
+
+    def among(self, place: Tensor) -> Tensor:
+        """Return the covariance matrices (n, n_data, n_data) of data at places (n_data, 2)."""
+        matrices = self.between(place, place)
+        matrices.diagonal(dim1=1, dim2=2).fill_(1 + _JITTER)
+        return matrices
+
+    def select(self, index: Tensor) -> Covariances:
+        """Return some of the covariances."""
+        return Covariances(*(values[index] for values in self))
+
+    def stretched(self) -> Covariances:
+        """Return these covariances, each with every ratio and azimuth that is tried, one after the other."""
+        ratios = torch.tensor(_RATIOS, device=self.nugget.device)
+        azimuths = torch.arange(_N_AZIMUTHS, device=self.nugget.device) * (math.pi / _N_AZIMUTHS)
+        ratio, azimuth = (v.flatten() for v in torch.meshgrid(ratios, azimuths, indexing="ij"))
+        each = self.select(torch.arange(len(self.nugget), device=self.nugget.device).repeat_interleave(len(ratio)))
+        return each._replace(ratio=ratio.repeat(len(self.nugget)), azimuth=azimuth.repeat(len(self.nugget)))
+
+    def followed_by(self, others: Covariances) -> Covariances:
+        """Return these covariances and others after them."""
+        return Covariances(*(torch.cat(both) for both in zip(self, others)))
+
+    def _in_ranges(self, place: Tensor) -> Tensor:
+        """Return places (n_places, 2) along and across the longest range, in ranges: (n, n_places, 2)."""
+        south, east = place.T
+        cos, sin = self.azimuth.cos()[:, None], self.azimuth.sin()[:, None]
+        along, across = south * cos + east * sin, east * cos - south * sin
+        stretch = self.ratio.sqrt()[:, None]
+        return torch.stack([along / stretch, across * stretch], dim=2) / self.range_cells[:, None, None]
+
+
+def distances(place: Tensor, other: Tensor) -> Tensor:
+    """Return distances (…, n, m) between places (…, n, 2) and (…, m, 2), exact also for places close to each other."""
+    return torch.cdist(place, other, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def spacing_of(place: Tensor) -> Tensor:
+    """Return the median distance from a datum (n_data, 2) to its nearest one."""
+    return distances(place, place).fill_diagonal_(torch.inf).min(dim=1).values.median()
+
+
+def isotropic(place: Tensor, spacing: Tensor, shapes: tuple[int, ...], nuggets: tuple[float, ...]) -> Covariances:
+    """
+    Return isotropic covariances to try on data: ranges from the data's spacing to 1.5 times their extent.
+
+    Parameters
+    ----------
+    place : Tensor, shape (n_data, 2)
+        Row and column of the data, in cells.
+    spacing : Tensor, scalar
+        Median distance from a datum to its nearest one, in cells.
+    shapes, nuggets : tuple
+        Each of these is combined with each of seven ranges.
+    """
+    extent = (place.amax(dim=0) - place.amin(dim=0)).norm().clamp_min(2 * spacing)
+    ranges = spacing * (1.5 * extent / spacing) ** torch.linspace(0, 1, _N_RANGES, device=place.device)
+    tried = torch.meshgrid(
+        ranges,
+        torch.tensor(shapes, device=place.device).float(),
+        torch.tensor(nuggets, device=place.device),
+        indexing="ij",
+    )
+    of_range, of_shape, of_nugget = (values.flatten() for values in tried)
+    return Covariances(of_range, torch.ones_like(of_range), torch.zeros_like(of_range), of_shape, of_nugget)
+
+
+def parts_to_test(place: Tensor, most_together: int, n_part: int) -> list[Tensor]:
+    """
+    Return the data that are tested together.
+
+    Parameters
+    ----------
+    place : Tensor, shape (n_data, 2)
+        Row and column of the data, in cells.
+    most_together : int
+        Up to so many data are tested together.
+    n_part : int
+        Of more, so many apart from each other, and two groups of so many near each other.
+    """
+    n_data = len(place)
+    if n_data <= most_together:
+        return [torch.arange(n_data, device=place.device)]
+    order = torch.randperm(n_data, generator=torch.Generator().manual_seed(n_data)).to(place.device)
+    near = [distances(place[c : c + 1], place)[0].topk(n_part, largest=False).indices for c in order[:2].tolist()]
+    return [order[:n_part], *near]

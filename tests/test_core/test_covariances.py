@@ -1,0 +1,63 @@
+"""Covariances fade as they should, and the ones that are tried cover what surveys hold."""
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core.covariances import (
+    EXPONENTIAL,
+    GAUSSIAN,
+    MATERN,
+    Covariances,
+    isotropic,
+    parts_to_test,
+    spacing_of,
+)
+
+
+def covariance_of(shape=EXPONENTIAL, nugget=0.0, ratio=1.0, azimuth=0.0):
+    return Covariances(*(torch.tensor([float(value)]) for value in (10.0, ratio, azimuth, shape, nugget)))
+
+
+def test_covariances_fade():
+    origin, places = torch.zeros(1, 2), torch.tensor([[0.0, 0.0], [6.0, 8.0]])
+    exponential = covariance_of().between(origin, places)[0, 0]
+    gaussian = covariance_of(GAUSSIAN, nugget=0.2).between(origin, places)[0, 0]
+    matern = covariance_of(MATERN).between(origin, places)[0, 0]
+    assert exponential == pytest.approx(torch.tensor([1, np.exp(-3)]), abs=1e-6)
+    assert matern == pytest.approx(torch.tensor([1, 0.05]), abs=1e-3)
+    assert gaussian == pytest.approx(torch.tensor([0.8, 0.8 * np.exp(-3)]), abs=1e-6)
+
+
+@pytest.mark.parametrize("azimuth", [0.0, np.pi / 6, np.pi / 2])
+def test_covariances_fade_fastest_across_their_azimuth(azimuth):
+    """With a ratio of 4 the range of 10 cells is 20 along the azimuth and 5 across."""
+    along = torch.tensor([[np.cos(azimuth), np.sin(azimuth)]], dtype=torch.float32)  # south, east
+    across = torch.tensor([[-np.sin(azimuth), np.cos(azimuth)]], dtype=torch.float32)
+    covariance = covariance_of(ratio=4.0, azimuth=azimuth)
+    value = covariance.between(torch.zeros(1, 2), torch.cat([20 * along, 5 * across]))[0, 0]
+    assert value == pytest.approx(torch.full((2,), np.exp(-3)), abs=1e-6)
+
+
+def test_each_is_stretched_along_every_azimuth():
+    covariances = covariance_of(MATERN, nugget=0.1)
+    stretched = covariances.followed_by(covariances).stretched()
+    assert len(stretched.nugget) == 2 * 12
+    assert len({(float(r), float(a)) for r, a in zip(stretched.ratio[:12], stretched.azimuth[:12])}) == 12
+    assert (stretched.shape == MATERN).all()
+
+
+def test_ranges_run_from_the_spacing_to_beyond_the_data():
+    place = torch.cartesian_prod(torch.arange(0.0, 90, 10), torch.arange(0.0, 90, 10))
+    tried = isotropic(place, spacing_of(place), (EXPONENTIAL, GAUSSIAN), (0.0, 0.2))
+    assert tried.range_cells.min() == pytest.approx(10)
+    assert tried.range_cells.max() == pytest.approx(1.5 * 80 * np.sqrt(2), rel=1e-4)
+    assert len(tried.nugget) == 7 * 2 * 2
+
+
+def test_data_are_tested_all_together_or_in_parts_far_and_near():
+    place = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    assert [len(part) for part in parts_to_test(place, 200, 50)] == [200]
+    parts = parts_to_test(place, 199, 50)
+    assert [len(part) for part in parts] == [50, 50, 50]
+    assert spacing_of(place[parts[1]]) < spacing_of(place[parts[0]])
