@@ -4,11 +4,12 @@ What kriging, and a truncated Gaussian field, read from the hard data, for the n
 Range, direction, nugget and smoothness of a survey are questions about all of its data at once, which a local network
 answers badly and a hundred leave-one-out tests answer well. So many covariances are tried on the data, first isotropic
 ones, then the best of these stretched along several azimuths; those that predict the data best are averaged, and the
-estimates of indicator kriging with them become channels of the network. To a network that asks for it, what a
-truncated Gaussian field makes of the same data is told beside them (`truncated_gaussian`). All facies are treated alike,
-so renumbering facies permutes the channels.
+estimates of indicator kriging with them become channels of the network. To a network that asks for it, what a truncated
+Gaussian field makes of the same data is told beside them (`truncated_gaussian`). All facies are treated alike, so
+renumbering facies permutes the channels.
 Sources: Journel 1983, *Mathematical Geology* 15 (indicator kriging); Dubrule 1983, same volume (leave-one-out in closed
-form); Goovaerts 1997, *Geostatistics for Natural Resources Evaluation* (kriging of the mean); Hoeting et al. 1999, *Statistical Science* 14 (averaging models).
+form); Goovaerts 1997, *Geostatistics for Natural Resources Evaluation* (kriging of the mean); Hoeting et al. 1999,
+*Statistical Science* 14 (averaging models).
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from .truncated_gaussian import TruncatedGaussian
 
 N_OF_FACIES, N_OF_FACIES_BY_KRIGING = 7, 5
 """
-Channels of each facies: two estimates, their logarithms, and whether the nearest datum shows it; then, for networks that
-read an order, the estimate of a truncated Gaussian field and its logarithm.
+Channels of each facies: two estimates, their logarithms, and whether the nearest datum shows it; then, for networks
+that read an order, the estimate of a truncated Gaussian field and its logarithm.
 """
 N_OF_PLACE, N_OF_PLACE_BY_KRIGING = 13, 11
 """

@@ -1,11 +1,11 @@
 """
-What a truncated Gaussian field reads from hard data: facies that follow each other in an order, as in graded or nested maps.
+What a truncated Gaussian field reads from hard data: facies that follow each other, as in graded or nested maps.
 
 Kriging knows of each facies by itself, so between sand and clay it never expects silt. Here the facies are cuts of one
 Gaussian field. Their order comes from which facies are found near each other; covariances and cuts are those that
 predict each observation best from the others; and where no order is, the loss of these predictions tells so.
-Sources: Matheron et al. 1987, SPE 16753 (the model); Switzer and Green 1984, Stanford technical report 6 (factors by their
-autocorrelation, from which the order comes); Minka 2001, *Uncertainty in Artificial Intelligence* 17 (expectation
+Sources: Matheron et al. 1987, SPE 16753 (the model); Switzer and Green 1984, Stanford technical report 6 (factors by
+their autocorrelation, from which the order comes); Minka 2001, *Uncertainty in Artificial Intelligence* 17 (expectation
 propagation).
 """
 
@@ -133,9 +133,7 @@ class TruncatedGaussian:
         )
 
     def at(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Return facies probabilities (n_observed, n) at places (n, 2), and the standard deviation (n,) of the field there.
-        """
+        """Return probabilities (n_observed, n) at places (n, 2), and the standard deviation (n,) of the field there."""
         towards = self.covariances.between(place, self.place)  # (n_kept, n, n_data)
         mean = (towards @ self.sites.dual[:, :, None].float())[:, :, 0]
         variance = 1 - ((towards @ self.sites.inverse.float()) * towards).sum(dim=2)
@@ -159,7 +157,7 @@ def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int) 
     n_facies : int
         Number of facies in the order, at least 2.
     n_rounds : int
-        Rounds of expectation propagation; after each one, Newton's method moves the cuts to where the data are likelier.
+        Rounds of expectation propagation; after each, Newton's method moves the cuts to where the data are likelier.
     """
     covariance = covariance.double()
     counts = F.one_hot(position, n_facies).sum(dim=1).cumsum(dim=1).double()

@@ -1,4 +1,4 @@
-"""A truncated Gaussian field reads the order of the facies, and its predictions are those of the model it stands for."""
+"""A truncated Gaussian field reads the order of the facies, and predicts as the model that it stands for."""
 
 import numpy as np
 import pytest
