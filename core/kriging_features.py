@@ -152,10 +152,10 @@ class SurveyKriging:
         kept = loss.topk(_N_KEPT, largest=False).indices
         evidence = _CAUTION * len(place)
         covariances = tried.followed_by(stretched).select(kept)
-        observed, of_observed = class_index.unique(return_inverse=True)
+        observed, of_observed = torch.unique(class_index, return_inverse=True)
         field = None
         if reads_order and len(observed) > 1:
-            field = TruncatedGaussian.fit(place, of_observed, len(observed), covariances.select(slice(0, 1)))
+            field = TruncatedGaussian.fit(place, of_observed, len(observed), covariances.select(torch.arange(1, device=place.device)))
         factor = torch.linalg.cholesky(covariances.among(place))
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
         # Where data crowd, they count less for the mean than the same number of data far apart.

@@ -263,7 +263,7 @@ def _orders(place: Tensor, class_index: Tensor, n_facies: int, near: Covariances
         factor = torch.linalg.eigh(together / torch.outer(often, often)).eigenvectors[:, -2] / often
         order = factor.argsort()
         orders.append(order if order[0] < order[-1] else order.flip(0))
-    return torch.stack(orders).unique(dim=0)
+    return torch.unique(torch.stack(orders), dim=0)
 
 
 def _each(covariances: Covariances, n_times: int) -> Covariances:
