@@ -155,7 +155,8 @@ class SurveyKriging:
         observed, of_observed = torch.unique(class_index, return_inverse=True)
         field = None
         if reads_order and len(observed) > 1:
-            field = TruncatedGaussian.fit(place, of_observed, len(observed), covariances.select(torch.arange(1, device=place.device)))
+            best = covariances.select(torch.arange(1, device=place.device))
+            field = TruncatedGaussian.fit(place, of_observed, len(observed), best)
         factor = torch.linalg.cholesky(covariances.among(place))
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
         # Where data crowd, they count less for the mean than the same number of data far apart.
