@@ -204,10 +204,13 @@ class SurveyKriging:
         of_place : float32 Tensor, shape (N_OF_PLACE, n)
         """
         blocks = torch.split(place, max(1, _PAIRS_AT_ONCE // len(self.place)))
-        parts = [self._at(block, spacing) for block in blocks]
-        return torch.cat([p[0] for p in parts], dim=2), torch.cat([p[1] for p in parts], dim=1)
+        parts = [self._by_kriging(block, spacing) for block in blocks]
+        of_facies, of_place = torch.cat([p[0] for p in parts], dim=2), torch.cat([p[1] for p in parts], dim=1)
+        probability, of_field = self._by_order(place, of_facies[:, 0])
+        by_order = torch.stack([probability, probability.clamp_min(_FLOOR).log()], dim=1)
+        return torch.cat([of_facies, by_order], dim=1), torch.cat([of_place, of_field])
 
-    def _at(self, place: Tensor, spacing: int) -> tuple[Tensor, Tensor]:
+    def _by_kriging(self, place: Tensor, spacing: int) -> tuple[Tensor, Tensor]:
         distance = distances(place, self.place)  # (n, n_data)
         towards = self.covariances.between(place, self.place)  # (n_kept, n, n_data)
         estimate = (towards @ self.dual + self.mean).clamp(0, 1)  # (n_kept, n, n_facies)
@@ -218,9 +221,7 @@ class SurveyKriging:
         closest = distance.min(dim=1)
         nearest = F.one_hot(self.class_index[closest.indices], self.mean.shape[2]).float()
         logs = (p.clamp_min(_FLOOR).log() for p in (alike, by_itself))
-        by_order, deviation = self._by_order(place, alike)
-        log_by_order = by_order.clamp_min(_FLOOR).log()
-        of_facies = torch.stack([alike, next(logs), by_itself, next(logs), nearest, by_order, log_by_order])
+        of_facies = torch.stack([alike, next(logs), by_itself, next(logs), nearest])
         support = (self.weight * towards.amax(dim=2)).sum(dim=0)
         weight, double = self.weight[:, 0], 2 * self.covariances.azimuth
         whole_survey = torch.stack(
@@ -236,17 +237,20 @@ class SurveyKriging:
             ]
         )
         here = torch.stack([support, torch.log1p(closest.values / self.spacing_cells)])
-        skill = self.skill_nats if self.field is None else self.field.skill_nats
-        of_field = torch.stack([deviation, skill.expand_as(deviation)])
-        of_place = torch.cat([here, whole_survey[:, None].expand(-1, len(place)), of_field])
+        of_place = torch.cat([here, whole_survey[:, None].expand(-1, len(place))])
         return of_facies.permute(2, 0, 1), of_place
 
-    def _by_order(self, place: Tensor, otherwise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the field says at places (n, 2): probabilities (n, n_facies) and its standard deviation (n,)."""
+    def _by_order(self, place: Tensor, by_kriging: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Return what the field says at places (n, 2): probabilities (n_facies, n), and deviation and skill, (2, n).
+
+        Without a field kriging's probabilities (n_facies, n) stand for it.
+        """
         if self.field is None:
-            return otherwise, otherwise.new_ones(len(place))
+            return by_kriging, torch.stack([torch.ones_like(place[:, 0]), self.skill_nats.expand(len(place))])
         of_observed, deviation = self.field.at(place)
-        return torch.zeros_like(otherwise).index_copy(1, self.observed, of_observed.T), deviation
+        probability = torch.zeros_like(by_kriging).index_copy(0, self.observed, of_observed)
+        return probability, torch.stack([deviation, self.field.skill_nats.expand(len(place))])
 
 
 def _leave_one_out(place: Tensor, indicator: Tensor, covariances: Covariances) -> tuple[Tensor, Tensor]:

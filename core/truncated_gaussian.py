@@ -30,8 +30,9 @@ _PSEUDO_DATA = 3.0  # of each facies, anywhere: they keep cuts apart that few da
 _CAUTION = 0.3  # as in kriging: leave-one-out losses depend on each other
 _DAMPING = 0.8
 _N_TRIAL_ROUNDS = 2
-_FEW_DATA = 256
-"""Up to so many data, four covariances and five rounds of expectation propagation; of more, two and three."""
+_KEPT_AND_ROUNDS = ((256, 4, 5), (512, 2, 3), (math.inf, 1, 3))
+"""Up to so many data, how many fields are averaged, and after how many rounds of expectation propagation."""
+_PAIRS_AT_ONCE = 250_000  # as in kriging
 _LEAST_VARIANCE, _LEAST_PRECISION, _FLOOR = 1e-4, 1e-3, 0.005
 
 
@@ -67,6 +68,8 @@ class TruncatedGaussian:
         The data as each field takes them.
     weight : Tensor, shape (n_kept,)
         Of each field in the average.
+    spacing_cells : float
+        Median distance from a datum to its nearest one, in cells.
     skill_nats : Tensor, scalar
         Leave-one-out log loss of the best field, less that of the shares: negative where data help each other.
     """
@@ -76,6 +79,7 @@ class TruncatedGaussian:
     position: Tensor
     sites: Sites
     weight: Tensor
+    spacing_cells: float
     skill_nats: Tensor
 
     @classmethod
@@ -95,7 +99,8 @@ class TruncatedGaussian:
             A single one, by which data are near each other: the one that kriging predicts best with.
         """
         positions = _orders(place, class_index, n_facies, near).argsort(dim=1)
-        trials = isotropic(place, spacing_of(place), (MATERN,), _NUGGETS)
+        spacing = spacing_of(place)
+        trials = isotropic(place, spacing, (MATERN,), _NUGGETS)
         parts = parts_to_test(place, _MOST_TOGETHER, _N_PART)
 
         def losses(covariances: Covariances, position: Tensor, parts: list[Tensor]) -> Tensor:
@@ -108,8 +113,7 @@ class TruncatedGaussian:
         if len(positions) > _N_ORDERS:
             few = trials.select(trials.nugget == _NUGGETS[1])
             loss = losses(_each(few, len(positions)), positions.repeat_interleave(len(few.nugget), dim=0), parts[:1])
-            best = loss.view(len(positions), -1).amin(dim=1).topk(_N_ORDERS, largest=False).indices
-            positions = positions[best]
+            positions = positions[loss.view(len(positions), -1).amin(dim=1).topk(_N_ORDERS, largest=False).indices]
         position = positions.repeat_interleave(len(trials.nugget), dim=0)
         trials = _each(trials, len(positions))
         loss = losses(trials, position, parts)
@@ -119,7 +123,7 @@ class TruncatedGaussian:
         loss = torch.cat([loss, losses(stretched, position_of_stretched, parts)])
         position = torch.cat([position, position_of_stretched])
 
-        n_kept, n_rounds = (4, 5) if len(place) <= _FEW_DATA else (2, 3)
+        n_kept, n_rounds = next(then for most, *then in _KEPT_AND_ROUNDS if len(place) <= most)
         kept = loss.topk(n_kept, largest=False).indices
         covariances, position = trials.followed_by(stretched).select(kept), position[kept]
         share = torch.bincount(class_index, minlength=n_facies) / len(class_index)
@@ -129,19 +133,43 @@ class TruncatedGaussian:
             position=position,
             sites=observe(covariances.among(place), position[:, class_index], n_facies, n_rounds),
             weight=torch.softmax(-_CAUTION * len(place) * loss[kept], dim=0).float(),
+            spacing_cells=float(spacing),
             skill_nats=(loss.min() + (share * share.log()).sum()).float(),
         )
 
     def at(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities (n_observed, n) at places (n, 2), and the standard deviation (n,) of the field there."""
-        towards = self.covariances.between(place, self.place)  # (n_kept, n, n_data)
-        mean = (towards @ self.sites.dual[:, :, None].float())[:, :, 0]
-        variance = 1 - ((towards @ self.sites.inverse.float()) * towards).sum(dim=2)
-        deviation = variance.clamp(_LEAST_VARIANCE, 1).sqrt()
+        deviation = self._deviation(place)
+        n_at_once = max(1, _PAIRS_AT_ONCE // len(self.place))
+        blocks = zip(torch.split(place, n_at_once), torch.split(deviation, n_at_once, dim=1))
+        probability = torch.cat([self._probability(at, found) for at, found in blocks], dim=1)
+        return probability, self.weight @ deviation
+
+    def _probability(self, place: Tensor, deviation: Tensor) -> Tensor:
+        """Return probabilities (n_observed, n) from the deviation (n_kept, n) of each field."""
+        mean = (self.covariances.between(place, self.place) @ self.sites.dual[:, :, None].float())[:, :, 0]
         below = ndtr((self.sites.cuts.float()[:, :, None] - mean[:, None]) / deviation[:, None])
         within = F.pad(F.pad(below, (0, 0, 1, 0)), (0, 0, 0, 1), value=1.0).diff(dim=1)  # by position
         of_class = within.gather(1, self.position[:, :, None].expand(-1, -1, len(place)))
-        return torch.einsum("k,kcn->cn", self.weight, of_class), self.weight @ deviation
+        return torch.einsum("k,kcn->cn", self.weight, of_class)
+
+    def _deviation(self, place: Tensor) -> Tensor:
+        """
+        Return the standard deviation (n_kept, n) of each field at places (n, 2).
+
+        It costs the number of data squared, and hardly changes over a quarter of the distance between data: there it
+        is computed once.
+        """
+        step = max(1, round(self.spacing_cells / 4))
+        node = (place / step).round().long()
+        n_cols = int(node[:, 1].amax()) + 1
+        nodes, of_place = torch.unique(node[:, 0] * n_cols + node[:, 1], return_inverse=True)
+        nodes = step * torch.stack([torch.div(nodes, n_cols, rounding_mode="floor"), nodes % n_cols], dim=1)
+        inverse, told = self.sites.inverse.float(), []
+        for block in torch.split(nodes.float(), max(1, _PAIRS_AT_ONCE // len(self.place))):
+            towards = self.covariances.between(block, self.place)  # (n_kept, n, n_data)
+            told.append(((towards @ inverse) * towards).sum(dim=2))
+        return (1 - torch.cat(told, dim=1)).clamp(_LEAST_VARIANCE, 1).sqrt()[:, of_place]
 
 
 def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int) -> Sites:
