@@ -24,7 +24,7 @@ from .covariances import MATERN, Covariances, isotropic, parts_to_test, spacing_
 
 _NUGGETS = (0.01, 0.1, 0.35)
 _REACHES = (0.25, 0.5, 1.0, 2.0, 4.0)  # in ranges of kriging's covariance: how near data are when they tell an order
-_N_ORDERS, _N_STRETCHED = 2, 2  # orders, and covariances, the best ones, that are tried further
+_N_ORDERS, _N_STRETCHED = 2, 2  # orders, and fields, the best ones, that are tried further
 _MOST_TOGETHER, _N_PART = 96, 48
 _PSEUDO_DATA = 3.0  # of each facies, anywhere: they keep cuts apart that few data tell of
 _CAUTION = 0.3  # as in kriging: leave-one-out losses depend on each other
@@ -34,6 +34,52 @@ _KEPT_AND_ROUNDS = ((256, 4, 5), (512, 2, 3), (math.inf, 1, 3))
 """Up to so many data, how many fields are averaged, and after how many rounds of expectation propagation."""
 _PAIRS_AT_ONCE = 250_000  # as in kriging
 _LEAST_VARIANCE, _LEAST_PRECISION, _FLOOR = 1e-4, 1e-3, 0.005
+
+
+class Fields(NamedTuple):
+    """
+    Gaussian fields and the orders in which they are cut into facies, `n` of them.
+
+    Parameters
+    ----------
+    covariances : Covariances
+        Of the fields.
+    position : int64 Tensor, shape (n, n_facies)
+        Where in the order each facies comes.
+    """
+
+    covariances: Covariances
+    position: Tensor
+
+    @classmethod
+    def of_each(cls, covariances: Covariances, positions: Tensor) -> Fields:
+        """Return a field for each order (n_orders, n_facies) and covariance, those of an order one after the other."""
+        n_orders, n_covariances = len(positions), len(covariances.nugget)
+        repeated = Covariances(*(values.repeat(n_orders) for values in covariances))
+        return cls(repeated, positions.repeat_interleave(n_covariances, dim=0))
+
+    def select(self, index: Tensor) -> Fields:
+        """Return some of the fields."""
+        return Fields(self.covariances.select(index), self.position[index])
+
+    def stretched(self) -> Fields:
+        """Return these fields, each with every ratio and azimuth that is tried."""
+        stretched = self.covariances.stretched()
+        n_each = len(stretched.nugget) // len(self.position)
+        return Fields(stretched, self.position.repeat_interleave(n_each, dim=0))
+
+    def followed_by(self, others: Fields) -> Fields:
+        """Return these fields and others after them."""
+        return Fields(self.covariances.followed_by(others.covariances), torch.cat([self.position, others.position]))
+
+    def observe(self, place: Tensor, class_index: Tensor, n_rounds: int) -> Sites:
+        """Return what data at places (n_data, 2) tell of each field; see `observe`."""
+        return observe(self.covariances.among(place), self.position[:, class_index], self.position.shape[1], n_rounds)
+
+    def loss(self, place: Tensor, class_index: Tensor, parts: list[Tensor]) -> Tensor:
+        """Return the leave-one-out log loss (n,) of each field, over all data of some parts of them."""
+        tests = [self.observe(place[part], class_index[part], _N_TRIAL_ROUNDS).evidence for part in parts]
+        return -torch.cat(tests, dim=1).mean(dim=1)
 
 
 class Sites(NamedTuple):
@@ -60,10 +106,8 @@ class TruncatedGaussian:
     ----------
     place : float32 Tensor, shape (n_data, 2)
         Row and column of the data, in cells.
-    covariances : Covariances
-        Of the fields that are averaged, `n_kept` of them.
-    position : int64 Tensor, shape (n_kept, n_observed)
-        Where in the order of each field each observed facies comes.
+    fields : Fields
+        Those that are averaged, `n_kept` of them.
     sites : Sites
         The data as each field takes them.
     weight : Tensor, shape (n_kept,)
@@ -75,8 +119,7 @@ class TruncatedGaussian:
     """
 
     place: Tensor
-    covariances: Covariances
-    position: Tensor
+    fields: Fields
     sites: Sites
     weight: Tensor
     spacing_cells: float
@@ -98,40 +141,25 @@ class TruncatedGaussian:
         near : Covariances
             A single one, by which data are near each other: the one that kriging predicts best with.
         """
-        positions = _orders(place, class_index, n_facies, near).argsort(dim=1)
-        spacing = spacing_of(place)
-        trials = isotropic(place, spacing, (MATERN,), _NUGGETS)
-        parts = parts_to_test(place, _MOST_TOGETHER, _N_PART)
-
-        def losses(covariances: Covariances, position: Tensor, parts: list[Tensor]) -> Tensor:
-            tests = [
-                observe(covariances.among(place[part]), position[:, class_index[part]], n_facies, _N_TRIAL_ROUNDS)
-                for part in parts
-            ]
-            return -torch.cat([sites.evidence for sites in tests], dim=1).mean(dim=1)
-
-        if len(positions) > _N_ORDERS:
-            few = trials.select(trials.nugget == _NUGGETS[1])
-            loss = losses(_each(few, len(positions)), positions.repeat_interleave(len(few.nugget), dim=0), parts[:1])
-            positions = positions[loss.view(len(positions), -1).amin(dim=1).topk(_N_ORDERS, largest=False).indices]
-        position = positions.repeat_interleave(len(trials.nugget), dim=0)
-        trials = _each(trials, len(positions))
-        loss = losses(trials, position, parts)
-        best = loss.topk(_N_STRETCHED, largest=False).indices
-        stretched = trials.select(best).stretched()
-        position_of_stretched = position[best].repeat_interleave(len(stretched.nugget) // _N_STRETCHED, dim=0)
-        loss = torch.cat([loss, losses(stretched, position_of_stretched, parts)])
-        position = torch.cat([position, position_of_stretched])
+        orders = _orders(place, class_index, n_facies, near).argsort(dim=1)
+        spacing, parts = spacing_of(place), parts_to_test(place, _MOST_TOGETHER, _N_PART)
+        tried = isotropic(place, spacing, (MATERN,), _NUGGETS)
+        if len(orders) > _N_ORDERS:
+            few = Fields.of_each(tried.select(tried.nugget == _NUGGETS[1]), orders)
+            of_order = few.loss(place, class_index, parts[:1]).view(len(orders), -1).amin(dim=1)
+            orders = orders[of_order.topk(_N_ORDERS, largest=False).indices]
+        fields = Fields.of_each(tried, orders)
+        loss = fields.loss(place, class_index, parts)
+        stretched = fields.select(loss.topk(_N_STRETCHED, largest=False).indices).stretched()
+        fields, loss = fields.followed_by(stretched), torch.cat([loss, stretched.loss(place, class_index, parts)])
 
         n_kept, n_rounds = next(then for most, *then in _KEPT_AND_ROUNDS if len(place) <= most)
         kept = loss.topk(n_kept, largest=False).indices
-        covariances, position = trials.followed_by(stretched).select(kept), position[kept]
         share = torch.bincount(class_index, minlength=n_facies) / len(class_index)
         return cls(
             place=place,
-            covariances=covariances,
-            position=position,
-            sites=observe(covariances.among(place), position[:, class_index], n_facies, n_rounds),
+            fields=fields.select(kept),
+            sites=fields.select(kept).observe(place, class_index, n_rounds),
             weight=torch.softmax(-_CAUTION * len(place) * loss[kept], dim=0).float(),
             spacing_cells=float(spacing),
             skill_nats=(loss.min() + (share * share.log()).sum()).float(),
@@ -147,10 +175,10 @@ class TruncatedGaussian:
 
     def _probability(self, place: Tensor, deviation: Tensor) -> Tensor:
         """Return probabilities (n_observed, n) from the deviation (n_kept, n) of each field."""
-        mean = (self.covariances.between(place, self.place) @ self.sites.dual[:, :, None].float())[:, :, 0]
+        mean = (self.fields.covariances.between(place, self.place) @ self.sites.dual[:, :, None].float())[:, :, 0]
         below = ndtr((self.sites.cuts.float()[:, :, None] - mean[:, None]) / deviation[:, None])
         within = F.pad(F.pad(below, (0, 0, 1, 0)), (0, 0, 0, 1), value=1.0).diff(dim=1)  # by position
-        of_class = within.gather(1, self.position[:, :, None].expand(-1, -1, len(place)))
+        of_class = within.gather(1, self.fields.position[:, :, None].expand(-1, -1, len(place)))
         return torch.einsum("k,kcn->cn", self.weight, of_class)
 
     def _deviation(self, place: Tensor) -> Tensor:
@@ -167,7 +195,7 @@ class TruncatedGaussian:
         nodes = step * torch.stack([torch.div(nodes, n_cols, rounding_mode="floor"), nodes % n_cols], dim=1)
         inverse, told = self.sites.inverse.float(), []
         for block in torch.split(nodes.float(), max(1, _PAIRS_AT_ONCE // len(self.place))):
-            towards = self.covariances.between(block, self.place)  # (n_kept, n, n_data)
+            towards = self.fields.covariances.between(block, self.place)  # (n_kept, n, n_data)
             told.append(((towards @ inverse) * towards).sum(dim=2))
         return (1 - torch.cat(told, dim=1)).clamp(_LEAST_VARIANCE, 1).sqrt()[:, of_place]
 
@@ -292,8 +320,3 @@ def _orders(place: Tensor, class_index: Tensor, n_facies: int, near: Covariances
         order = factor.argsort()
         orders.append(order if order[0] < order[-1] else order.flip(0))
     return torch.unique(torch.stack(orders), dim=0)
-
-
-def _each(covariances: Covariances, n_times: int) -> Covariances:
-    """Return all covariances so many times, one time after the other."""
-    return Covariances(*(values.repeat(n_times) for values in covariances))

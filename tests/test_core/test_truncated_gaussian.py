@@ -39,7 +39,7 @@ def test_the_order_of_the_facies_is_found(seed):
     place, of_data, _ = ordered_survey(150, 6, seed)
     renumbered = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
     field = TruncatedGaussian.fit(place, renumbered[of_data], 6, NEAR)
-    position = field.position[field.weight.argmax()][renumbered]
+    position = field.fields.position[field.weight.argmax()][renumbered]
     assert position.tolist() in (list(range(6)), list(range(5, -1, -1)))
 
 
