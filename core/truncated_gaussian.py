@@ -33,6 +33,7 @@ _N_TRIAL_ROUNDS = 2
 _KEPT_AND_ROUNDS = ((256, 4, 5), (512, 2, 3), (math.inf, 1, 3))
 """Up to so many data, how many fields are averaged, and after how many rounds of expectation propagation."""
 _PAIRS_AT_ONCE = 250_000  # as in kriging
+_MOST_COLUMNS = 2**24  # of a grid: rows and columns fit into one number
 _LEAST_VARIANCE, _LEAST_PRECISION, _FLOOR = 1e-4, 1e-3, 0.005
 
 
@@ -190,9 +191,9 @@ class TruncatedGaussian:
         """
         step = max(1, round(self.spacing_cells / 4))
         node = (place / step).round().long()
-        n_cols = int(node[:, 1].amax()) + 1
-        nodes, of_place = torch.unique(node[:, 0] * n_cols + node[:, 1], return_inverse=True)
-        nodes = step * torch.stack([torch.div(nodes, n_cols, rounding_mode="floor"), nodes % n_cols], dim=1)
+        nodes, of_place = torch.unique(node[:, 0] * _MOST_COLUMNS + node[:, 1], return_inverse=True)
+        row, col = torch.div(nodes, _MOST_COLUMNS, rounding_mode="floor"), nodes % _MOST_COLUMNS
+        nodes = step * torch.stack([row, col], dim=1)
         inverse, told = self.sites.inverse.float(), []
         for block in torch.split(nodes.float(), max(1, _PAIRS_AT_ONCE // len(self.place))):
             towards = self.fields.covariances.between(block, self.place)  # (n_kept, n, n_data)

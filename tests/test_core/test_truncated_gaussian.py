@@ -89,6 +89,13 @@ def test_from_the_fewest_data_to_the_most(n_data, n_facies):
     assert torch.allclose(probability.sum(dim=0), torch.ones(len(deviation)), atol=1e-4)
 
 
+def test_of_no_place_it_tells_nothing():
+    place, of_data, _ = ordered_survey(30, 3)
+    probability, deviation = TruncatedGaussian.fit(place, of_data, 3, NEAR).at(torch.zeros(0, 2))
+    assert probability.shape == (3, 0)
+    assert deviation.shape == (0,)
+
+
 def test_data_as_sites_predict_what_the_model_itself_does():
     """Three data, cuts as found: the field at the third given the facies of two, by a million draws of the Gaussian."""
     covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()
