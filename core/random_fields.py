@@ -100,6 +100,17 @@ def gaussian_fields(texture: Texture, n_each: int, size: int, generator: torch.G
         Mean 0 and variance 1 over each field.
     """
     device = generator.device
+    amplitude = power_spectrum(texture, size).sqrt()
+    shape = (texture.azimuth.numel(), n_each, size, size // 2 + 1)
+    noise = torch.randn(shape, dtype=torch.complex64, generator=generator, device=device)
+    fields = torch.fft.irfft2(noise * amplitude[:, None], s=(size, size))
+    mean, deviation = fields.mean(dim=(2, 3), keepdim=True), fields.std(dim=(2, 3), keepdim=True)
+    return (fields - mean) / deviation.clamp_min(1e-12)
+
+
+def power_spectrum(texture: Texture, size: int) -> Tensor:
+    """Return the power (n_fields, size, size // 2 + 1) of Gaussian fields on the torus, frequencies as in rfft2."""
+    device = texture.azimuth.device
     frequency = torch.fft.fftfreq(size, device=device)  # cycles per cell
     across = torch.fft.rfftfreq(size, device=device)[None, None, :]
     down = frequency[None, :, None]
@@ -113,15 +124,9 @@ def gaussian_fields(texture: Texture, n_each: int, size: int, generator: torch.G
     power = (1 + squared) ** -exponent
     nested = (1 + squared * texture.nested_range[:, None, None] ** 2) ** -exponent
     share = texture.nested_share[:, None, None]
-    power = (1 - share) * power / power.sum(dim=(1, 2), keepdim=True) + share * nested / nested.sum(
+    return (1 - share) * power / power.sum(dim=(1, 2), keepdim=True) + share * nested / nested.sum(
         dim=(1, 2), keepdim=True
     )
-    amplitude = power.sqrt()
-    shape = (texture.azimuth.numel(), n_each, size, size // 2 + 1)
-    noise = torch.randn(shape, dtype=torch.complex64, generator=generator, device=device)
-    fields = torch.fft.irfft2(noise * amplitude[:, None], s=(size, size))
-    mean, deviation = fields.mean(dim=(2, 3), keepdim=True), fields.std(dim=(2, 3), keepdim=True)
-    return (fields - mean) / deviation.clamp_min(1e-12)
 
 
 def categorical_fields(

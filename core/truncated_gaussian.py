@@ -201,7 +201,7 @@ class TruncatedGaussian:
         return (1 - torch.cat(told, dim=1)).clamp(_LEAST_VARIANCE, 1).sqrt()[:, of_place]
 
 
-def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int) -> Sites:
+def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int, cuts: Tensor | None = None) -> Sites:
     """
     Find cuts, and Gaussian observations that tell of the field what the facies between the cuts do.
 
@@ -215,15 +215,16 @@ def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int) 
         Number of facies in the order, at least 2.
     n_rounds : int
         Rounds of expectation propagation; after each, Newton's method moves the cuts to where the data are likelier.
+    cuts : Tensor, shape (n, n_facies - 1), optional
+        Cuts that are known: they stay where they are.
     """
-    covariance = covariance.double()
-    counts = F.one_hot(position, n_facies).sum(dim=1).cumsum(dim=1).double()
-    counts = counts + torch.arange(1, n_facies + 1, device=counts.device)  # one more of each: no facies without a place
-    cuts = ndtri((counts / counts[:, -1:])[:, :-1])
+    covariance, are_known = covariance.double(), cuts is not None
+    if cuts is None:
+        cuts = _cuts_of_shares(position, n_facies)
     mean, variance = torch.zeros_like(covariance[:, 0]), torch.ones_like(covariance[:, 0])
     precision = shift = torch.zeros_like(mean)
     for n_done in range(n_rounds):
-        if n_done:
+        if n_done and not are_known:
             cuts = _moved(cuts, position, mean, variance)
         told = _between_cuts(cuts, position, mean, variance)
         step = _DAMPING if n_done else 1.0
@@ -235,9 +236,17 @@ def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int) 
         # What all others say of each datum.
         diagonal = inverse.diagonal(dim1=1, dim2=2)
         mean, variance = observed - dual / diagonal, (1 / diagonal - 1 / precision).clamp(_LEAST_VARIANCE, 1)
-    cuts = _moved(cuts, position, mean, variance)
+    if not are_known:
+        cuts = _moved(cuts, position, mean, variance)
     evidence = _between_cuts(cuts, position, mean, variance).log_probability.clamp_min(math.log(_FLOOR))
     return Sites(inverse, dual, cuts, evidence)
+
+
+def _cuts_of_shares(position: Tensor, n_facies: int) -> Tensor:
+    """Return the cuts (n, n_facies - 1) between which a standard Gaussian has the data's shares of the facies."""
+    counts = F.one_hot(position, n_facies).sum(dim=1).cumsum(dim=1).double()
+    counts = counts + torch.arange(1, n_facies + 1, device=counts.device)  # one more of each: no facies without a place
+    return ndtri((counts / counts[:, -1:])[:, :-1])
 
 
 class _Told(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from oadg.core.evaluation import Survey, survey_of_map
 from oadg.core.random_fields import categorical_fields, draw_surveys
 
 _OUTSIDE, _INSIDE, _CALIBRATION = range(3)  # streams of random numbers that never meet
+_Drawn = TypeVar("_Drawn")
 _SHORTEST_CELLS = 4.0
 """Of the ranges of the prior: users choose cells that resolve what they map."""
 
@@ -39,7 +40,7 @@ def outside_survey(seed: int, number: int) -> Survey:
         visited = draw_cells(rng, design, facies, _draw_n_data(rng, 50, 1000))
         return survey_of_map(facies, visited, kind=kind, design=design)
 
-    return _first_possible(draw)
+    return first_possible(draw)
 
 
 def inside_survey(seed: int, number: int) -> Survey:
@@ -51,7 +52,7 @@ def inside_survey(seed: int, number: int) -> Survey:
         facies, visited = _draw_of_prior(rng, shape, n_data)
         return survey_of_map(facies, visited, kind="prior", design="prior")
 
-    return _first_possible(draw)
+    return first_possible(draw)
 
 
 def calibration_truth(seed: int, number: int) -> Truth:
@@ -86,7 +87,7 @@ def _draw_n_data(rng: np.random.Generator, low: int, high: int) -> int:
     return int(low * (high / low) ** rng.random())
 
 
-def _first_possible(draw: Callable[[], Survey]) -> Survey:
+def first_possible(draw: Callable[[], _Drawn]) -> _Drawn:
     """Draw until methods can be compared on the survey: one that observed a single facies is none."""
     while True:
         try:

@@ -96,11 +96,14 @@ def test_of_no_place_it_tells_nothing():
     assert deviation.shape == (0,)
 
 
-def test_data_as_sites_predict_what_the_model_itself_does():
-    """Three data, cuts as found: the field at the third given the facies of two, by a million draws of the Gaussian."""
+@pytest.mark.parametrize("cuts", [None, [-0.4, 0.9]])
+def test_data_as_sites_predict_what_the_model_itself_does(cuts):
+    """Three data, cuts as found or known: the facies of each given those of the other two, by a million draws."""
     covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()
     position = torch.tensor([[2, 1, 0]])
-    sites = observe(covariance[None], position, 3, 30)
+    known = cuts and torch.tensor([cuts], dtype=torch.float64)
+    sites = observe(covariance[None], position, 3, 30, known)
+    assert known is None or torch.equal(sites.cuts, known)
     draws = torch.linalg.cholesky(covariance) @ torch.randn(
         3, 1_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
