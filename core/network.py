@@ -130,9 +130,10 @@ class FaciesNetwork(nn.Module):
         if config.reads_kriging:
             self.trust = nn.Parameter(torch.ones(()))  # in the kriging estimate that the logits start from
         if config.reads_order:
-            self.lean = nn.Conv2d(of_place, 1, 1)
-            nn.init.zeros_(self.lean.weight)
-            nn.init.constant_(self.lean.bias, -2.0)  # type: ignore[arg-type]
+            self.leaning = nn.Conv2d(of_place, 1, 1)
+            nn.init.zeros_(self.leaning.weight)
+            nn.init.constant_(self.leaning.weight[:, -1], 0.5)  # to the field that the evidence is for
+            nn.init.constant_(self.leaning.bias, -0.7)  # type: ignore[arg-type]
         if config.n_levels > 1:
             self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
         if config.n_classes:
@@ -311,7 +312,7 @@ class FaciesNetwork(nn.Module):
         """Return the log-probabilities (batch, n_facies, n_rows, n_cols) that the logits start from."""
         if not self.config.reads_order:
             return told.log_probability
-        leaning = torch.sigmoid(self.lean(told.of_place[:, : self.config.n_of_place]).float())
+        leaning = torch.sigmoid(self.leaning(told.of_place[:, : self.config.n_of_place]).float())
         return torch.lerp(told.log_probability, told.log_probability_by_order, leaning)
 
 
