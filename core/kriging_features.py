@@ -245,14 +245,14 @@ class SurveyKriging:
         """
         Return what the field says at places (n, 2): probabilities (n_facies, n), and deviation and evidence, (2, n).
 
-        The evidence is how many times likelier the field makes the data than kriging does, as a logarithm. Without a
-        field kriging's probabilities (n_facies, n) stand for it.
+        The evidence is by how much the field predicts data better than kriging, in units of what chance makes of such
+        a mean over all data. Without a field kriging's probabilities (n_facies, n) stand for it.
         """
         if self.field is None:
             return by_kriging, torch.stack([torch.ones_like(place[:, 0]), torch.zeros_like(place[:, 0])])
         of_observed, deviation = self.field.at(place)
         probability = torch.zeros_like(by_kriging).index_copy(0, self.observed, of_observed)
-        evidence = _CAUTION * len(self.place) * (self.skill_nats - self.field.skill_nats)
+        evidence = math.sqrt(len(self.place)) * (self.skill_nats - self.field.skill_nats)
         evidence = evidence.clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
         return probability, torch.stack([deviation, evidence.expand(len(place))])
 

@@ -133,7 +133,7 @@ class FaciesNetwork(nn.Module):
             self.leaning = nn.Conv2d(of_place, 1, 1)
             nn.init.zeros_(self.leaning.weight)
             nn.init.constant_(self.leaning.weight[:, -1], 0.5)  # to the field that the evidence is for
-            nn.init.constant_(self.leaning.bias, -0.7)  # type: ignore[arg-type]
+            nn.init.constant_(self.leaning.bias, -1.0)  # type: ignore[arg-type]
         if config.n_levels > 1:
             self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
         if config.n_classes:

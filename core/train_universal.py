@@ -33,7 +33,7 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=12_000, seed=20_261_126)
+RECIPE = TrainingConfig(steps=4_500, seed=20_261_126, n_uses=2)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(
     trunk=(64, 96, 160),
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after, to be resumed by the next run")
     parser.add_argument("--steps", type=int, default=RECIPE.steps, help="instead of the recipe's")
     parser.add_argument("--maps-times", type=int, default=1, help="so many times as many maps in a batch: 20 for a GPU")
-    parser.add_argument("--uses", type=int, default=1, help="steps that learn from each batch, 1 to 4: 2 for a GPU")
+    parser.add_argument("--uses", type=int, default=RECIPE.n_uses, help="steps that learn from each batch, 1 to 4")
     parser.add_argument("--start", type=Path, help="a model file, whose weights the first step starts from")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
