@@ -184,7 +184,7 @@ class FaciesNetwork(nn.Module):
                 if name == "of_level":
                     given = torch.cat([given, given[-1:].expand(max(0, len(mine) - len(given)), -1)])
                 if name.endswith("stem.weight"):
-                    mine.zero_()
+                    mine[:, given.shape[1] :] = 0
                 common = tuple(slice(min(a, b)) for a, b in zip(mine.shape, given.shape))
                 mine[common] = given[common]
 

@@ -515,6 +515,18 @@ def test_a_start_takes_over_the_common_part_and_leaves_the_rest():
         assert torch.equal(after[name], before[name]), "the other one has none"
 
 
+def test_what_the_start_was_not_told_counts_for_nothing_at_first():
+    told_less = random_network(dataclasses.replace(SMALL, reads_kriging=True, n_of_place=11))
+    config = dataclasses.replace(SMALL, reads_kriging=True, n_of_place=13, reads_order=True)
+    network = random_network(config, seed=4)
+    network.start_from(told_less)
+    for name in ("trunk_stem.weight", "stream_stem.weight"):
+        theirs, mine = told_less.state_dict()[name], network.state_dict()[name]
+        assert torch.equal(mine[:, : theirs.shape[1]], theirs)
+        assert (mine[:, theirs.shape[1] :] == 0).all()
+        assert mine.shape[1] > theirs.shape[1]
+
+
 paths = st.text(min_size=1)
 jobs = st.builds(
     TrainingJob,
