@@ -16,6 +16,10 @@ from torch import Tensor
 EXPONENTIAL, GAUSSIAN, MATERN = range(3)
 """Shapes of a covariance; the last one is Matern's of smoothness 3/2."""
 
+CAUTION = 0.3
+"""Leave-one-out losses depend on each other: a datum counts as so much evidence between covariances."""
+
+_PAIRS_AT_ONCE = 250_000  # what fits into a processor's cache: 40 % faster than sixteen times as many
 _RATIOS, _N_AZIMUTHS = (2.0, 4.5), 6
 _N_RANGES = 7
 _MATERN_RATE = 4.74  # at the range, as the others there, it has faded to 5 %
@@ -80,6 +84,11 @@ class Covariances(NamedTuple):
 def distances(place: Tensor, other: Tensor) -> Tensor:
     """Return distances (…, n, m) between places (…, n, 2) and (…, m, 2), exact also for places close to each other."""
     return torch.cdist(place, other, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def blocks_of(place: Tensor, n_data: int) -> tuple[Tensor, ...]:
+    """Return places (n, 2) in blocks whose distances from `n_data` data fit into a processor's cache."""
+    return torch.split(place, max(1, _PAIRS_AT_ONCE // n_data))
 
 
 def spacing_of(place: Tensor) -> Tensor:

@@ -22,7 +22,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .covariances import EXPONENTIAL, GAUSSIAN, Covariances, distances, isotropic, parts_to_test, spacing_of
+from .covariances import (
+    CAUTION,
+    EXPONENTIAL,
+    GAUSSIAN,
+    Covariances,
+    blocks_of,
+    distances,
+    isotropic,
+    parts_to_test,
+    spacing_of,
+)
 from .truncated_gaussian import TruncatedGaussian
 
 N_OF_FACIES, N_OF_FACIES_BY_KRIGING = 7, 5
@@ -48,9 +58,7 @@ _N_STRETCHED = 4  # isotropic covariances, the best ones, that are tried with ea
 _N_KEPT = 8  # covariances that are averaged
 _N_TOGETHER, _N_PART = 128, 64  # up to so many data are tested together; of more, some near each other and some apart
 _SHARES_COUNT = 1.0  # for the mean the shares of the facies among the data count as one datum that is far from all
-_CAUTION = 0.3  # leave-one-out errors depend on each other: a datum counts as so much evidence between covariances
 _MOST_EVIDENCE = 4.0
-_PAIRS_AT_ONCE = 250_000  # what fits into a processor's cache: 40 % faster than sixteen times as many
 
 
 class KrigingFeatures(NamedTuple):
@@ -151,7 +159,7 @@ class SurveyKriging:
         tests = zip((loss, squared), _leave_one_out(place, indicator, stretched))
         loss, squared = (torch.cat(both) for both in tests)
         kept = loss.topk(_N_KEPT, largest=False).indices
-        evidence = _CAUTION * len(place)
+        evidence = CAUTION * len(place)
         covariances = tried.followed_by(stretched).select(kept)
         observed, of_observed = torch.unique(class_index, return_inverse=True)
         field = None
@@ -204,8 +212,7 @@ class SurveyKriging:
         of_facies : float32 Tensor, shape (n_facies, N_OF_FACIES, n)
         of_place : float32 Tensor, shape (N_OF_PLACE, n)
         """
-        blocks = torch.split(place, max(1, _PAIRS_AT_ONCE // len(self.place)))
-        parts = [self._by_kriging(block, spacing) for block in blocks]
+        parts = [self._by_kriging(block, spacing) for block in blocks_of(place, len(self.place))]
         of_facies, of_place = torch.cat([p[0] for p in parts], dim=2), torch.cat([p[1] for p in parts], dim=1)
         probability, of_field = self._by_order(place, of_facies[:, 0])
         by_order = torch.stack([probability, probability.clamp_min(_FLOOR).log()], dim=1)

@@ -193,7 +193,7 @@ def draw_facies(probability: Tensor, uniform: Tensor) -> Tensor:
 
 
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:
-    """Return what kriging reads from hard data (n_rows, n_cols), if the network takes it and they are fit for it."""
+    """Return what all hard data (n_rows, n_cols) together tell, if the network takes it and they are fit for it."""
     config = predictor.config
     return SurveyKriging.of_map(known, n_facies, reads_order=config.reads_order) if config.reads_kriging else None
 

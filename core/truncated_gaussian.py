@@ -20,19 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.special import ndtr, ndtri
 
-from .covariances import MATERN, Covariances, isotropic, parts_to_test, spacing_of
+from .covariances import CAUTION, MATERN, Covariances, blocks_of, isotropic, parts_to_test, spacing_of
 
 _NUGGETS = (0.01, 0.1, 0.35)
 _REACHES = (0.25, 0.5, 1.0, 2.0, 4.0)  # in ranges of kriging's covariance: how near data are when they tell an order
 _N_ORDERS, _N_STRETCHED = 2, 2  # orders, and fields, the best ones, that are tried further
 _MOST_TOGETHER, _N_PART = 96, 48
 _PSEUDO_DATA = 3.0  # of each facies, anywhere: they keep cuts apart that few data tell of
-_CAUTION = 0.3  # as in kriging: leave-one-out losses depend on each other
 _DAMPING = 0.8
 _N_TRIAL_ROUNDS = 2
 _KEPT_AND_ROUNDS = ((256, 4, 5), (512, 2, 3), (math.inf, 1, 3))
 """Up to so many data, how many fields are averaged, and after how many rounds of expectation propagation."""
-_PAIRS_AT_ONCE = 250_000  # as in kriging
 _MOST_COLUMNS = 2**24  # of a grid: rows and columns fit into one number
 _LEAST_VARIANCE, _LEAST_PRECISION, _FLOOR = 1e-4, 1e-3, 0.005
 
@@ -161,7 +159,7 @@ class TruncatedGaussian:
             place=place,
             fields=fields.select(kept),
             sites=fields.select(kept).observe(place, class_index, n_rounds),
-            weight=torch.softmax(-_CAUTION * len(place) * loss[kept], dim=0).float(),
+            weight=torch.softmax(-CAUTION * len(place) * loss[kept], dim=0).float(),
             spacing_cells=float(spacing),
             skill_nats=(loss.min() + (share * share.log()).sum()).float(),
         )
@@ -169,9 +167,9 @@ class TruncatedGaussian:
     def at(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """Return probabilities (n_observed, n) at places (n, 2), and the standard deviation (n,) of the field there."""
         deviation = self._deviation(place)
-        n_at_once = max(1, _PAIRS_AT_ONCE // len(self.place))
-        blocks = zip(torch.split(place, n_at_once), torch.split(deviation, n_at_once, dim=1))
-        probability = torch.cat([self._probability(at, found) for at, found in blocks], dim=1)
+        blocks = blocks_of(place, len(self.place))
+        deviations = torch.split(deviation, [len(block) for block in blocks], dim=1)
+        probability = torch.cat([self._probability(*block) for block in zip(blocks, deviations)], dim=1)
         return probability, self.weight @ deviation
 
     def _probability(self, place: Tensor, deviation: Tensor) -> Tensor:
@@ -195,7 +193,7 @@ class TruncatedGaussian:
         row, col = torch.div(nodes, _MOST_COLUMNS, rounding_mode="floor"), nodes % _MOST_COLUMNS
         nodes = step * torch.stack([row, col], dim=1)
         inverse, told = self.sites.inverse.float(), []
-        for block in torch.split(nodes.float(), max(1, _PAIRS_AT_ONCE // len(self.place))):
+        for block in blocks_of(nodes.float(), len(self.place)):
             towards = self.fields.covariances.between(block, self.place)  # (n_kept, n, n_data)
             told.append(((towards @ inverse) * towards).sum(dim=2))
         return (1 - torch.cat(told, dim=1)).clamp(_LEAST_VARIANCE, 1).sqrt()[:, of_place]

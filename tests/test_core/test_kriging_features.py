@@ -81,7 +81,7 @@ def test_places_in_parts_are_places_together(monkeypatch):
     place, facies = survey_of(40, 20.0)
     survey = SurveyKriging.fit(place, facies, 3)
     whole = survey.at(everywhere(), 1)
-    monkeypatch.setattr("oadg.core.kriging_features._PAIRS_AT_ONCE", 400)
+    monkeypatch.setattr("oadg.core.covariances._PAIRS_AT_ONCE", 400)
     for part, together in zip(survey.at(everywhere(), 1), whole):
         assert torch.allclose(part, together, atol=1e-5)
 
