@@ -32,7 +32,7 @@ from oadg.core.evaluation import (
 )
 from oadg.core.model import FaciesModel
 from oadg.core.random_fields import Texture, draw_surveys, draw_textures, gaussian_fields, power_spectrum
-from oadg.core.truncated_gaussian import observe
+from oadg.core.expectation_propagation import observe
 from oadg.core.yardsticks import KRIGING, better_kriging
 
 MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "universal.safetensors"

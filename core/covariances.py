@@ -68,6 +68,12 @@ class Covariances(NamedTuple):
         each = self.select(torch.arange(len(self.nugget), device=self.nugget.device).repeat_interleave(len(ratio)))
         return each._replace(ratio=ratio.repeat(len(self.nugget)), azimuth=azimuth.repeat(len(self.nugget)))
 
+    def with_nuggets(self, nuggets: tuple[float, ...]) -> Covariances:
+        """Return these covariances, each with every one of some nuggets, one after the other."""
+        of_each = torch.tensor(nuggets, device=self.nugget.device).repeat(len(self.nugget))
+        each = Covariances(*(values.repeat_interleave(len(nuggets)) for values in self))
+        return each._replace(nugget=of_each)
+
     def followed_by(self, others: Covariances) -> Covariances:
         """Return these covariances and others after them."""
         return Covariances(*(torch.cat(both) for both in zip(self, others)))

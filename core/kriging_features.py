@@ -4,8 +4,8 @@ What kriging, and a truncated Gaussian field, read from the hard data, for the n
 Range, direction, nugget and smoothness of a survey are questions about all of its data at once, which a local network
 answers badly and a hundred leave-one-out tests answer well. So many covariances are tried on the data, first isotropic
 ones, then the best of these stretched along several azimuths; those that predict the data best are averaged, and the
-estimates of indicator kriging with them become channels of the network. To a network that asks for it, what a truncated
-Gaussian field makes of the same data is told beside them (`truncated_gaussian`). All facies are treated alike, so
+estimates of indicator kriging with them become channels of the network. To a network that asks for it, what truncated
+Gaussian fields make of the same data is told beside them (`truncated_gaussian`). All facies are treated alike, so
 renumbering facies permutes the channels.
 Sources: Journel 1983, *Mathematical Geology* 15 (indicator kriging); Dubrule 1983, same volume (leave-one-out in closed
 form); Goovaerts 1997, *Geostatistics for Natural Resources Evaluation* (kriging of the mean); Hoeting et al. 1999,
@@ -35,15 +35,17 @@ from .covariances import (
 )
 from .truncated_gaussian import TruncatedGaussian
 
-N_OF_FACIES, N_OF_FACIES_BY_KRIGING = 7, 5
+N_OF_FACIES, N_OF_FACIES_IN_ORDER, N_OF_FACIES_BY_KRIGING = 9, 7, 5
 """
 Channels of each facies: two estimates, their logarithms, and whether the nearest datum shows it; then, for networks
-that read an order, the estimate of a truncated Gaussian field and its logarithm.
+that read an order, the estimate of a truncated Gaussian field and its logarithm; then, for those that read facies one
+by one, the same of a field for each.
 """
-N_OF_PLACE, N_OF_PLACE_BY_KRIGING = 13, 11
+N_OF_PLACE, N_OF_PLACE_IN_ORDER, N_OF_PLACE_BY_KRIGING = 14, 13, 11
 """
 Channels that all facies share: support, distance to the nearest datum, and what holds for the whole survey; then the
-standard deviation of the truncated Gaussian field, and the evidence for it.
+standard deviation of the truncated Gaussian field, and the evidence for it; then the evidence for a field for each
+facies.
 """
 _OF_AZIMUTH = slice(9, 11)
 """Of these: cosine and sine of twice the azimuth, times the logarithm of the ratio."""
@@ -72,15 +74,13 @@ class KrigingFeatures(NamedTuple):
     of_facies: Tensor
     of_place: Tensor
 
-    @property
-    def log_probability(self) -> Tensor:
-        """Logarithm of the estimate with one covariance for all facies, (batch, n_facies, n_rows, n_cols)."""
-        return self.of_facies[:, :, 1]
+    def log_probabilities(self, n: int) -> Tensor:
+        """
+        Return the logarithms (batch, n, n_facies, n_rows, n_cols) of the first so many estimates.
 
-    @property
-    def log_probability_by_order(self) -> Tensor:
-        """Logarithm of the estimate of a truncated Gaussian field, (batch, n_facies, n_rows, n_cols)."""
-        return self.of_facies[:, :, 6]
+        They are those with one covariance for all facies, of a truncated Gaussian field, and of one for each facies.
+        """
+        return self.of_facies[:, :, [1, 6, 8][:n]].transpose(1, 2)
 
     def turned(self, turns: int) -> KrigingFeatures:
         """Return the features of the same maps after so many quarter turns counterclockwise."""
@@ -116,8 +116,11 @@ class SurveyKriging:
         Median distance from a datum to its nearest one, in cells.
     skill_nats : Tensor, scalar
         Leave-one-out log loss of the best covariance, less that of the shares: negative where data help each other.
-    field : TruncatedGaussian or None
-        Of the observed facies, `observed`; None where it is not wanted, or one facies was observed only.
+    loss_nats : Tensor, scalar
+        Leave-one-out log loss of the best covariance, over all data.
+    fields : tuple of TruncatedGaussian
+        Of the observed facies, `observed`: in order, and one by one; none where they are not wanted, or one facies was
+        observed only.
     observed : int64 Tensor, shape (n_observed,)
         The observed facies.
     """
@@ -131,7 +134,8 @@ class SurveyKriging:
     weight_of_facies: Tensor
     spacing_cells: Tensor
     skill_nats: Tensor
-    field: TruncatedGaussian | None
+    loss_nats: Tensor
+    fields: tuple[TruncatedGaussian, ...]
     observed: Tensor
 
     @classmethod
@@ -148,7 +152,7 @@ class SurveyKriging:
         n_facies : int
             Number of facies, of which some may not have been observed.
         reads_order : bool
-            Whether a truncated Gaussian field is fitted as well.
+            Whether truncated Gaussian fields are fitted as well.
         """
         indicator = F.one_hot(class_index, n_facies).float()
         share = indicator.mean(dim=0)
@@ -162,10 +166,13 @@ class SurveyKriging:
         evidence = CAUTION * len(place)
         covariances = tried.followed_by(stretched).select(kept)
         observed, of_observed = torch.unique(class_index, return_inverse=True)
-        field = None
+        fields: tuple[TruncatedGaussian, ...] = ()
         if reads_order and len(observed) > 1:
             best = covariances.select(torch.arange(1, device=place.device))
-            field = TruncatedGaussian.fit(place, of_observed, len(observed), best)
+            in_order = TruncatedGaussian.in_order(place, of_observed, len(observed), best)
+            # Of two facies the field of the one is the field of the other.
+            alone = TruncatedGaussian.one_by_one(place, of_observed, len(observed)) if len(observed) > 2 else in_order
+            fields = in_order, alone
         factor = torch.linalg.cholesky(covariances.among(place))
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
         # Where data crowd, they count less for the mean than the same number of data far apart.
@@ -184,7 +191,8 @@ class SurveyKriging:
             weight_of_facies=torch.softmax(-0.5 * evidence * squared[kept].clamp_min(1e-4).log(), dim=0),
             spacing_cells=spacing,
             skill_nats=loss.min() - entropy,
-            field=field,
+            loss_nats=_left_out(factor[:1], indicator)[0].mean(),
+            fields=fields,
             observed=observed,
         )
 
@@ -214,9 +222,8 @@ class SurveyKriging:
         """
         parts = [self._by_kriging(block, spacing) for block in blocks_of(place, len(self.place))]
         of_facies, of_place = torch.cat([p[0] for p in parts], dim=2), torch.cat([p[1] for p in parts], dim=1)
-        probability, of_field = self._by_order(place, of_facies[:, 0])
-        by_order = torch.stack([probability, probability.clamp_min(_FLOOR).log()], dim=1)
-        return torch.cat([of_facies, by_order], dim=1), torch.cat([of_place, of_field])
+        by_fields, of_fields = self._by_fields(place, of_facies[:, 0])
+        return torch.cat([of_facies, by_fields], dim=1), torch.cat([of_place, of_fields])
 
     def _by_kriging(self, place: Tensor, spacing: int) -> tuple[Tensor, Tensor]:
         distance = distances(place, self.place)  # (n, n_data)
@@ -248,31 +255,46 @@ class SurveyKriging:
         of_place = torch.cat([here, whole_survey[:, None].expand(-1, len(place))])
         return of_facies.permute(2, 0, 1), of_place
 
-    def _by_order(self, place: Tensor, by_kriging: Tensor) -> tuple[Tensor, Tensor]:
+    def _by_fields(self, place: Tensor, by_kriging: Tensor) -> tuple[Tensor, Tensor]:
         """
-        Return what the field says at places (n, 2): probabilities (n_facies, n), and deviation and evidence, (2, n).
+        Return what the fields say at places (n, 2), and how much they are to be trusted.
 
-        The evidence is by how much the field predicts data better than kriging, in units of what chance makes of such
-        a mean over all data. Without a field kriging's probabilities (n_facies, n) stand for it.
+        They are probabilities in order and one by one, each with its logarithm, (n_facies, 4, n), and deviation and
+        evidence, (3, n). The evidence is by how much the fields predict data better than kriging, in units of what
+        chance makes of such a mean over all data. Without fields kriging's probabilities (n_facies, n) stand for them.
         """
-        if self.field is None:
-            return by_kriging, torch.stack([torch.ones_like(place[:, 0]), torch.zeros_like(place[:, 0])])
-        of_observed, deviation = self.field.at(place)
-        probability = torch.zeros_like(by_kriging).index_copy(0, self.observed, of_observed)
-        evidence = math.sqrt(len(self.place)) * (self.skill_nats - self.field.skill_nats)
-        evidence = evidence.clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
-        return probability, torch.stack([deviation, evidence.expand(len(place))])
+        probability = torch.zeros_like(by_kriging)
+        estimates, evidence, deviation = [by_kriging] * 2, place.new_zeros(2), torch.ones_like(place[:, 0])
+        if self.fields:
+            told = [field.at(place) for field in self.fields]
+            estimates = [probability.index_copy(0, self.observed, of_observed) for of_observed, _ in told]
+            deviation = told[0][1]
+            better = torch.stack([self.loss_nats - field.loss_nats for field in self.fields])
+            evidence = (math.sqrt(len(self.place)) * better).clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
+        by_fields = torch.stack([value for p in estimates for value in (p, p.clamp_min(_FLOOR).log())], dim=1)
+        return by_fields, torch.cat([deviation[None], evidence[:, None].expand(-1, len(place))])
 
 
 def _leave_one_out(place: Tensor, indicator: Tensor, covariances: Covariances) -> tuple[Tensor, Tensor]:
     """Return log loss (n,) and squared error of each facies (n, n_facies), means over the data that are tested."""
-    mean, tests = indicator.mean(dim=0), []
+    tests = []
     for part in parts_to_test(place, _N_TOGETHER, _N_PART):
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariances.among(place[part])))
-        error = inverse @ (indicator[part] - mean) / inverse.diagonal(dim1=1, dim2=2)[:, :, None]
-        estimate = (indicator[part] - error).clamp_min(0.01)
-        estimate = estimate / estimate.sum(dim=2, keepdim=True)
-        of_datum = -(estimate.log() * indicator[part]).sum(dim=2, keepdim=True)
-        tests.append(torch.cat([of_datum, error**2], dim=2))  # (n, n_part, 1 + n_facies)
-    means = torch.cat(tests, dim=1).mean(dim=1)
-    return means[:, 0], means[:, 1:]
+        factor = torch.linalg.cholesky(covariances.among(place[part]))
+        tests.append(_left_out(factor, indicator[part], indicator.mean(dim=0)))
+    loss, squared = (torch.cat(of_parts, dim=1).mean(dim=1) for of_parts in zip(*tests))
+    return loss, squared
+
+
+def _left_out(factor: Tensor, indicator: Tensor, mean: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """
+    Return what each datum loses when it is left out: log loss (n, n_data), squared errors (n, n_data, n_facies).
+
+    Of the covariances (n, n_data, n_data) of the data the Cholesky factor is given; of the facies (n_data, n_facies)
+    the mean, which is that of these data by default.
+    """
+    mean = indicator.mean(dim=0) if mean is None else mean
+    inverse = torch.cholesky_inverse(factor)
+    error = inverse @ (indicator - mean) / inverse.diagonal(dim1=1, dim2=2)[:, :, None]
+    estimate = (indicator - error).clamp_min(0.01)
+    estimate = estimate / estimate.sum(dim=2, keepdim=True)
+    return -(estimate.log() * indicator).sum(dim=2), error**2

@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from .errors import ModelError
 from .hard_data import HardData
-from .kriging_features import N_OF_FACIES, N_OF_FACIES_BY_KRIGING, N_OF_PLACE, KrigingFeatures
+from .kriging_features import (
+    N_OF_FACIES,
+    N_OF_FACIES_BY_KRIGING,
+    N_OF_FACIES_IN_ORDER,
+    N_OF_PLACE,
+    KrigingFeatures,
+)
 from .refiner import Refiner, refiner_radius
 
 FOLD = 2
@@ -46,9 +52,10 @@ class NetworkConfig:
     reads_kriging : bool
         Whether the network takes `KrigingFeatures`, and starts from their estimate.
     n_of_place : int
-        Of their channels that all facies share it takes so many, the first ones; older networks knew no anisotropy.
+        Of their channels that all facies share it takes so many, the first ones; older networks knew no anisotropy, or
+        no field for each facies.
     reads_order : bool
-        Whether of these it takes also what a truncated Gaussian field reads, and leans on it where it trusts it.
+        Whether of these it takes also what truncated Gaussian fields read, and leans on it where it trusts it.
     n_levels : int
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     n_classes : int
@@ -77,9 +84,14 @@ class NetworkConfig:
     refined_above: int = 0
 
     @property
+    def n_estimates(self) -> int:
+        """How many estimates it starts from: kriging's, and those of truncated Gaussian fields, in order, one by one."""
+        return 1 + self.reads_order * (1 + (self.n_of_place >= N_OF_PLACE))
+
+    @property
     def n_of_facies(self) -> int:
         """How many of the channels of each facies it takes, the first ones."""
-        return N_OF_FACIES if self.reads_order else N_OF_FACIES_BY_KRIGING
+        return (N_OF_FACIES_BY_KRIGING, N_OF_FACIES_IN_ORDER, N_OF_FACIES)[self.n_estimates - 1]
 
     @property
     def total_stride(self) -> int:
@@ -130,10 +142,13 @@ class FaciesNetwork(nn.Module):
         if config.reads_kriging:
             self.trust = nn.Parameter(torch.ones(()))  # in the kriging estimate that the logits start from
         if config.reads_order:
-            self.leaning = nn.Conv2d(of_place, 1, 1)
+            n_fields = config.n_estimates - 1
+            self.leaning = nn.Conv2d(of_place, n_fields, 1)
             nn.init.zeros_(self.leaning.weight)
-            nn.init.constant_(self.leaning.weight[:, -1], 0.5)  # to the field that the evidence is for
-            nn.init.constant_(self.leaning.bias, -1.0)  # type: ignore[arg-type]
+            with torch.no_grad():
+                # To the fields that the evidence, the last channels, is for; without any, to those of each facies.
+                self.leaning.weight[:, -n_fields:, 0, 0] = 0.5 * torch.eye(n_fields)
+                self.leaning.bias.copy_(torch.tensor([-1.0, 1.0][:n_fields]))  # type: ignore[union-attr]
         if config.n_levels > 1:
             self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
         if config.n_classes:
@@ -310,10 +325,12 @@ class FaciesNetwork(nn.Module):
 
     def _told(self, told: KrigingFeatures) -> Tensor:
         """Return the log-probabilities (batch, n_facies, n_rows, n_cols) that the logits start from."""
+        estimates = told.log_probabilities(self.config.n_estimates)
         if not self.config.reads_order:
-            return told.log_probability
-        leaning = torch.sigmoid(self.leaning(told.of_place[:, : self.config.n_of_place]).float())
-        return torch.lerp(told.log_probability, told.log_probability_by_order, leaning)
+            return estimates[:, 0]
+        leaning = self.leaning(told.of_place[:, : self.config.n_of_place]).float()
+        weight = F.pad(leaning, (0, 0, 0, 0, 1, 0)).softmax(dim=1)  # kriging's comes first
+        return (weight[:, :, None] * estimates).sum(dim=1)
 
 
 class Block(nn.Module):
