@@ -30,9 +30,9 @@ from oadg.core.evaluation import (
     survey_of_map,
     yardstick_methods,
 )
+from oadg.core.expectation_propagation import observe
 from oadg.core.model import FaciesModel
 from oadg.core.random_fields import Texture, draw_surveys, draw_textures, gaussian_fields, power_spectrum
-from oadg.core.expectation_propagation import observe
 from oadg.core.yardsticks import KRIGING, better_kriging
 
 MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "universal.safetensors"

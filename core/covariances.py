@@ -43,12 +43,12 @@ class Covariances(NamedTuple):
     def between(self, place: Tensor, other: Tensor) -> Tensor:
         """Return the covariances (n, n_places, n_others) between places (n_places, 2) and (n_others, 2), in cells."""
         scaled = distances(self._in_ranges(place), self._in_ranges(other))
-        shape = self.shape[:, None, None]
-        exponent = 3 * torch.where(shape == GAUSSIAN, scaled * scaled, scaled)
-        if (self.shape == MATERN).any():
-            scaled = _MATERN_RATE * scaled
-            exponent = torch.where(shape == MATERN, scaled - torch.log1p(scaled), exponent)
-        return torch.exp(-exponent) * (1 - self.nugget)[:, None, None]
+        shape, sill = self.shape[:, None, None], (1 - self.nugget)[:, None, None]
+        matern = (1 + _MATERN_RATE * scaled) * torch.exp(-_MATERN_RATE * scaled) if (shape == MATERN).any() else scaled
+        if (shape == MATERN).all():
+            return matern * sill
+        others = torch.exp(-3 * torch.where(shape == GAUSSIAN, scaled * scaled, scaled))
+        return torch.where(shape == MATERN, matern, others) * sill
 
     def among(self, place: Tensor) -> Tensor:
         """Return the covariance matrices (n, n_data, n_data) of data at places (n_data, 2)."""

@@ -26,11 +26,12 @@ class Sites(NamedTuple):
     """
     Observed facies as Gaussian observations of the field, for `n` models of it.
 
-    Fields are float64 Tensors: `inverse` (n, n_data, n_data) of the covariance of these observations and `dual`
-    (n, n_data), its product with them; `cuts` (n, n_facies - 1); `left_out` (n, n_data), the log-probability of each
-    datum given all others; and `log_likelihood` (n,) of all data together.
+    Fields are float64 Tensors: `precision` (n, n_data) of these observations; `inverse` (n, n_data, n_data) of their
+    covariance and `dual` (n, n_data), its product with them; `cuts` (n, n_facies - 1); `left_out` (n, n_data), the
+    log-probability of each datum given all others; and `log_likelihood` (n,) of all data together.
     """
 
+    precision: Tensor
     inverse: Tensor
     dual: Tensor
     cuts: Tensor
@@ -79,7 +80,8 @@ def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int, 
     left_out, total = _between_cuts(cuts, position, mean, variance).log_probability, variance + 1 / precision
     of_each = left_out + 0.5 * (total.log() + (mean - observed) ** 2 / total - observed * dual)
     log_likelihood = (of_each - factor.diagonal(dim1=1, dim2=2).log()).sum(dim=1)
-    return Sites(inverse, dual, cuts, left_out.clamp_min(math.log(_LEAST_PROBABILITY)), log_likelihood)
+    left_out = left_out.clamp_min(math.log(_LEAST_PROBABILITY))
+    return Sites(precision, inverse, dual, cuts, left_out, log_likelihood)
 
 
 def _cuts_of_shares(position: Tensor, n_facies: int) -> Tensor:

@@ -85,7 +85,7 @@ class NetworkConfig:
 
     @property
     def n_estimates(self) -> int:
-        """How many estimates it starts from: kriging's, and those of truncated Gaussian fields, in order, one by one."""
+        """How many estimates it starts from: kriging's, of truncated Gaussian fields in order, and one by one."""
         return 1 + self.reads_order * (1 + (self.n_of_place >= N_OF_PLACE))
 
     @property

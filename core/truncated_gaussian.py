@@ -27,12 +27,15 @@ from .expectation_propagation import LEAST_VARIANCE, Sites, observe
 _NUGGET, _OTHER_NUGGETS = 0.02, (0.002, 0.1, 0.35)
 _REACHES = (0.25, 0.5, 1.0, 2.0, 4.0)  # in ranges of kriging's covariance: how near data are when they tell an order
 _N_FURTHER = 3  # models, the likeliest ones, that are tried with other nuggets
+_UNLIKELY_NATS = 4.0  # models by which the data are so much less likely than by the likeliest one are left out
 _N_MOVES, _FARTHEST_MOVE = 3, 2  # of a facies in the order, as long as the data get likelier
-_MOST_TRIED = 200  # data, drawn from all, that models are tried on
 _ENTRIES_AT_ONCE = 2**19  # of covariance matrices: what fits into a processor's cache
 _N_TRIAL_ROUNDS = 2
-_KEPT_AND_ROUNDS = ((128, 8, 4), (256, 4, 4), (512, 2, 3), (math.inf, 1, 3))
-"""Up to so many data, how many models are averaged, and after how many rounds of expectation propagation."""
+_EFFORT = ((128, 128, 8, 4), (256, 160, 4, 4), (512, 160, 2, 3), (math.inf, 240, 1, 3))
+"""
+Up to so many data: on how many of them, drawn at random, models are tried, how many models are averaged, and after how
+many rounds of expectation propagation.
+"""
 _MOST_COLUMNS = 2**24  # of a grid: rows and columns fit into one number
 
 
@@ -86,7 +89,7 @@ class Models(NamedTuple):
     def log_likelihood(self, place: Tensor, class_index: Tensor) -> Tensor:
         """Return the log-likelihood (n,) of data by each model, all its fields together."""
         n_at_once = max(1, _ENTRIES_AT_ONCE // (self.n_fields * len(place) ** 2))
-        parts = torch.arange(len(self.position), device=place.device).split(n_at_once)
+        parts = torch.split(torch.arange(len(self.position), device=place.device), n_at_once)
         found = [self.select(part).observe(place, class_index, _N_TRIAL_ROUNDS).log_likelihood for part in parts]
         return torch.cat(found).view(-1, self.n_fields).sum(dim=1)
 
@@ -102,8 +105,10 @@ class TruncatedGaussian:
         Row and column of the data, in cells.
     models : Models
         Those that are averaged, `n_kept` of them.
-    sites : Sites
-        The data as each field of each model takes them.
+    dual, cuts : Tensor, shape (n_kept, n_fields, n_data) and (n_kept, n_fields, n_cuts)
+        Of each field, as `Sites` have them.
+    inverse : Tensor, shape (n_kept, n_data, n_data)
+        Of each model, by which the deviation of its fields is known.
     weight : Tensor, shape (n_kept,)
         Of each model in the average.
     spacing_cells : float
@@ -114,7 +119,9 @@ class TruncatedGaussian:
 
     place: Tensor
     models: Models
-    sites: Sites
+    dual: Tensor
+    cuts: Tensor
+    inverse: Tensor
     weight: Tensor
     spacing_cells: float
     loss_nats: Tensor
@@ -160,16 +167,32 @@ class TruncatedGaussian:
     @classmethod
     def _of(cls, trial: _Trial, place: Tensor, class_index: Tensor) -> TruncatedGaussian:
         """Return the likeliest models with what all data tell."""
-        n_kept, n_rounds = next(then for most, *then in _KEPT_AND_ROUNDS if len(place) <= most)
+        _, n_kept, n_rounds = _effort(len(place))
         models, log_likelihood = trial.likeliest(n_kept)
         sites, weight = models.observe(place, class_index, n_rounds), torch.softmax(log_likelihood, dim=0)
-        left_out = sites.left_out.exp().view(len(weight), models.n_fields, -1)
+        precision, dual, cuts, left_out = (
+            values.view(len(weight), models.n_fields, -1)
+            for values in (sites.precision, sites.dual, sites.cuts, sites.left_out.exp())
+        )
+        inverse = sites.inverse
         if models.n_fields > 1:
-            own = F.one_hot(class_index, models.n_fields).T
+            own = F.one_hot(class_index, models.n_fields).T.double()
             yes = torch.where(own > 0, left_out, 1 - left_out)  # of each field, that the datum is of its facies
             left_out = (yes * own).sum(dim=1, keepdim=True) / yes.sum(dim=1, keepdim=True)
-        loss = -(weight @ left_out[:, 0]).log().mean()
-        return cls(place, models, sites, weight.float(), float(spacing_of(place)), loss.float())
+            # One deviation for all fields of a model costs less, and predicts no worse.
+            shared = (precision * (own + (1 - own) / (models.n_fields - 1))).sum(dim=1) / 2
+            among = models.covariances.among(place).double()
+            inverse = torch.cholesky_inverse(torch.linalg.cholesky(among + torch.diag_embed(1 / shared)))
+        return cls(
+            place=place,
+            models=models,
+            dual=dual.float(),
+            cuts=cuts.float(),
+            inverse=inverse.float(),
+            weight=weight.float(),
+            spacing_cells=float(spacing_of(place)),
+            loss_nats=-(weight @ left_out[:, 0]).log().mean().float(),
+        )
 
     def at(self, place: Tensor) -> tuple[Tensor, Tensor]:
         """
@@ -185,19 +208,18 @@ class TruncatedGaussian:
         probability : float32 Tensor, shape (n_facies, n)
             Of the observed facies.
         deviation : float32 Tensor, shape (n,)
-            Standard deviation of the fields there, whose sill is 1: the mean of theirs.
+            Standard deviation of the fields there, whose sill is 1.
         """
-        deviation = self._deviation(place)  # (n_kept, n_fields, n)
+        deviation = self._deviation(place)  # (n_kept, n)
         blocks = blocks_of(place, len(self.place))
-        deviations = deviation.split([len(block) for block in blocks], dim=2)
+        deviations = torch.split(deviation, [len(block) for block in blocks], dim=1)
         probability = torch.cat([self._probability(*block) for block in zip(blocks, deviations)], dim=1)
-        return probability, self.weight @ deviation.mean(dim=1)
+        return probability, self.weight @ deviation
 
     def _probability(self, place: Tensor, deviation: Tensor) -> Tensor:
-        """Return probabilities (n_facies, n) from the deviation (n_kept, n_fields, n) of each field."""
-        dual, cuts = (self._of_models(values.float()) for values in (self.sites.dual, self.sites.cuts))
-        mean = dual @ self.models.covariances.between(self.place, place)  # (n_kept, n_fields, n)
-        below = ndtr((cuts[..., None] - mean[:, :, None]) / deviation[:, :, None])
+        """Return probabilities (n_facies, n) from the deviation (n_kept, n) of the fields."""
+        mean = self.dual @ self.models.covariances.between(self.place, place)  # (n_kept, n_fields, n)
+        below = ndtr((self.cuts[..., None] - mean[:, :, None]) / deviation[:, None, None])
         if self.models.n_fields > 1:
             of_facies = 1 - below[:, :, 0]
             of_facies = of_facies / of_facies.sum(dim=1, keepdim=True).clamp_min(1e-12)
@@ -208,7 +230,7 @@ class TruncatedGaussian:
 
     def _deviation(self, place: Tensor) -> Tensor:
         """
-        Return the standard deviation (n_kept, n_fields, n) of each field at places (n, 2).
+        Return the standard deviation (n_kept, n) of the fields at places (n, 2).
 
         It costs the number of data squared, and hardly changes over a quarter of the distance between data: there it
         is computed once.
@@ -218,24 +240,19 @@ class TruncatedGaussian:
         nodes, of_place = torch.unique(node[:, 0] * _MOST_COLUMNS + node[:, 1], return_inverse=True)
         row, col = torch.div(nodes, _MOST_COLUMNS, rounding_mode="floor"), nodes % _MOST_COLUMNS
         nodes = step * torch.stack([row, col], dim=1)
-        inverse, told = self._of_models(self.sites.inverse.float()), []
+        told = []
         for block in blocks_of(nodes.float(), len(self.place)):
-            towards = self.models.covariances.between(block, self.place)[:, None]  # (n_kept, 1, n, n_data)
-            told.append(((towards @ inverse) * towards).sum(dim=3))
-        return (1 - torch.cat(told, dim=2)).clamp(LEAST_VARIANCE, 1).sqrt()[:, :, of_place]
-
-    def _of_models(self, values: Tensor) -> Tensor:
-        """Return values (n_kept * n_fields, …) by model and field, (n_kept, n_fields, …)."""
-        return values.unflatten(0, (len(self.weight), self.models.n_fields))
+            towards = self.models.covariances.between(block, self.place)  # (n_kept, n, n_data)
+            told.append(((towards @ self.inverse) * towards).sum(dim=2))
+        return (1 - torch.cat(told, dim=1)).clamp(LEAST_VARIANCE, 1).sqrt()[:, of_place]
 
 
 class _Trial:
     """Models that are tried on some of the data, and how likely these are by each."""
 
     def __init__(self, place: Tensor, class_index: Tensor):
-        drawn = torch.arange(len(place))
-        if len(place) > _MOST_TRIED:
-            drawn = torch.randperm(len(place), generator=torch.Generator().manual_seed(len(place)))[:_MOST_TRIED]
+        n_data = len(place)
+        drawn = torch.randperm(n_data, generator=torch.Generator().manual_seed(n_data))[: _effort(n_data)[0]]
         drawn = drawn.to(place.device)
         self._data = place[drawn], class_index[drawn]
         self._isotropic = isotropic(place, spacing_of(place), (MATERN,), (_NUGGET,))
@@ -256,9 +273,15 @@ class _Trial:
         self._log_likelihood = torch.cat([self._log_likelihood, models.log_likelihood(*self._data)])
 
     def likeliest(self, n: int) -> tuple[Models, Tensor]:
-        """Return the n models that the data are likeliest by, and their log-likelihood (n,)."""
-        best = self._log_likelihood.topk(min(n, len(self._log_likelihood)))
-        return self.models.select(best.indices), best.values
+        """Return the n models that the data are likeliest by, or fewer that count, and their log-likelihood (n,)."""
+        values, index = self._log_likelihood.topk(min(n, len(self._log_likelihood)))
+        counts = values > values[0] - _UNLIKELY_NATS
+        return self.models.select(index[counts]), values[counts]
+
+
+def _effort(n_data: int) -> tuple[int, int, int]:
+    """Return how many data models are tried on, how many models are averaged, and after how many rounds."""
+    return next((n_tried, n_kept, n_rounds) for most, n_tried, n_kept, n_rounds in _EFFORT if n_data <= most)
 
 
 def _moves(order: list[int]) -> Iterable[list[int]]:
@@ -266,7 +289,7 @@ def _moves(order: list[int]) -> Iterable[list[int]]:
     for start in range(len(order)):
         for end in range(max(0, start - _FARTHEST_MOVE), min(len(order), start + _FARTHEST_MOVE + 1)):
             moved = order[:start] + order[start + 1 :]
-            yield moved[:end] + [order[start]] + moved[end:]
+            yield [*moved[:end], order[start], *moved[end:]]
 
 
 def _one_way(order: list[int]) -> tuple[int, ...]:

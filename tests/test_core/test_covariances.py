@@ -61,3 +61,10 @@ def test_data_are_tested_all_together_or_in_parts_far_and_near():
     parts = parts_to_test(place, 199, 50)
     assert [len(part) for part in parts] == [50, 50, 50]
     assert spacing_of(place[parts[1]]) < spacing_of(place[parts[0]])
+
+
+def test_each_is_tried_with_every_nugget():
+    both = covariance_of(MATERN, nugget=0.02).followed_by(covariance_of(MATERN, ratio=2.0, nugget=0.02))
+    tried = both.with_nuggets((0.1, 0.3))
+    assert tried.nugget.tolist() == pytest.approx([0.1, 0.3, 0.1, 0.3])
+    assert tried.ratio.tolist() == [1, 1, 2, 2]

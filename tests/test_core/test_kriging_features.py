@@ -150,3 +150,36 @@ def test_the_azimuth_of_the_data_is_found():
     assert abs(sin) < 0.3
     turned = torch.stack([63 - place[:, 1], place[:, 0]], dim=1)
     assert told_of_azimuth(turned, facies) == pytest.approx(torch.tensor([-cos, -sin]), abs=1e-4)
+
+
+def test_two_estimates_by_fields_and_the_evidence_for_each():
+    """Compact bodies of four facies, a fifth one that was not observed: the fields one by one are believed more."""
+    place, facies = survey_of(200, 30.0, n_facies=4)
+    survey = SurveyKriging.fit(place, facies, 5, reads_order=True)
+    of_facies, of_place = survey.at(everywhere(), 1)
+    in_order, alone = of_facies[:, 5], of_facies[:, 7]
+    for estimate in (in_order, alone):
+        assert torch.allclose(estimate.sum(dim=0), torch.ones(len(everywhere())), atol=1e-4)
+        assert (estimate[4] == 0).all()
+    assert torch.allclose(of_facies[:, 8].exp(), alone.clamp_min(0.005), atol=1e-5)
+    evidence = survey.loss_nats - torch.stack([field.loss_nats for field in survey.fields])
+    assert torch.allclose(of_place[12:, 0], (200**0.5 * evidence).clamp(-4, 4), atol=1e-4)
+    assert of_place[13, 0] > of_place[12, 0] + 0.5
+
+
+def test_of_two_facies_both_estimates_are_one():
+    of_facies, of_place = SurveyKriging.fit(*survey_of(50, 20.0, n_facies=2), 2, reads_order=True).at(everywhere(), 1)
+    assert torch.equal(of_facies[:, 5], of_facies[:, 7])
+    assert torch.equal(of_place[12], of_place[13])
+
+
+@pytest.mark.parametrize("reads_order", [True, False])
+def test_without_fields_kriging_stands_for_them(reads_order):
+    """Where a single facies was observed, or no field is asked for."""
+    place, facies = survey_of(30, 20.0, n_facies=2)
+    facies = torch.zeros_like(facies) if reads_order else facies
+    of_facies, of_place = SurveyKriging.fit(place, facies, 2, reads_order=reads_order).at(everywhere(), 1)
+    for estimate in (of_facies[:, 5], of_facies[:, 7]):
+        assert torch.equal(estimate, of_facies[:, 0])
+    assert (of_place[11] == 1).all()
+    assert (of_place[12:] == 0).all()

@@ -7,7 +7,7 @@ import torch
 
 from oadg.core import train_universal
 from oadg.core.hard_data import HardData
-from oadg.core.kriging_features import SurveyKriging
+from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
 from oadg.core.lattice import Lattice
 from oadg.core.network import FaciesNetwork, NetworkConfig
 
@@ -78,6 +78,32 @@ def test_an_untrained_network_says_what_kriging_says():
     estimate = features.of_facies[:, :, 0].clamp_min(0.005)
     assert torch.allclose(said, estimate / estimate.sum(dim=1, keepdim=True), atol=1e-6)
     assert (network(nothing, inside, data, 2) == 0).all()
+
+
+@pytest.mark.parametrize(("n_of_place", "n_estimates"), [(13, 2), (14, 3)])
+def test_an_untrained_network_leans_on_the_estimate_that_the_evidence_is_for(n_of_place, n_estimates):
+    """Networks of before took two estimates, the present ones three."""
+    config = NetworkConfig(
+        trunk=(8,), stream=(8,), n_bottom=1, reads_kriging=True, n_of_place=n_of_place, reads_order=True
+    )
+    network = FaciesNetwork(config).requires_grad_(False)
+    assert config.n_estimates == n_estimates
+    lattice = Lattice.at((8, 8), 1, torch.zeros(1, 2, dtype=torch.int64), 2)
+    features = lattice.kriging_features([None], 2)
+    of_facies, of_place = (values.clone() for values in features)
+    for estimate, probability in zip((1, 6, 8), (0.9, 0.5, 0.1)):
+        of_facies[:, :, estimate] = torch.tensor([probability, 1 - probability]).log()[:, None, None]
+    shape = (1, *lattice.shape)
+    nothing, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+    said = []
+    for evidence in ([-4.0, -4.0], [4.0, -4.0], [-4.0, 4.0]):
+        of_place[:, 12:14] = torch.tensor(evidence)[:, None, None]
+        told = KrigingFeatures(of_facies, of_place)
+        said.append(float(network(nothing, inside, NO_DATA, 2, features=told).softmax(dim=1)[0, 0, 3, 3]))
+    by_kriging, in_order, alone = said
+    assert by_kriging > 0.7
+    assert abs(in_order - 0.5) < abs(by_kriging - 0.5)
+    assert alone < 0.3 if n_estimates == 3 else alone == by_kriging
 
 
 def test_an_output_depends_only_on_cells_within_the_receptive_radius(deep_network):

@@ -12,7 +12,17 @@ ROOT = Path(__file__).resolve().parents[2]
 # A module of core imports modules of the layers above its own line only. A new module gets its place here first.
 LAYERS = (
     {"errors"},
-    {"grid", "facies", "memory", "bodies", "hub_job", "public_images", "hard_data", "covariances", "expectation_propagation"},
+    {
+        "grid",
+        "facies",
+        "memory",
+        "bodies",
+        "hub_job",
+        "public_images",
+        "hard_data",
+        "covariances",
+        "expectation_propagation",
+    },
     {"truncated_gaussian"},
     {
         "conditioning",
