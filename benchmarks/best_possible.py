@@ -111,9 +111,10 @@ def best_probability(facies: Tensor, visited: Tensor, cuts: Tensor, covariance: 
 
     among = between(place, place)
     among.diagonal().fill_(1)
-    sites = observe(among[None], facies[visited][None], len(cuts) + 1, _ROUNDS, cuts[None])
+    position, n_intervals = facies[visited][None, None], len(cuts) + 1
+    sites = observe(among[None], position, _ROUNDS, n_intervals=n_intervals, cuts=cuts[None, None])
     towards = between(asked, place)
-    mean, variance = towards @ sites.dual[0], 1 - ((towards @ sites.inverse[0]) * towards).sum(dim=1)
+    mean, variance = towards @ sites.dual[0, 0], 1 - ((towards @ sites.inverse[0, 0]) * towards).sum(dim=1)
     below = ndtr((cuts[:, None] - mean) / variance.clamp_min(_NUGGET).sqrt())
     edges = torch.cat([torch.zeros_like(mean)[None], below, torch.ones_like(mean)[None]])
     return edges.diff(dim=0)

@@ -24,11 +24,13 @@ LEAST_VARIANCE = 1e-4
 
 class Sites(NamedTuple):
     """
-    Observed facies as Gaussian observations of the field, for `n` models of it.
+    Observed facies as Gaussian observations of the fields, of `n` models with `n_fields` fields each.
 
-    Fields are float64 Tensors: `precision` (n, n_data) of these observations; `inverse` (n, n_data, n_data) of their
-    covariance and `dual` (n, n_data), its product with them; `cuts` (n, n_facies - 1); `left_out` (n, n_data), the
-    log-probability of each datum given all others; and `log_likelihood` (n,) of all data together.
+    Fields are float64 Tensors. `precision` (n, n_fields, n_data) is that of these observations, `inverse` (n, n_fields,
+    n_data, n_data) that of their covariance; where the fields of a model share them there is one for all of them, as if
+    n_fields were 1. `dual` (n, n_fields, n_data) is the product of the inverse with the observations. `cuts` (n,
+    n_fields, n_cuts); `left_out` (n, n_fields, n_data), the log-probability of each datum given all others; and
+    `log_likelihood` (n,) of all data and fields together.
     """
 
     precision: Tensor
@@ -39,56 +41,76 @@ class Sites(NamedTuple):
     log_likelihood: Tensor
 
 
-def observe(covariance: Tensor, position: Tensor, n_facies: int, n_rounds: int, cuts: Tensor | None = None) -> Sites:
+def observe(
+    covariance: Tensor,
+    position: Tensor,
+    n_rounds: int,
+    *,
+    n_intervals: int,
+    cuts: Tensor | None = None,
+    shares: Tensor | None = None,
+) -> Sites:
     """
-    Find cuts, and Gaussian observations that tell of the field what the facies between the cuts do.
+    Find cuts, and Gaussian observations that tell of the fields what the facies between the cuts do.
 
     Parameters
     ----------
     covariance : Tensor, shape (n, n_data, n_data)
-        Of the field at the data, for each of `n` models.
-    position : int64 Tensor, shape (n, n_data)
-        Where in the order the facies of each datum comes.
-    n_facies : int
-        Number of facies in the order, at least 2.
+        Of the fields of each of `n` models at the data.
+    position : int64 Tensor, shape (n, n_fields, n_data)
+        In which interval between the cuts of each field each datum lies, 0 … n_intervals - 1.
     n_rounds : int
         Rounds of expectation propagation; after each, Newton's method moves the cuts to where the data are likelier.
-    cuts : Tensor, shape (n, n_facies - 1), optional
+    n_intervals : int
+        One more than there are cuts, at least 2.
+    cuts : Tensor, shape (n, n_fields, n_intervals - 1), optional
         Cuts that are known: they stay where they are.
+    shares : Tensor, shape (n_fields, n_data), optional
+        Lets the fields of a model share the precision of each observation, the mean of theirs with these weights, which
+        costs as much as a single field.
     """
-    covariance, are_known = covariance.double(), cuts is not None
+    covariance, are_known = covariance.double()[:, None], cuts is not None  # (n, 1, n_data, n_data)
     if cuts is None:
-        cuts = _cuts_of_shares(position, n_facies)
-    mean, variance = torch.zeros_like(covariance[:, 0]), torch.ones_like(covariance[:, 0])
+        cuts = _cuts_of_shares(position, n_intervals)
+    mean, variance = (value.expand(position.shape) for value in (covariance.new_zeros(()), covariance.new_ones(())))
     precision = shift = torch.zeros_like(mean)
     for n_done in range(n_rounds):
         if n_done and not are_known:
             cuts = _moved(cuts, position, mean, variance)
         told = _between_cuts(cuts, position, mean, variance)
+        new = (1 / told.variance - 1 / variance).clamp_min(_LEAST_PRECISION)
+        if shares is not None:
+            new = (shares * new).sum(dim=1, keepdim=True)
         step = _DAMPING if n_done else 1.0
-        precision = torch.lerp(precision, (1 / told.variance - 1 / variance).clamp_min(_LEAST_PRECISION), step)
-        shift = torch.lerp(shift, told.mean / told.variance - mean / variance, step)
+        precision = torch.lerp(precision, new, step) if n_done else new
+        shift = torch.lerp(shift, told.mean * (new + 1 / variance) - mean / variance, step)
         observed = shift / precision
         factor = torch.linalg.cholesky(covariance + torch.diag_embed(1 / precision))
-        inverse = torch.cholesky_inverse(factor)
-        dual = (inverse @ observed[:, :, None])[:, :, 0]
+        inverse = _inverse_of(factor)
+        dual = (inverse @ observed[..., None])[..., 0]
         # What all others say of each datum.
-        diagonal = inverse.diagonal(dim1=1, dim2=2)
-        mean, variance = observed - dual / diagonal, (1 / diagonal - 1 / precision).clamp(LEAST_VARIANCE, 1)
+        diagonal = inverse.diagonal(dim1=2, dim2=3)
+        mean = observed - dual / diagonal
+        variance = (1 / diagonal - 1 / precision).clamp(LEAST_VARIANCE, 1).expand(mean.shape)
     if not are_known:
         cuts = _moved(cuts, position, mean, variance)
     left_out, total = _between_cuts(cuts, position, mean, variance).log_probability, variance + 1 / precision
     of_each = left_out + 0.5 * (total.log() + (mean - observed) ** 2 / total - observed * dual)
-    log_likelihood = (of_each - factor.diagonal(dim1=1, dim2=2).log()).sum(dim=1)
+    log_likelihood = (of_each - factor.diagonal(dim1=2, dim2=3).log()).sum(dim=(1, 2))
     left_out = left_out.clamp_min(math.log(_LEAST_PROBABILITY))
     return Sites(precision, inverse, dual, cuts, left_out, log_likelihood)
 
 
-def _cuts_of_shares(position: Tensor, n_facies: int) -> Tensor:
-    """Return the cuts (n, n_facies - 1) between which a standard Gaussian has the data's shares of the facies."""
-    counts = F.one_hot(position, n_facies).sum(dim=1).cumsum(dim=1).double()
-    counts = counts + torch.arange(1, n_facies + 1, device=counts.device)  # one more of each: no facies without a place
-    return ndtri((counts / counts[:, -1:])[:, :-1])
+def _inverse_of(factor: Tensor) -> Tensor:
+    """Return the inverse of matrices (n, n_fields, n_data, n_data) of which the Cholesky factor is given."""
+    return torch.cholesky_inverse(factor.flatten(0, 1)).view_as(factor)
+
+
+def _cuts_of_shares(position: Tensor, n_intervals: int) -> Tensor:
+    """Return the cuts (n, n_fields, n_cuts) between which a standard Gaussian has the data's shares."""
+    counts = F.one_hot(position, n_intervals).sum(dim=2).cumsum(dim=2).double()
+    counts = counts + torch.arange(1, n_intervals + 1, device=counts.device)  # one more of each: none without a place
+    return ndtri((counts / counts[..., -1:])[..., :-1])
 
 
 class _Told(NamedTuple):
@@ -105,10 +127,10 @@ class _Told(NamedTuple):
 
 
 def _between_cuts(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor) -> _Told:
-    """Tell of Gaussians (n, n_data) that they lie between the cuts (n, n_facies - 1) around their position."""
+    """Tell of Gaussians (n, n_fields, n_data) that they lie between the cuts (n, n_fields, n_cuts) around them."""
     bounds = F.pad(F.pad(cuts, (1, 0), value=-torch.inf), (0, 1), value=torch.inf)
     deviation = variance.sqrt()
-    low, high = (((bounds.gather(1, position + k) - mean) / deviation).clamp(-10, 10) for k in (0, 1))
+    low, high = (((bounds.gather(2, position + k) - mean) / deviation).clamp(-10, 10) for k in (0, 1))
     # In the tail where the difference of two probabilities is exact.
     mirrored = low > 0
     probability = ndtr(torch.where(mirrored, -low, high)) - ndtr(torch.where(mirrored, -high, low))
@@ -129,22 +151,21 @@ def _between_cuts(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor
 
 
 def _moved(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Return the cuts (n, n_facies - 1) after a step of Newton's method towards the likeliest ones."""
-    n_models, n_cuts = cuts.shape
-    pseudo = torch.arange(n_cuts + 1, device=cuts.device).expand(n_models, -1)
-    position = torch.cat([position, pseudo], dim=1)
-    weight = torch.ones_like(mean)
+    """Return the cuts (n, n_fields, n_cuts) after a step of Newton's method towards the likeliest ones."""
+    n_cuts = cuts.shape[2]
+    pseudo = torch.arange(n_cuts + 1, device=cuts.device).expand(*cuts.shape[:2], -1)
+    position = torch.cat([position, pseudo], dim=2)
+    weight = F.pad(torch.ones_like(mean), (0, n_cuts + 1), value=_PSEUDO_DATA)
     mean, variance = F.pad(mean, (0, n_cuts + 1)), F.pad(variance, (0, n_cuts + 1), value=1.0)
-    weight = F.pad(weight, (0, n_cuts + 1), value=_PSEUDO_DATA)
     told = _between_cuts(cuts, position, mean, variance)
 
     def collect(index: Tensor, values: Tensor) -> Tensor:
-        return cuts.new_zeros(n_models, n_cuts + 2).scatter_add(1, index, weight * values)
+        return cuts.new_zeros(*cuts.shape[:2], n_cuts + 2).scatter_add(2, index, weight * values)
 
-    slope = (collect(position, told.lower) + collect(position + 1, told.upper))[:, 1:-1]
-    curvature = (collect(position, told.lower_curvature) + collect(position + 1, told.upper_curvature))[:, 1:-1]
-    mixed = collect(position, told.mixed)[:, 1:-2]
+    slope = (collect(position, told.lower) + collect(position + 1, told.upper))[..., 1:-1]
+    curvature = (collect(position, told.lower_curvature) + collect(position + 1, told.upper_curvature))[..., 1:-1]
+    mixed = collect(position, told.mixed)[..., 1:-2]
     matrix = torch.diag_embed(curvature + 1e-3) - torch.diag_embed(mixed, 1) - torch.diag_embed(mixed, -1)
-    step = torch.linalg.solve(matrix, slope[:, :, None])[:, :, 0].clamp(-0.5, 0.5)
+    step = torch.linalg.solve(matrix, slope[..., None])[..., 0].clamp(-0.5, 0.5)
     apart = 0.02 * torch.arange(n_cuts, device=cuts.device)
-    return (cuts + step - apart).cummax(dim=1).values + apart
+    return (cuts + step - apart).cummax(dim=2).values + apart

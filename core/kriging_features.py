@@ -119,8 +119,8 @@ class SurveyKriging:
     loss_nats : Tensor, scalar
         Leave-one-out log loss of the best covariance, over all data.
     fields : tuple of TruncatedGaussian
-        Of the observed facies, `observed`: in order, and one by one; none where they are not wanted, or one facies was
-        observed only.
+        Of the observed facies, `observed`: in order, and one by one, which of two facies is the same; none where they
+        are not wanted, or one facies was observed only.
     observed : int64 Tensor, shape (n_observed,)
         The observed facies.
     """
@@ -155,7 +155,6 @@ class SurveyKriging:
             Whether truncated Gaussian fields are fitted as well.
         """
         indicator = F.one_hot(class_index, n_facies).float()
-        share = indicator.mean(dim=0)
         spacing = spacing_of(place)
         tried = isotropic(place, spacing, (EXPONENTIAL, GAUSSIAN), _NUGGETS)
         loss, squared = _leave_one_out(place, indicator, tried)
@@ -170,10 +169,11 @@ class SurveyKriging:
         if reads_order and len(observed) > 1:
             best = covariances.select(torch.arange(1, device=place.device))
             in_order = TruncatedGaussian.in_order(place, of_observed, len(observed), best)
-            # Of two facies the field of the one is the field of the other.
-            alone = TruncatedGaussian.one_by_one(place, of_observed, len(observed)) if len(observed) > 2 else in_order
-            fields = in_order, alone
+            fields = (in_order,)
+            if len(observed) > 2:  # of two the field of the one is the field of the other
+                fields = in_order, TruncatedGaussian.one_by_one(place, of_observed, len(observed))
         factor = torch.linalg.cholesky(covariances.among(place))
+        share = indicator.mean(dim=0)
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
         # Where data crowd, they count less for the mean than the same number of data far apart.
         solved = torch.cholesky_solve(F.pad(indicator, (0, 1), value=1.0).expand(_N_KEPT, -1, -1).contiguous(), factor)
@@ -267,9 +267,10 @@ class SurveyKriging:
         estimates, evidence, deviation = [by_kriging] * 2, place.new_zeros(2), torch.ones_like(place[:, 0])
         if self.fields:
             told = [field.at(place) for field in self.fields]
+            told = [told[0], told[-1]]
             estimates = [probability.index_copy(0, self.observed, of_observed) for of_observed, _ in told]
             deviation = told[0][1]
-            better = torch.stack([self.loss_nats - field.loss_nats for field in self.fields])
+            better = self.loss_nats - torch.stack([field.loss_nats for field in (self.fields[0], self.fields[-1])])
             evidence = (math.sqrt(len(self.place)) * better).clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
         by_fields = torch.stack([value for p in estimates for value in (p, p.clamp_min(_FLOOR).log())], dim=1)
         return by_fields, torch.cat([deviation[None], evidence[:, None].expand(-1, len(place))])

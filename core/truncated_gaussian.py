@@ -80,18 +80,25 @@ class Models(NamedTuple):
         """Return these models and others after them."""
         return Models(self.covariances.followed_by(others.covariances), torch.cat([self.position, others.position]))
 
-    def observe(self, place: Tensor, class_index: Tensor, n_rounds: int) -> Sites:
-        """Return what data at places (n_data, 2) tell of each field of each model, (n * n_fields, …); see `observe`."""
-        covariance = self.covariances.among(place).repeat_interleave(self.n_fields, dim=0)
-        position = self.position.flatten(0, 1)[:, class_index]
-        return observe(covariance, position, self.position.shape[2] if self.n_fields == 1 else 2, n_rounds)
+    def observe(self, place: Tensor, class_index: Tensor, n_rounds: int, *, share_precision: bool = False) -> Sites:
+        """Return what data at places (n_data, 2) tell of the fields, which may share the precisions; see `observe`."""
+        shares = None
+        if share_precision and self.n_fields > 1:  # the field of the datum's own facies counts half
+            own = F.one_hot(class_index, self.n_fields).T.double()
+            shares = (own + (1 - own) / (self.n_fields - 1)) / 2
+        return observe(
+            self.covariances.among(place),
+            self.position[:, :, class_index],
+            n_rounds,
+            n_intervals=self.position.shape[2] if self.n_fields == 1 else 2,
+            shares=shares,
+        )
 
     def log_likelihood(self, place: Tensor, class_index: Tensor) -> Tensor:
-        """Return the log-likelihood (n,) of data by each model, all its fields together."""
+        """Return the log-likelihood (n,) of data by each model."""
         n_at_once = max(1, _ENTRIES_AT_ONCE // (self.n_fields * len(place) ** 2))
         parts = torch.split(torch.arange(len(self.position), device=place.device), n_at_once)
-        found = [self.select(part).observe(place, class_index, _N_TRIAL_ROUNDS).log_likelihood for part in parts]
-        return torch.cat(found).view(-1, self.n_fields).sum(dim=1)
+        return torch.cat([self.select(p).observe(place, class_index, _N_TRIAL_ROUNDS).log_likelihood for p in parts])
 
 
 @dataclass(frozen=True)
@@ -169,26 +176,19 @@ class TruncatedGaussian:
         """Return the likeliest models with what all data tell."""
         _, n_kept, n_rounds = _effort(len(place))
         models, log_likelihood = trial.likeliest(n_kept)
-        sites, weight = models.observe(place, class_index, n_rounds), torch.softmax(log_likelihood, dim=0)
-        precision, dual, cuts, left_out = (
-            values.view(len(weight), models.n_fields, -1)
-            for values in (sites.precision, sites.dual, sites.cuts, sites.left_out.exp())
-        )
-        inverse = sites.inverse
-        if models.n_fields > 1:
-            own = F.one_hot(class_index, models.n_fields).T.double()
+        weight, n_fields = torch.softmax(log_likelihood, dim=0), models.n_fields
+        sites = models.observe(place, class_index, n_rounds, share_precision=True)
+        left_out = sites.left_out.exp()
+        if n_fields > 1:
+            own = F.one_hot(class_index, n_fields).T.double()
             yes = torch.where(own > 0, left_out, 1 - left_out)  # of each field, that the datum is of its facies
             left_out = (yes * own).sum(dim=1, keepdim=True) / yes.sum(dim=1, keepdim=True)
-            # One deviation for all fields of a model costs less, and predicts no worse.
-            shared = (precision * (own + (1 - own) / (models.n_fields - 1))).sum(dim=1) / 2
-            among = models.covariances.among(place).double()
-            inverse = torch.cholesky_inverse(torch.linalg.cholesky(among + torch.diag_embed(1 / shared)))
         return cls(
             place=place,
             models=models,
-            dual=dual.float(),
-            cuts=cuts.float(),
-            inverse=inverse.float(),
+            dual=sites.dual.float(),
+            cuts=sites.cuts.float(),
+            inverse=sites.inverse[:, 0].float(),
             weight=weight.float(),
             spacing_cells=float(spacing_of(place)),
             loss_nats=-(weight @ left_out[:, 0]).log().mean().float(),

@@ -10,27 +10,55 @@ from oadg.core.expectation_propagation import observe
 def test_data_as_sites_predict_what_the_model_itself_does(cuts):
     """Three data, cuts as found or known: the facies of each given those of the other two, by a million draws."""
     covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()
-    position = torch.tensor([[2, 1, 0]])
-    known = cuts and torch.tensor([cuts], dtype=torch.float64)
-    sites = observe(covariance[None], position, 3, 30, known)
+    position = torch.tensor([2, 1, 0])
+    known = cuts and torch.tensor([[cuts]], dtype=torch.float64)
+    sites = observe(covariance[None], position[None, None], 30, n_intervals=3, cuts=known)
     assert known is None or torch.equal(sites.cuts, known)
     draws = torch.linalg.cholesky(covariance) @ torch.randn(
         3, 1_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    drawn = torch.bucketize(draws, sites.cuts[0])
+    drawn = torch.bucketize(draws, sites.cuts[0, 0])
     for datum in range(3):
         others = [i for i in range(3) if i != datum]
-        fits = (drawn[others] == position[0, others, None]).all(dim=0)
-        share = (drawn[datum, fits] == position[0, datum]).double().mean()
-        assert float(sites.left_out[0, datum].exp()) == pytest.approx(float(share), abs=0.02)
+        fits = (drawn[others] == position[others, None]).all(dim=0)
+        share = (drawn[datum, fits] == position[datum]).double().mean()
+        assert float(sites.left_out[0, 0, datum].exp()) == pytest.approx(float(share), abs=0.02)
 
 
 def test_cuts_of_data_that_crowd_are_not_their_shares():
     """Of independent data the cuts are the shares, but for the pseudo-data; crowded ones count once."""
-    position = torch.tensor([[0] * 40 + [1] * 40])
+    position = torch.tensor([[[0] * 40 + [1] * 40]])
     apart = torch.eye(80)[None]
     crowded = apart.clone()
     crowded[:, :40, :40] = 0.999
     crowded.diagonal(dim1=1, dim2=2).fill_(1)
-    assert float(observe(apart, position, 2, 20).cuts) == pytest.approx(0, abs=1e-3)
-    assert float(observe(crowded, position, 2, 20).cuts) < -0.8
+    assert float(observe(apart, position, 20, n_intervals=2).cuts) == pytest.approx(0, abs=1e-3)
+    assert float(observe(crowded, position, 20, n_intervals=2).cuts) < -0.8
+
+
+def test_the_likelihood_of_a_model_is_the_share_of_draws_that_fit():
+    """Three data of a field, and the same seen by two fields at once: their logarithms add up."""
+    covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()
+    position, cuts = torch.tensor([1, 1, 0]), torch.tensor([0.2], dtype=torch.float64)
+    draws = torch.linalg.cholesky(covariance) @ torch.randn(
+        3, 1_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    fits = (torch.bucketize(draws, cuts) == position[:, None]).all(dim=0).double().mean()
+    one = observe(covariance[None], position[None, None], 30, n_intervals=2, cuts=cuts[None, None])
+    two = observe(covariance[None], position.expand(1, 2, 3), 30, n_intervals=2, cuts=cuts.expand(1, 2, 1))
+    assert float(one.log_likelihood.exp()) == pytest.approx(float(fits), rel=0.03)
+    assert float(two.log_likelihood) == pytest.approx(2 * float(one.log_likelihood), rel=1e-9)
+
+
+def test_fields_alike_lose_nothing_by_sharing_precisions():
+    """And those that differ still believe what they are shown."""
+    covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()[None]
+    alike, shares = torch.tensor([1, 1, 0]).expand(1, 2, 3), torch.full((2, 3), 0.5, dtype=torch.float64)
+    apart, shared = (observe(covariance, alike, 30, n_intervals=2, shares=s) for s in (None, shares))
+    assert shared.precision.shape == (1, 1, 3)
+    assert torch.allclose(shared.dual, apart.dual, atol=1e-6)
+    assert torch.allclose(shared.left_out, apart.left_out, atol=1e-6)
+    opposite = torch.tensor([[[1, 1, 0], [0, 0, 1]]])
+    shared = observe(covariance, opposite, 30, n_intervals=2, shares=shares)
+    assert torch.allclose(shared.dual[0, 0], -shared.dual[0, 1], atol=1e-6)
+    assert (shared.left_out.exp()[0, :, :2] > 0.5).all()

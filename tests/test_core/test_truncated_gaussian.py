@@ -157,9 +157,8 @@ def test_the_leave_one_out_loss_is_that_of_data_left_out():
     for datum in range(60):
         others = torch.arange(60) != datum
         sites = found.models.observe(place[others], of_data[others], 4)
-        towards = found.models.covariances.between(place[datum][None], place[others])[:, 0].double()  # (n, 59)
-        towards = towards.repeat_interleave(3, dim=0)[:, None]
-        mean, told = (towards @ sites.dual[..., None]).flatten(), ((towards @ sites.inverse) * towards).sum(dim=(1, 2))
-        yes = ndtr((mean - sites.cuts[:, 0]) / (1 - told).clamp_min(1e-4).sqrt()).view(-1, 3)
+        towards = found.models.covariances.between(place[datum][None], place[others]).double()[:, None]  # (n, 1, 1, 59)
+        mean, told = (towards * sites.dual[:, :, None]).sum(dim=3), ((towards @ sites.inverse) * towards).sum(dim=3)
+        yes = ndtr((mean - sites.cuts) / (1 - told).clamp_min(1e-4).sqrt())[..., 0]
         losses.append(-(found.weight.double() @ (yes / yes.sum(dim=1, keepdim=True)))[of_data[datum]].log())
     assert float(found.loss_nats) == pytest.approx(float(torch.stack(losses).mean()), abs=0.05)
