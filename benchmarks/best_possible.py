@@ -111,8 +111,8 @@ def best_probability(facies: Tensor, visited: Tensor, cuts: Tensor, covariance: 
 
     among = between(place, place)
     among.diagonal().fill_(1)
-    position, n_intervals = facies[visited][None, None], len(cuts) + 1
-    sites = observe(among[None], position, _ROUNDS, n_intervals=n_intervals, cuts=cuts[None, None])
+    position, pseudo_data = facies[visited][None, None], torch.zeros(len(cuts) + 1)
+    sites = observe(among[None], position, _ROUNDS, pseudo_data=pseudo_data, cuts=cuts[None, None])
     towards = between(asked, place)
     mean, variance = towards @ sites.dual[0, 0], 1 - ((towards @ sites.inverse[0, 0]) * towards).sum(dim=1)
     below = ndtr((cuts[:, None] - mean) / variance.clamp_min(_NUGGET).sqrt())

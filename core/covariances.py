@@ -44,7 +44,7 @@ class Covariances(NamedTuple):
         """Return the covariances (n, n_places, n_others) between places (n_places, 2) and (n_others, 2), in cells."""
         scaled = distances(self._in_ranges(place), self._in_ranges(other))
         shape, sill = self.shape[:, None, None], (1 - self.nugget)[:, None, None]
-        matern = (1 + _MATERN_RATE * scaled) * torch.exp(-_MATERN_RATE * scaled) if (shape == MATERN).any() else scaled
+        matern = (1 + _MATERN_RATE * scaled) * torch.exp(-_MATERN_RATE * scaled)
         if (shape == MATERN).all():
             return matern * sill
         others = torch.exp(-3 * torch.where(shape == GAUSSIAN, scaled * scaled, scaled))

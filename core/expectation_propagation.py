@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.special import ndtr, ndtri
+from torch.special import log_ndtr, ndtri
 
-_PSEUDO_DATA = 3.0  # of each facies, anywhere: they keep cuts apart that few data tell of
 _DAMPING = 0.8
+_FARTHEST = 30.0  # standard deviations that a cut is from a mean
+_LOG_NORM = 0.5 * math.log(2 * math.pi)
 _LEAST_PRECISION, _LEAST_PROBABILITY = 1e-3, 0.005
 LEAST_VARIANCE = 1e-4
 """Of a field, whose sill is 1, given data."""
@@ -26,14 +27,12 @@ class Sites(NamedTuple):
     """
     Observed facies as Gaussian observations of the fields, of `n` models with `n_fields` fields each.
 
-    Fields are float64 Tensors. `precision` (n, n_fields, n_data) is that of these observations, `inverse` (n, n_fields,
-    n_data, n_data) that of their covariance; where the fields of a model share them there is one for all of them, as if
-    n_fields were 1. `dual` (n, n_fields, n_data) is the product of the inverse with the observations. `cuts` (n,
-    n_fields, n_cuts); `left_out` (n, n_fields, n_data), the log-probability of each datum given all others; and
-    `log_likelihood` (n,) of all data and fields together.
+    Fields are float64 Tensors: `inverse` (n, n_fields, n_data, n_data) of the covariance of these observations, one for
+    all fields of a model, as if n_fields were 1, where they share precisions; `dual` (n, n_fields, n_data), its product
+    with them; `cuts` (n, n_fields, n_cuts); `left_out` (n, n_fields, n_data), the log-probability of each datum's
+    interval given all other data, floored; and `log_likelihood` (n,) of all data and fields together.
     """
 
-    precision: Tensor
     inverse: Tensor
     dual: Tensor
     cuts: Tensor
@@ -46,7 +45,7 @@ def observe(
     position: Tensor,
     n_rounds: int,
     *,
-    n_intervals: int,
+    pseudo_data: Tensor,
     cuts: Tensor | None = None,
     shares: Tensor | None = None,
 ) -> Sites:
@@ -58,11 +57,12 @@ def observe(
     covariance : Tensor, shape (n, n_data, n_data)
         Of the fields of each of `n` models at the data.
     position : int64 Tensor, shape (n, n_fields, n_data)
-        In which interval between the cuts of each field each datum lies, 0 … n_intervals - 1.
+        In which of the `n_intervals` between the cuts of each field each datum lies.
     n_rounds : int
         Rounds of expectation propagation; after each, Newton's method moves the cuts to where the data are likelier.
-    n_intervals : int
-        One more than there are cuts, at least 2.
+    pseudo_data : Tensor, shape (n_intervals,)
+        Data of each interval, anywhere, that are thought to be there as well: they keep cuts apart that few data tell
+        of. Intervals are one more than there are cuts, at least 2.
     cuts : Tensor, shape (n, n_fields, n_intervals - 1), optional
         Cuts that are known: they stay where they are.
     shares : Tensor, shape (n_fields, n_data), optional
@@ -71,12 +71,12 @@ def observe(
     """
     covariance, are_known = covariance.double()[:, None], cuts is not None  # (n, 1, n_data, n_data)
     if cuts is None:
-        cuts = _cuts_of_shares(position, n_intervals)
+        cuts = _cuts_of_shares(position, pseudo_data)
     mean, variance = (value.expand(position.shape) for value in (covariance.new_zeros(()), covariance.new_ones(())))
     precision = shift = torch.zeros_like(mean)
     for n_done in range(n_rounds):
         if n_done and not are_known:
-            cuts = _moved(cuts, position, mean, variance)
+            cuts = _moved(cuts, position, mean, variance, pseudo_data)
         told = _between_cuts(cuts, position, mean, variance)
         new = (1 / told.variance - 1 / variance).clamp_min(_LEAST_PRECISION)
         if shares is not None:
@@ -93,12 +93,12 @@ def observe(
         mean = observed - dual / diagonal
         variance = (1 / diagonal - 1 / precision).clamp(LEAST_VARIANCE, 1).expand(mean.shape)
     if not are_known:
-        cuts = _moved(cuts, position, mean, variance)
+        cuts = _moved(cuts, position, mean, variance, pseudo_data)
     left_out, total = _between_cuts(cuts, position, mean, variance).log_probability, variance + 1 / precision
     of_each = left_out + 0.5 * (total.log() + (mean - observed) ** 2 / total - observed * dual)
     log_likelihood = (of_each - factor.diagonal(dim1=2, dim2=3).log()).sum(dim=(1, 2))
     left_out = left_out.clamp_min(math.log(_LEAST_PROBABILITY))
-    return Sites(precision, inverse, dual, cuts, left_out, log_likelihood)
+    return Sites(inverse, dual, cuts, left_out, log_likelihood)
 
 
 def _inverse_of(factor: Tensor) -> Tensor:
@@ -106,10 +106,11 @@ def _inverse_of(factor: Tensor) -> Tensor:
     return torch.cholesky_inverse(factor.flatten(0, 1)).view_as(factor)
 
 
-def _cuts_of_shares(position: Tensor, n_intervals: int) -> Tensor:
+def _cuts_of_shares(position: Tensor, pseudo_data: Tensor) -> Tensor:
     """Return the cuts (n, n_fields, n_cuts) between which a standard Gaussian has the data's shares."""
-    counts = F.one_hot(position, n_intervals).sum(dim=2).cumsum(dim=2).double()
-    counts = counts + torch.arange(1, n_intervals + 1, device=counts.device)  # one more of each: none without a place
+    # A third of the pseudo-data: no interval without a place.
+    counts = F.one_hot(position, len(pseudo_data)).sum(dim=2).double() + pseudo_data / 3
+    counts = counts.cumsum(dim=2)
     return ndtri((counts / counts[..., -1:])[..., :-1])
 
 
@@ -130,16 +131,17 @@ def _between_cuts(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor
     """Tell of Gaussians (n, n_fields, n_data) that they lie between the cuts (n, n_fields, n_cuts) around them."""
     bounds = F.pad(F.pad(cuts, (1, 0), value=-torch.inf), (0, 1), value=torch.inf)
     deviation = variance.sqrt()
-    low, high = (((bounds.gather(2, position + k) - mean) / deviation).clamp(-10, 10) for k in (0, 1))
-    # In the tail where the difference of two probabilities is exact.
+    low, high = (((bounds.gather(2, position + k) - mean) / deviation).clamp(-_FARTHEST, _FARTHEST) for k in (0, 1))
+    # In the lower tail, where the difference of two probabilities is exact.
     mirrored = low > 0
-    probability = ndtr(torch.where(mirrored, -low, high)) - ndtr(torch.where(mirrored, -high, low))
-    probability = probability.clamp_min(1e-10)
-    at_low, at_high = (torch.exp(-0.5 * at * at) / (math.sqrt(2 * math.pi) * probability) for at in (low, high))
+    log_below_low = log_ndtr(torch.where(mirrored, -high, low))
+    log_below_high = log_ndtr(torch.where(mirrored, -low, high))
+    log_probability = log_below_high + torch.log1p(-torch.exp((log_below_low - log_below_high).clamp_max(-1e-8)))
+    at_low, at_high = (torch.exp(-0.5 * at * at - _LOG_NORM - log_probability) for at in (low, high))
     shift = at_low - at_high
     spread = 1 + low * at_low - high * at_high - shift * shift
     return _Told(
-        log_probability=probability.log(),
+        log_probability=log_probability,
         mean=mean + deviation * shift,
         variance=variance * spread.clamp(LEAST_VARIANCE, 1 - LEAST_VARIANCE),
         lower=-at_low / deviation,
@@ -150,12 +152,12 @@ def _between_cuts(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor
     )
 
 
-def _moved(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+def _moved(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor, pseudo_data: Tensor) -> Tensor:
     """Return the cuts (n, n_fields, n_cuts) after a step of Newton's method towards the likeliest ones."""
     n_cuts = cuts.shape[2]
     pseudo = torch.arange(n_cuts + 1, device=cuts.device).expand(*cuts.shape[:2], -1)
     position = torch.cat([position, pseudo], dim=2)
-    weight = F.pad(torch.ones_like(mean), (0, n_cuts + 1), value=_PSEUDO_DATA)
+    weight = torch.cat([torch.ones_like(mean), pseudo_data.to(mean).expand(*cuts.shape[:2], -1)], dim=2)
     mean, variance = F.pad(mean, (0, n_cuts + 1)), F.pad(variance, (0, n_cuts + 1), value=1.0)
     told = _between_cuts(cuts, position, mean, variance)
 

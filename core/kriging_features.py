@@ -1,5 +1,5 @@
 """
-What kriging, and a truncated Gaussian field, read from the hard data, for the network to start from and to correct.
+What kriging, and truncated Gaussian fields, read from the hard data, for the network to start from and to correct.
 
 Range, direction, nugget and smoothness of a survey are questions about all of its data at once, which a local network
 answers badly and a hundred leave-one-out tests answer well. So many covariances are tried on the data, first isotropic
@@ -164,7 +164,7 @@ class SurveyKriging:
         kept = loss.topk(_N_KEPT, largest=False).indices
         evidence = CAUTION * len(place)
         covariances = tried.followed_by(stretched).select(kept)
-        observed, of_observed = torch.unique(class_index, return_inverse=True)
+        observed, of_observed = _by_appearance(class_index)
         fields: tuple[TruncatedGaussian, ...] = ()
         if reads_order and len(observed) > 1:
             best = covariances.select(torch.arange(1, device=place.device))
@@ -274,6 +274,18 @@ class SurveyKriging:
             evidence = (math.sqrt(len(self.place)) * better).clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
         by_fields = torch.stack([value for p in estimates for value in (p, p.clamp_min(_FLOOR).log())], dim=1)
         return by_fields, torch.cat([deviation[None], evidence[:, None].expand(-1, len(place))])
+
+
+def _by_appearance(class_index: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Return the observed facies (n_observed,) as they appear in the data, and which of them each datum shows, (n_data,).
+
+    In this order what is read does not depend on the facies' numbers, not even where several orders are as good.
+    """
+    observed, of_observed, counts = torch.unique(class_index, return_inverse=True, return_counts=True)
+    first = of_observed.argsort(stable=True)[counts.cumsum(dim=0) - counts]
+    appearance = first.argsort()
+    return observed[appearance], appearance.argsort()[of_observed]
 
 
 def _leave_one_out(place: Tensor, indicator: Tensor, covariances: Covariances) -> tuple[Tensor, Tensor]:

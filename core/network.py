@@ -55,7 +55,8 @@ class NetworkConfig:
         Of their channels that all facies share it takes so many, the first ones; older networks knew no anisotropy, or
         no field for each facies.
     reads_order : bool
-        Whether of these it takes also what truncated Gaussian fields read, and leans on it where it trusts it.
+        Whether of these it takes also what truncated Gaussian fields read, those of each facies if it takes all
+        `N_OF_PLACE`, and leans on them where it trusts them.
     n_levels : int
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     n_classes : int
@@ -86,7 +87,9 @@ class NetworkConfig:
     @property
     def n_estimates(self) -> int:
         """How many estimates it starts from: kriging's, of truncated Gaussian fields in order, and one by one."""
-        return 1 + self.reads_order * (1 + (self.n_of_place >= N_OF_PLACE))
+        if not self.reads_order:
+            return 1
+        return 3 if self.n_of_place >= N_OF_PLACE else 2
 
     @property
     def n_of_facies(self) -> int:
@@ -146,7 +149,8 @@ class FaciesNetwork(nn.Module):
             self.leaning = nn.Conv2d(of_place, n_fields, 1)
             nn.init.zeros_(self.leaning.weight)
             with torch.no_grad():
-                # To the fields that the evidence, the last channels, is for; without any, to those of each facies.
+                # To the fields that the evidence, the last channels, is for; without any to kriging rather than to the
+                # field of all facies, and to those of each facies rather than to kriging.
                 self.leaning.weight[:, -n_fields:, 0, 0] = 0.5 * torch.eye(n_fields)
                 self.leaning.bias.copy_(torch.tensor([-1.0, 1.0][:n_fields]))  # type: ignore[union-attr]
         if config.n_levels > 1:

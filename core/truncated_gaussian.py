@@ -30,7 +30,9 @@ _N_FURTHER = 3  # models, the likeliest ones, that are tried with other nuggets
 _UNLIKELY_NATS = 4.0  # models by which the data are so much less likely than by the likeliest one are left out
 _N_MOVES, _FARTHEST_MOVE = 3, 2  # of a facies in the order, as long as the data get likelier
 _ENTRIES_AT_ONCE = 2**19  # of covariance matrices: what fits into a processor's cache
+_FEWEST_DRAWN = 4  # of each facies, where there are as many
 _N_TRIAL_ROUNDS = 2
+_PSEUDO_DATA = 3.0  # of each facies
 _EFFORT = ((128, 128, 8, 4), (256, 160, 4, 4), (512, 160, 2, 3), (math.inf, 240, 1, 3))
 """
 Up to so many data: on how many of them, drawn at random, models are tried, how many models are averaged, and after how
@@ -90,15 +92,24 @@ class Models(NamedTuple):
             self.covariances.among(place),
             self.position[:, :, class_index],
             n_rounds,
-            n_intervals=self.position.shape[2] if self.n_fields == 1 else 2,
+            pseudo_data=_PSEUDO_DATA * self._facies_of_intervals(),
             shares=shares,
         )
 
     def log_likelihood(self, place: Tensor, class_index: Tensor) -> Tensor:
-        """Return the log-likelihood (n,) of data by each model."""
+        """
+        Return the log-likelihood (n,) of data by each model.
+
+        One by one each datum is seen by fields that are not independent, and half of what they say together counts.
+        """
         n_at_once = max(1, _ENTRIES_AT_ONCE // (self.n_fields * len(place) ** 2))
         parts = torch.split(torch.arange(len(self.position), device=place.device), n_at_once)
-        return torch.cat([self.select(p).observe(place, class_index, _N_TRIAL_ROUNDS).log_likelihood for p in parts])
+        found = [self.select(p).observe(place, class_index, _N_TRIAL_ROUNDS).log_likelihood for p in parts]
+        return torch.cat(found) / min(2, self.n_fields)
+
+    def _facies_of_intervals(self) -> Tensor:
+        """Return how many facies lie in each interval of a field: one by one all others lie in the first of two."""
+        return torch.bincount(self.position[0, 0]).double()
 
 
 @dataclass(frozen=True)
@@ -219,11 +230,12 @@ class TruncatedGaussian:
     def _probability(self, place: Tensor, deviation: Tensor) -> Tensor:
         """Return probabilities (n_facies, n) from the deviation (n_kept, n) of the fields."""
         mean = self.dual @ self.models.covariances.between(self.place, place)  # (n_kept, n_fields, n)
-        below = ndtr((self.cuts[..., None] - mean[:, :, None]) / deviation[:, None, None])
+        to_cut = (self.cuts[..., None] - mean[:, :, None]) / deviation[:, None, None]
         if self.models.n_fields > 1:
-            of_facies = 1 - below[:, :, 0]
-            of_facies = of_facies / of_facies.sum(dim=1, keepdim=True).clamp_min(1e-12)
+            of_facies = ndtr(-to_cut[:, :, 0])
+            of_facies = of_facies / of_facies.sum(dim=1, keepdim=True).clamp_min(1e-30)
         else:
+            below = ndtr(to_cut)
             within = F.pad(F.pad(below[:, 0], (0, 0, 1, 0)), (0, 0, 0, 1), value=1.0).diff(dim=1)  # by position
             of_facies = within.gather(1, self.models.position[:, 0, :, None].expand(-1, -1, len(place)))
         return torch.einsum("k,kcn->cn", self.weight, of_facies)
@@ -252,8 +264,9 @@ class _Trial:
 
     def __init__(self, place: Tensor, class_index: Tensor):
         n_data = len(place)
-        drawn = torch.randperm(n_data, generator=torch.Generator().manual_seed(n_data))[: _effort(n_data)[0]]
-        drawn = drawn.to(place.device)
+        drawn = torch.randperm(n_data, generator=torch.Generator().manual_seed(n_data)).to(place.device)
+        nth_of_facies = (F.one_hot(class_index[drawn]).cumsum(dim=0) - 1).gather(1, class_index[drawn, None])[:, 0]
+        drawn = drawn[(nth_of_facies >= _FEWEST_DRAWN).long().argsort(stable=True)][: _effort(n_data)[0]]
         self._data = place[drawn], class_index[drawn]
         self._isotropic = isotropic(place, spacing_of(place), (MATERN,), (_NUGGET,))
         self._log_likelihood = torch.zeros(0, dtype=torch.float64, device=place.device)

@@ -5,6 +5,8 @@ import torch
 
 from oadg.core.expectation_propagation import observe
 
+PSEUDO_DATA = torch.full((3,), 3.0)
+
 
 @pytest.mark.parametrize("cuts", [None, [-0.4, 0.9]])
 def test_data_as_sites_predict_what_the_model_itself_does(cuts):
@@ -12,7 +14,7 @@ def test_data_as_sites_predict_what_the_model_itself_does(cuts):
     covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()
     position = torch.tensor([2, 1, 0])
     known = cuts and torch.tensor([[cuts]], dtype=torch.float64)
-    sites = observe(covariance[None], position[None, None], 30, n_intervals=3, cuts=known)
+    sites = observe(covariance[None], position[None, None], 30, pseudo_data=PSEUDO_DATA, cuts=known)
     assert known is None or torch.equal(sites.cuts, known)
     draws = torch.linalg.cholesky(covariance) @ torch.randn(
         3, 1_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
@@ -32,8 +34,8 @@ def test_cuts_of_data_that_crowd_are_not_their_shares():
     crowded = apart.clone()
     crowded[:, :40, :40] = 0.999
     crowded.diagonal(dim1=1, dim2=2).fill_(1)
-    assert float(observe(apart, position, 20, n_intervals=2).cuts) == pytest.approx(0, abs=1e-3)
-    assert float(observe(crowded, position, 20, n_intervals=2).cuts) < -0.8
+    assert float(observe(apart, position, 20, pseudo_data=PSEUDO_DATA[:2]).cuts) == pytest.approx(0, abs=1e-3)
+    assert float(observe(crowded, position, 20, pseudo_data=PSEUDO_DATA[:2]).cuts) < -0.8
 
 
 def test_the_likelihood_of_a_model_is_the_share_of_draws_that_fit():
@@ -44,8 +46,10 @@ def test_the_likelihood_of_a_model_is_the_share_of_draws_that_fit():
         3, 1_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
     fits = (torch.bucketize(draws, cuts) == position[:, None]).all(dim=0).double().mean()
-    one = observe(covariance[None], position[None, None], 30, n_intervals=2, cuts=cuts[None, None])
-    two = observe(covariance[None], position.expand(1, 2, 3), 30, n_intervals=2, cuts=cuts.expand(1, 2, 1))
+    one = observe(covariance[None], position[None, None], 30, pseudo_data=PSEUDO_DATA[:2], cuts=cuts[None, None])
+    two = observe(
+        covariance[None], position.expand(1, 2, 3), 30, pseudo_data=PSEUDO_DATA[:2], cuts=cuts.expand(1, 2, 1)
+    )
     assert float(one.log_likelihood.exp()) == pytest.approx(float(fits), rel=0.03)
     assert float(two.log_likelihood) == pytest.approx(2 * float(one.log_likelihood), rel=1e-9)
 
@@ -54,11 +58,29 @@ def test_fields_alike_lose_nothing_by_sharing_precisions():
     """And those that differ still believe what they are shown."""
     covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()[None]
     alike, shares = torch.tensor([1, 1, 0]).expand(1, 2, 3), torch.full((2, 3), 0.5, dtype=torch.float64)
-    apart, shared = (observe(covariance, alike, 30, n_intervals=2, shares=s) for s in (None, shares))
-    assert shared.precision.shape == (1, 1, 3)
+    apart, shared = (observe(covariance, alike, 30, pseudo_data=PSEUDO_DATA[:2], shares=s) for s in (None, shares))
+    assert shared.inverse.shape == (1, 1, 3, 3)
     assert torch.allclose(shared.dual, apart.dual, atol=1e-6)
     assert torch.allclose(shared.left_out, apart.left_out, atol=1e-6)
     opposite = torch.tensor([[[1, 1, 0], [0, 0, 1]]])
-    shared = observe(covariance, opposite, 30, n_intervals=2, shares=shares)
+    shared = observe(covariance, opposite, 30, pseudo_data=PSEUDO_DATA[:2], shares=shares)
     assert torch.allclose(shared.dual[0, 0], -shared.dual[0, 1], atol=1e-6)
     assert (shared.left_out.exp()[0, :, :2] > 0.5).all()
+
+
+def test_a_datum_that_contradicts_its_neighbours_is_heard():
+    """Far out in the tail, where probabilities are smaller than any float: it moves the field less than all others."""
+    n_data = 40
+    covariance = torch.full((n_data, n_data), 0.998).double()
+    covariance.diagonal().fill_(1)
+    position = torch.ones(n_data, dtype=torch.int64)
+    position[0] = 0
+    cuts = torch.zeros(1, 1, 1, dtype=torch.float64)
+    asked = (covariance[None], position[None, None])
+    found = [observe(*asked, n, pseudo_data=PSEUDO_DATA[:2], cuts=cuts) for n in (2, 60)]
+    means = [(covariance - torch.eye(n_data) * 0.002) @ sites.dual[0, 0] for sites in found]
+    for mean, sites in zip(means, found):
+        assert (mean > -0.5).all()
+        assert -80 < float(sites.log_likelihood) < 0
+    settled = means[1]
+    assert settled[0] > 0
