@@ -183,3 +183,19 @@ def test_without_fields_kriging_stands_for_them(reads_order):
         assert torch.equal(estimate, of_facies[:, 0])
     assert (of_place[11] == 1).all()
     assert (of_place[12:] == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_of_few_data_too_renumbering_permutes_what_the_fields_tell(seed):
+    """Where several orders of the facies are as good, which is tried does not depend on their numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    n_data = 4 + seed % 7
+    place = torch.randperm(400, generator=generator)[:n_data]
+    place = torch.stack([place // 20, place % 20], dim=1).float()
+    facies = torch.randint(5, (n_data,), generator=generator)
+    order = torch.randperm(5, generator=generator)
+    asked = torch.cartesian_prod(torch.arange(0.0, 20, 3), torch.arange(0.0, 20, 3))
+    of_facies, of_place = SurveyKriging.fit(place, facies, 5, reads_order=True).at(asked, 1)
+    renumbered, again = SurveyKriging.fit(place, order[facies], 5, reads_order=True).at(asked, 1)
+    assert torch.allclose(renumbered[order], of_facies, atol=1e-4)
+    assert torch.allclose(again, of_place, atol=1e-4)
