@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .covariances import (
-    CAUTION,
     EXPONENTIAL,
     GAUSSIAN,
     Covariances,
@@ -61,6 +60,7 @@ _N_KEPT = 8  # covariances that are averaged
 _N_TOGETHER, _N_PART = 128, 64  # up to so many data are tested together; of more, some near each other and some apart
 _SHARES_COUNT = 1.0  # for the mean the shares of the facies among the data count as one datum that is far from all
 _MOST_EVIDENCE = 4.0
+_CAUTION = 0.3  # leave-one-out losses depend on each other: a datum counts as so much evidence between covariances
 
 
 class KrigingFeatures(NamedTuple):
@@ -162,7 +162,7 @@ class SurveyKriging:
         tests = zip((loss, squared), _leave_one_out(place, indicator, stretched))
         loss, squared = (torch.cat(both) for both in tests)
         kept = loss.topk(_N_KEPT, largest=False).indices
-        evidence = CAUTION * len(place)
+        evidence = _CAUTION * len(place)
         covariances = tried.followed_by(stretched).select(kept)
         observed, of_observed = _by_appearance(class_index)
         fields: tuple[TruncatedGaussian, ...] = ()
