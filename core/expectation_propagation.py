@@ -86,7 +86,7 @@ def observe(
         shift = torch.lerp(shift, told.mean * (new + 1 / variance) - mean / variance, step)
         observed = shift / precision
         factor = torch.linalg.cholesky(covariance + torch.diag_embed(1 / precision))
-        inverse = _inverse_of(factor)
+        inverse = torch.cholesky_inverse(factor)
         dual = (inverse @ observed[..., None])[..., 0]
         # What all others say of each datum.
         diagonal = inverse.diagonal(dim1=2, dim2=3)
@@ -99,11 +99,6 @@ def observe(
     log_likelihood = (of_each - factor.diagonal(dim1=2, dim2=3).log()).sum(dim=(1, 2))
     left_out = left_out.clamp_min(math.log(_LEAST_PROBABILITY))
     return Sites(inverse, dual, cuts, left_out, log_likelihood)
-
-
-def _inverse_of(factor: Tensor) -> Tensor:
-    """Return the inverse of matrices (n, n_fields, n_data, n_data) of which the Cholesky factor is given."""
-    return torch.cholesky_inverse(factor.flatten(0, 1)).view_as(factor)
 
 
 def _cuts_of_shares(position: Tensor, pseudo_data: Tensor) -> Tensor:

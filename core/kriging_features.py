@@ -267,10 +267,9 @@ class SurveyKriging:
         estimates, evidence, deviation = [by_kriging] * 2, place.new_zeros(2), torch.ones_like(place[:, 0])
         if self.fields:
             told = [field.at(place) for field in self.fields]
-            told = [told[0], told[-1]]
-            estimates = [probability.index_copy(0, self.observed, of_observed) for of_observed, _ in told]
+            estimates = [probability.index_copy(0, self.observed, told[which][0]) for which in (0, -1)]
             deviation = told[0][1]
-            better = self.loss_nats - torch.stack([field.loss_nats for field in (self.fields[0], self.fields[-1])])
+            better = self.loss_nats - torch.stack([self.fields[which].loss_nats for which in (0, -1)])
             evidence = (math.sqrt(len(self.place)) * better).clamp(-_MOST_EVIDENCE, _MOST_EVIDENCE)
         by_fields = torch.stack([value for p in estimates for value in (p, p.clamp_min(_FLOOR).log())], dim=1)
         return by_fields, torch.cat([deviation[None], evidence[:, None].expand(-1, len(place))])
