@@ -164,12 +164,13 @@ def test_the_leave_one_out_loss_is_that_of_data_left_out():
     assert float(found.loss_nats) == pytest.approx(float(torch.stack(losses).mean()), abs=0.05)
 
 
-def test_a_facies_that_few_data_show_keeps_its_place_in_the_order():
-    """Of a thousand data five show the fourth of six facies; models are tried on a part, which holds some of them."""
-    place, of_data, _ = ordered_survey(1400, 6, seed=2)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_facies_that_few_data_show_keeps_its_place_in_the_order(seed):
+    """Of a thousand data three show the fourth of six facies; models are tried on a part, which holds all three."""
+    place, of_data, _ = ordered_survey(1000, 6, seed)
     rare = (of_data == 3).nonzero()[:, 0]
     kept = torch.ones(len(place), dtype=torch.bool)
-    kept[rare[5:]] = False
+    kept[rare[3:]] = False
     field = TruncatedGaussian.in_order(place[kept], of_data[kept], 6, NEAR)
     assert field.models.position[0, 0].tolist() in (list(range(6)), list(range(5, -1, -1)))
 
