@@ -8,6 +8,7 @@ import math
 import platform
 import shutil
 import tempfile
+from collections import defaultdict
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -42,7 +43,6 @@ CHECKPOINTS = 40
 PATIENCE = 10
 _HELD_OUT_BATCHES = range(4)
 """Of each part of the path."""
-_REFINER = "refiner."
 _TABLE_BATCHES = 3
 _TIMED_STEPS = 16
 _FEWEST_STEPS = 40
@@ -92,8 +92,10 @@ def run_training(
     start = FaciesModel.load(Path(job.start_path))
     shape = replace(NETWORKS[job.size], n_levels=image.coarsest_level + 1, refined_above=image.refined_above)
     shape = replace(shape, n_classes=len(job.facies))
-    _check_start(job, start, shape)
     examples = ImageExamples(image, shape, job.seed, job.refiner_only)
+    if job.levels_apart:  # those that the held-out block is too small to judge share the last one
+        shape = replace(shape, n_refiners=sum(refines for _, refines, _ in examples.parts_of_path))
+    _check_start(job, start, shape)
     folder = checkpoint_folder(Path(job.model_path))
     note = _read_note(folder, image)
     begun = note.get("steps")
@@ -171,16 +173,17 @@ def path_nats(network: FaciesNetwork, examples: ImageExamples) -> dict[str, floa
     Return the bound on the held-out block's negative log-likelihood along the sampler's path, nats per cell.
 
     The order-agnostic bound (Hoogeboom et al. 2021) of orders that go coarse to fine: the mean loss of each part of the
-    path, over any share of it that is done, weighted by the part's share of the cells. It comes in two terms that add
-    up, by the prefix of the names of the weights that answer for it: the refiner's, and the others'.
+    path, over any share of it that is done, weighted by the part's share of the cells. It comes in terms that add
+    up, by the prefix of the names of the weights that answer for it: each refiner's, and the others'.
     """
     parts = examples.parts_of_path
     total = sum(share for _, _, share in parts)
-    nats = {_REFINER: 0.0, "": 0.0}
+    nats: dict[str, float] = defaultdict(float)
     for level, refines, share in parts:
         draw = partial(examples.held_out, level=level, refines=refines)
-        nats[_REFINER if refines else ""] += share / total * validation_nats(network, draw, _HELD_OUT_BATCHES)
-    return nats
+        prefix = f"{network.refiner_of(level)}." if refines else ""
+        nats[prefix] += share / total * validation_nats(network, draw, _HELD_OUT_BATCHES)
+    return dict(nats)
 
 
 def measure_schedules(
@@ -213,7 +216,8 @@ def checkpoint_folder(model_path: Path) -> Path:
 def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:
     """Raise `JobError` when the refiner is to learn alone beside a network that the model to start from has not."""
     codes = start.facies.codes.tolist() if start.facies else None
-    if job.refiner_only and (start.network.config != shape or codes != job.facies.codes.tolist()):
+    alike = replace(shape, n_refiners=1) == replace(start.network.config, n_refiners=1)
+    if job.refiner_only and not (alike and codes == job.facies.codes.tolist()):
         raise JobError(
             f"Only the refiner is to learn, but the model to start from, {start.name}, is not a model of these facies "
             f"with a network of the size {job.size}. Start from one that was trained on this image, or train both "
@@ -291,7 +295,12 @@ def _model(
 ) -> FaciesModel:
     """Return the model with everything that users ask about it."""
     provenance = {
-        "recipe": {"size": job.size, "refiner_only": job.refiner_only, **asdict(config)},
+        "recipe": {
+            "size": job.size,
+            "refiner_only": job.refiner_only,
+            "levels_apart": job.levels_apart,
+            **asdict(config),
+        },
         "started_from": start.model_id,
         "learnt_from": job.origin,
         "image": {

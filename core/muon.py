@@ -75,11 +75,12 @@ class MuonAndAdamW(torch.optim.Optimizer):
         How fast weights shrink, relative to the learning rate.
     """
 
-    _OUTER = ("trunk_stem", "stream_stem", "head", "refiner.stem", "refiner.far_stem", "refiner.head")
+    _OUTER = frozenset({"trunk_stem", "stream_stem", "stem", "far_stem", "head"})
 
     def __init__(self, network: nn.Module, weight_decay: float):
         super().__init__(network.parameters(), {})
-        self.inner = [p for name, p in network.named_parameters() if p.dim() == 4 and not name.startswith(self._OUTER)]
+        named = network.named_parameters()
+        self.inner = [p for name, p in named if p.dim() == 4 and not self._OUTER.intersection(name.split("."))]
         self.matrices = [nn.Parameter(p.detach().flatten(1)) for p in self.inner]  # they share memory
         inner = {id(p) for p in self.inner}
         rest = [p for p in network.parameters() if id(p) not in inner]

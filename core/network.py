@@ -10,6 +10,7 @@ Sources: Hoogeboom et al. 2021, arXiv 2110.02037, for the objective; Zaheer et a
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Mapping
 
@@ -67,6 +68,8 @@ class NetworkConfig:
     refined_above : int
         Levels above the lattice that the simulation starts on, the one which the network sees, on which the refiner
         draws nodes, too.
+    n_refiners : int
+        Refiners with weights of their own: of each of the finest levels one, and the last of all further ones.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -83,6 +86,7 @@ class NetworkConfig:
     n_refiner_blocks: int = 6
     n_pass_blocks: int = 2
     refined_above: int = 0
+    n_refiners: int = 1
 
     @property
     def n_estimates(self) -> int:
@@ -166,23 +170,32 @@ class FaciesNetwork(nn.Module):
         self.stream_up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(stream, stream[1:]))
         self.up_blocks = nn.ModuleList(Block(t, s, config.n_pooled) for t, s in pairs[:-1])
         if config.refiner:
-            self.refiner = Refiner(
-                config.refiner,
-                config.n_refiner_blocks,
-                config.n_pass_blocks,
-                config.n_classes,
-                config.n_levels + config.refined_above,
-            )
+            refiners = [
+                Refiner(
+                    config.refiner,
+                    config.n_refiner_blocks,
+                    config.n_pass_blocks,
+                    config.n_classes,
+                    config.n_levels + config.refined_above,
+                )
+                for _ in range(config.n_refiners)
+            ]
+            self.refiner, self.coarser_refiners = refiners[0], nn.ModuleList(refiners[1:])
         self.head = nn.Conv2d(stream[0], folded, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+
+    def refiner_of(self, level: int) -> str:
+        """Return the name of the refiner that answers on a level: what the names of its weights begin with."""
+        index = min(level, self.config.n_refiners - 1)
+        return f"coarser_refiners.{index - 1}" if index else "refiner"
 
     def start_from(self, other: nn.Module) -> None:
         """
         Take over the weights of another network where both have them; what that one lacks stays as it is.
 
         Of the stems, whose input channels may differ in number, the common ones are taken, and those that the other one
-        lacks count for nothing at first; levels that it does not tell apart start as its last.
+        lacks count for nothing at first; levels that it does not tell apart start as its last, as do their refiners.
 
         Raises
         ------
@@ -195,9 +208,12 @@ class FaciesNetwork(nn.Module):
                 "place for. Start from another model, such as the universal one."
             )
         theirs = other.state_dict()
+        last_refiner = other.refiner_of(self.config.n_refiners - 1)
         with torch.no_grad():
             for name, mine in self.state_dict().items():
                 given = theirs.get(name)
+                if given is None:
+                    given = theirs.get(re.sub(r"^coarser_refiners\.\d+", last_refiner, name))
                 if given is None or given.dim() != mine.dim():
                     continue
                 if name == "of_level":
@@ -247,8 +263,13 @@ class FaciesNetwork(nn.Module):
         Tensor, shape (batch, n_channels, n_rows, n_cols)
             For `forward`.
         """
-        context: Tensor = self.refiner.context(_one_hot(class_index, n_facies), inside, data, level)
+        context: Tensor = self._refiner(level).context(_one_hot(class_index, n_facies), inside, data, level)
         return context
+
+    def _refiner(self, level: int) -> Refiner:
+        refiner = self.get_submodule(self.refiner_of(level))
+        assert isinstance(refiner, Refiner)
+        return refiner
 
     def forward(
         self,
@@ -292,7 +313,7 @@ class FaciesNetwork(nn.Module):
         n_maps, n_rows, n_cols = class_index.shape
         known = _one_hot(class_index, n_facies)
         if context is not None:
-            return _without_absent(self.refiner(known, inside, context, level), present)
+            return _without_absent(self._refiner(level)(known, inside, context, level), present)
         known_any = known.sum(dim=1, keepdim=True)
         evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))
         evidence_all = evidence.sum(dim=1)

@@ -57,6 +57,8 @@ class TrainingJob:
         Highest learning rate.
     refiner_only : bool
         Only the network that refines learns; the one that a simulation starts with stays as it is in `start_path`.
+    levels_apart : bool
+        Each level of lattices is refined by a network of its own.
     precision : {'bfloat16', 'float16', 'float32'}
         Of the network's arithmetic while training.
     workers : int
@@ -88,6 +90,7 @@ class TrainingJob:
     minutes: float = 45.0
     learning_rate: float = 4e-3
     refiner_only: bool = False
+    levels_apart: bool = False
     precision: str = PRECISIONS[0]
     workers: int = 0
     seed: int = 0

@@ -37,6 +37,7 @@ class Stage:
     steps: int
     learning_rate: float = 4e-3
     refiner_only: bool = False
+    levels_apart: bool = False
     seed: int = 20_261_126
 
 
@@ -70,7 +71,10 @@ RECIPES = {
         symmetry=CHANNELS.symmetry,
         origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
         licence=CHANNELS.licence,
-        stages=(Stage(16_000),),
+        stages=(
+            Stage(16_000),
+            Stage(6_000, learning_rate=2e-3, refiner_only=True, levels_apart=True, seed=20_261_130),
+        ),
     ),
     "delta": Recipe(
         read=np.load,
@@ -78,7 +82,11 @@ RECIPES = {
         symmetry="none",
         origin="Lena delta, 600 x 598 cells of a classified satellite picture (GAIA-UNIL/trainingimages, GPL-3)",
         licence="GPL-3.0-only",
-        stages=(Stage(3_000), Stage(3_000, learning_rate=2e-3, refiner_only=True, seed=20_261_128)),
+        stages=(
+            Stage(3_000),
+            Stage(3_000, learning_rate=2e-3, refiner_only=True, seed=20_261_128),
+            Stage(3_000, learning_rate=2e-3, refiner_only=True, levels_apart=True, seed=20_261_130),
+        ),
     ),
 }
 
@@ -114,6 +122,7 @@ def main() -> None:
                 steps=arguments.steps or stage.steps,
                 learning_rate=stage.learning_rate,
                 refiner_only=stage.refiner_only,
+                levels_apart=stage.levels_apart,
                 seed=stage.seed,
                 device=arguments.device,
             )

@@ -166,7 +166,10 @@ def _train(asked: argparse.Namespace) -> None:
         logging.info("Published: %s", publish_model(path, asked.publish, private=asked.private))
 
 
-_OF_THE_JOB = ("size", "steps", "minutes", "learning_rate", "refiner_only", "precision", "workers", "seed", "device")
+_OF_THE_JOB = (
+    *("size", "steps", "minutes", "learning_rate", "refiner_only", "levels_apart"),
+    *("precision", "workers", "seed", "device"),
+)
 
 
 def _tell(image: TrainingImage, receptive_radius: int) -> None:
@@ -196,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--refiner-only", action="store_true", help="train a model's refiner on, alone: with --start and half the rate"
     )
+    parser.add_argument("--levels-apart", action="store_true", help="train a refiner for each level of lattices")
     parser.add_argument("--origin", default="", help="where the image comes from, in words")
     parser.add_argument("--licence", default="", help="of the model, an SPDX identifier")
     parser.add_argument("--images", type=Path, default=Path("build/images"), help="folder of downloaded images")

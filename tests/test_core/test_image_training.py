@@ -120,6 +120,24 @@ def test_a_refiner_goes_on_alone(make_job):
     assert all(key.startswith("refiner.") for key in moved)
 
 
+def test_levels_go_on_apart_from_the_refiner_of_all(make_job, tmp_path):
+    np.save(tmp_path / "image.npy", stripes((140, 180)))  # of which 35 x 45 cells are held out: for two lattices
+    first = make_job()
+    run_training(first, never_cancel)
+    second = make_job("apart", start_path=first.model_path, refiner_only=True, levels_apart=True, steps=12, seed=6)
+    run_training(second, never_cancel)
+    before, model = weights_of(first), FaciesModel.load(Path(second.model_path))
+    assert (model.network.config.n_levels, model.network.config.n_refiners) == (3, 2)
+    moved = {
+        ".".join(key.split(".")[:2]) for key, v in weights_of(second).items() if not torch.equal(v, before.get(key, v))
+    }
+    assert moved
+    assert all(key.startswith("refiner.") for key in moved)
+    own = {key.split(".", 2)[2]: v for key, v in weights_of(second).items() if key.startswith("coarser_refiners.0.")}
+    assert any(not torch.equal(v, before[f"refiner.{key}"]) for key, v in own.items())
+    assert model.provenance["recipe"]["levels_apart"]
+
+
 def test_a_training_makes_a_model_of_the_image_and_leaves_nothing_else(make_job):
     job = make_job(cell_size=12.5, origin="by hand", licence="CC-BY-4.0", symmetry="flips")
     result = run_training(job, never_cancel)

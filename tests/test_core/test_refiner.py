@@ -106,6 +106,31 @@ def test_it_tells_levels_apart_up_to_the_last(network):
     assert torch.equal(coarsest, beyond)
 
 
+@pytest.mark.parametrize("n_refiners", [1, 2, 3])
+def test_each_level_may_have_a_refiner_of_its_own_which_starts_as_the_one_of_all(network, n_refiners):
+    known, inside = scene()
+    apart = FaciesNetwork(replace(CONFIG, n_refiners=n_refiners)).eval().requires_grad_(False)
+    apart.start_from(network)
+    levels = [0, 1, 2, 7]
+    before = [refined(network, known, inside, level=level) for level in levels]
+    for level, answer in zip(levels, before):
+        assert torch.equal(refined(apart, known, inside, level=level), answer)
+    for last in range(n_refiners):
+        name = apart.refiner_of(last)
+        apart.get_submodule(name).head.bias += 1
+        moved = [not torch.equal(refined(apart, known, inside, level=k), b) for k, b in zip(levels, before)]
+        assert moved == [min(k, n_refiners - 1) <= last for k in levels]
+        assert {key for key in apart.state_dict() if key.startswith(f"{name}.head")} == {
+            f"{name}.head.weight",
+            f"{name}.head.bias",
+        }
+    again = FaciesNetwork(replace(CONFIG, n_refiners=3))
+    again.start_from(apart)
+    assert torch.equal(
+        again.get_submodule(again.refiner_of(2)).head.bias, apart.get_submodule(apart.refiner_of(2)).head.bias
+    )
+
+
 class _Recorder:
     """A predictor that knows nothing, and notes what it is asked: level, whether it refines, and where it is known."""
 

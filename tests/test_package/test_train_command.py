@@ -116,7 +116,7 @@ def test_an_array_makes_a_model(train, array, caplog):
 
 def test_a_refiner_goes_on_alone(train, array, caplog):
     _, first = train(array)
-    status, second = train(array, "--start", str(first), "--refiner-only", folder="second")
+    status, second = train(array, "--start", str(first), "--refiner-only", "--levels-apart", folder="second")
     assert status == 0, caplog.text
     before, after = weights_of(first), weights_of(second)
     assert {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])} == {"refiner"}
@@ -343,7 +343,7 @@ def test_a_shipped_model_is_trained_in_stages(recipes, tmp_path, monkeypatch):
     module = recipes("shipped_models")
     monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
     monkeypatch.setattr(module.torch, "set_num_threads", lambda n: None)
-    stages = (module.Stage(2), module.Stage(3, learning_rate=1e-3, refiner_only=True, seed=7))
+    stages = (module.Stage(2), module.Stage(3, learning_rate=1e-3, refiner_only=True, levels_apart=True, seed=7))
     monkeypatch.setitem(module.RECIPES, "delta", dataclasses.replace(module.RECIPES["delta"], stages=stages))
     trained = []
 
@@ -359,7 +359,8 @@ def test_a_shipped_model_is_trained_in_stages(recipes, tmp_path, monkeypatch):
     module.main()
     assert trained == [(str(module.MODELS / "universal.safetensors"), str(first)), (str(first), str(path))]
     recipe = FaciesModel.load(path).provenance["recipe"]
-    assert [recipe[key] for key in ("steps", "learning_rate", "refiner_only", "seed")] == [3, 1e-3, True, 7]
+    asked = ("steps", "learning_rate", "refiner_only", "levels_apart", "seed")
+    assert [recipe[key] for key in asked] == [3, 1e-3, True, True, 7]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["delta.npy", path.name]
 
 
