@@ -71,10 +71,7 @@ RECIPES = {
         symmetry=CHANNELS.symmetry,
         origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
         licence=CHANNELS.licence,
-        stages=(
-            Stage(16_000),
-            Stage(6_000, learning_rate=2e-3, refiner_only=True, levels_apart=True, seed=20_261_130),
-        ),
+        stages=(Stage(16_000),),
     ),
     "delta": Recipe(
         read=np.load,
