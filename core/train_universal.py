@@ -63,7 +63,7 @@ _SHORTEST_STARTED_NODES = 0.7
 """On the lattice that the sampler starts from, what lies between nodes is a nugget to the network."""
 _DATA_ONLY_SHARE = 0.5
 """Of the maps on these whose nodes are all unknown: the task of the first pass, which the probability layer shows. With
-.7 realizations lost more of what it knows: the layer lay beyond the interval of their mean in 12 cases of 100, not 9."""
+.7 realizations lost more of what it knows: it lay beyond the interval of their mean in 12 cases of 100, not 9."""
 _TOLD_SHARE = 0.9
 """Of the maps on these to which kriging is told; to the others it is not, as when data are too many for it."""
 
