@@ -216,12 +216,12 @@ def checkpoint_folder(model_path: Path) -> Path:
 def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:
     """Raise `JobError` when the refiner is to learn alone beside a network that the model to start from has not."""
     codes = start.facies.codes.tolist() if start.facies else None
-    alike = replace(shape, n_refiners=1) == replace(start.network.config, n_refiners=1)
-    if job.refiner_only and not (alike and codes == job.facies.codes.tolist()):
+    is_of_shape = start.network.config in (shape, replace(shape, n_refiners=1))
+    if job.refiner_only and not (is_of_shape and codes == job.facies.codes.tolist()):
         raise JobError(
             f"Only the refiner is to learn, but the model to start from, {start.name}, is not a model of these facies "
-            f"with a network of the size {job.size}. Start from one that was trained on this image, or train both "
-            "networks."
+            f"with a network of the size {job.size}. Start from one that was trained on this image, keep "
+            "its levels apart if they are, or train both networks."
         )
 
 

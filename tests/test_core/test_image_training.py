@@ -136,6 +136,8 @@ def test_levels_go_on_apart_from_the_refiner_of_all(make_job, tmp_path):
     own = {key.split(".", 2)[2]: v for key, v in weights_of(second).items() if key.startswith("coarser_refiners.0.")}
     assert any(not torch.equal(v, before[f"refiner.{key}"]) for key, v in own.items())
     assert model.provenance["recipe"]["levels_apart"]
+    with pytest.raises(JobError, match="keep its levels apart if they are"):
+        run_training(make_job("together", start_path=second.model_path, refiner_only=True), never_cancel)
 
 
 def test_a_training_makes_a_model_of_the_image_and_leaves_nothing_else(make_job):
