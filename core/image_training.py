@@ -18,6 +18,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 import torch
 
+from .corrections import measure_corrections
 from .device import choose_device
 from .errors import Cancelled, JobError
 from .image_examples import ImageExamples
@@ -154,6 +155,9 @@ def run_training(
     schedules, excess_bits = measure_schedules(network, examples)
     model = replace(_model(job, image, network, config, state, start), schedules=schedules)
     model.provenance["scores"]["excess_bits"] = excess_bits
+    if not image.IS_WHOLE:
+        ask = partial(progress, 1.0, "Measuring how often to draw anew")
+        model = replace(model, schedules=measure_corrections(model, image.class_index, seed=job.seed, on_pass=ask))
     model.save(Path(job.model_path))
     shutil.rmtree(folder, ignore_errors=True)
     return TrainingResult(

@@ -66,6 +66,7 @@ def sample(
     n_facies: int,
     schedule: Schedule,
     level: int,
+    until: int = 0,
     survey: SurveyKriging | None = None,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
@@ -88,6 +89,8 @@ def sample(
         Passes per level.
     level : int
         Level of the coarsest lattice, from `coarsest_level`.
+    until : int
+        Level of the finest lattice that is simulated; by default all cells are. Other cells stay -1.
     survey : SurveyKriging, optional
         What kriging reads from the hard data, from `read_survey`; told to the network on the coarsest lattice.
     on_pass : callable
@@ -111,6 +114,7 @@ def sample(
         n_facies=n_facies,
         schedule=schedule,
         level=level,
+        until=until,
         survey=survey,
         on_pass=on_pass,
     )
@@ -126,6 +130,7 @@ def visit(
     n_facies: int,
     schedule: Schedule,
     level: int,
+    until: int = 0,
     survey: SurveyKriging | None = None,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
@@ -137,13 +142,13 @@ def visit(
     choose : callable
         Given the facies probabilities (n_cells, n_facies) of the cells of a pass, and the pass, returns their class
         indices (n_cells,).
-    predictor, known, inside, streams, n_facies, schedule, level, survey, on_pass
+    predictor, known, inside, streams, n_facies, schedule, level, until, survey, on_pass
         As `sample` takes them, and with its result.
     """
     maps = known.expand(len(streams), -1, -1).clone()
     turns = [stream.turns for stream in streams]
     started = level + predictor.config.n_started
-    for drawn in range(started, -1, -1):
+    for drawn in range(started, until - 1, -1):
         # The network sees the lattice of its level also while it draws only some of the nodes.
         seen, refines = (level, False) if drawn == started else (drawn, True)
         lattice = lattice_of(predictor, known.shape, 2**seen, [s.offset for s in streams], known.device)

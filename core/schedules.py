@@ -24,7 +24,7 @@ COSTS = {"standard": 14.0, "preview": 6.0}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
 CORRECTIONS = {"standard": (12, 12, 36, 120), "preview": (4, 8, 12, 60), "fine": (36, 36, 100, 180)}
 """Passes of each level, the finest first, that draw nodes anew. On coarse lattices they cost little, and decide on the
-facies' shares: without those of the coarsest, variograms of channels were .023 from the picture's, with them .008."""
+facies' shares and on what hangs together: there `measure_corrections` replaces them, except of sets of images."""
 N_PARTS = 32
 """Into which a level's path is divided, by its rank; so many passes at most."""
 _FEWEST_REFINED, _FEWEST_STARTED = 2, 6

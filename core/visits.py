@@ -17,8 +17,8 @@ from torch import Tensor
 from .lattice import Lattice
 from .path import dispersed_rank
 
-_ROUND = 12
-"""Passes that draw nodes anew while a quarter of them stays as it is."""
+_ROUND = 6
+"""Passes that draw nodes anew while a quarter of them stays as it is: then the other three quarters get their turn."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""How often nodes are drawn anew is what makes simulated lattices most like the image's."""
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core import corrections
+from oadg.core.corrections import measure_corrections
+from oadg.core.errors import Cancelled
+from oadg.core.facies import build_facies_table
+from oadg.core.model import FaciesModel
+from oadg.core.network import FaciesNetwork, NetworkConfig
+from oadg.core.sampler import sample
+from oadg.core.schedules import N_PARTS, measured_schedules
+from oadg.core.visits import draw_stream
+
+CONFIG = NetworkConfig(
+    trunk=(8, 8),
+    stream=(8, 8),
+    n_pooled=4,
+    n_evidence=4,
+    n_bottom=1,
+    n_levels=3,
+    n_classes=2,
+    refiner=8,
+    refined_above=1,
+)
+IMAGE = (np.add.outer(np.arange(300), 2 * np.arange(320)) // 48 % 2).astype(np.int16)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    network = FaciesNetwork(CONFIG).eval().requires_grad_(False)
+    table = np.triu(np.ones((N_PARTS, N_PARTS)))
+    schedules, _ = measured_schedules([table] * 4, table, 2)
+    return FaciesModel("stripes", network, facies=build_facies_table([0, 1]), max_facies=2, schedules=schedules)
+
+
+def simulate_crops(best, asked):
+    """Return a `sample` whose maps are crops of the image, noisier the further the corrections are from the best."""
+
+    def simulate(predictor, known, inside, streams, *, schedule, until, on_pass, **_):
+        on_pass()
+        asked.append((until, schedule.corrections))
+        assert schedule.corrections[:until] == (0,) * until
+        wrong = abs(schedule.corrections[until] - best[until]) / 120
+        rng = np.random.default_rng(len(streams))
+        crop = IMAGE[: known.shape[0], : known.shape[1]]
+        maps = np.stack([np.where(rng.random(crop.shape) < wrong, 1 - crop, crop) for _ in streams])
+        return torch.from_numpy(maps.astype(np.int64))
+
+    return simulate
+
+
+@pytest.mark.parametrize("best", [{2: 12, 3: 36}, {2: 0, 3: 120}])
+def test_the_number_is_chosen_with_which_lattices_are_most_like_the_image_s(model, monkeypatch, best):
+    asked = []
+    monkeypatch.setattr(corrections, "sample", simulate_crops(best, asked))
+    chosen = measure_corrections(model, IMAGE, seed=1)
+    of = {quality: schedule.corrections for quality, schedule in chosen.items()}
+    assert of == {
+        "standard": (12, 12, best[2], best[3]),
+        "fine": (36, 36, best[2], best[3]),
+        "preview": (4, 8, best[2] // 3, best[3] // 3),
+    }
+    assert [level for level, _ in asked] == [3] * 4 + [2] * 4, "coarse to fine"
+    assert {of_level[3:] for level, of_level in asked if level == 2} == {(best[3],)}, "after those chosen before"
+    for quality, schedule in chosen.items():
+        before = model.schedules[quality]
+        assert (schedule.refined, schedule.started) == (before.refined, before.started)
+
+
+def test_of_an_image_without_coarse_lattices_nothing_is_measured(model, monkeypatch):
+    monkeypatch.setattr(corrections, "sample", lambda *_, **__: pytest.fail("there is nothing to simulate"))
+    assert measure_corrections(model, IMAGE[:40, :50], seed=1) == model.schedules
+
+
+def test_a_network_and_holes_in_the_image_go_through_it_and_the_seed_decides(model):
+    image = np.where(np.arange(300)[:, None] < 20, -1, IMAGE).astype(np.int16)
+    first, again = (measure_corrections(model, image, seed=3) for _ in range(2))
+    assert first == again
+    assert len(first["standard"].corrections) == 4
+    assert set(first["standard"].corrections[2:]) <= {0, 12, 36, 120}
+
+
+def test_measuring_can_be_cancelled(model):
+    def cancel():
+        raise Cancelled("The training was cancelled.")
+
+    with pytest.raises(Cancelled):
+        measure_corrections(model, IMAGE, seed=1, on_pass=cancel)
+
+
+@pytest.mark.parametrize("until", [1, 2, 3])
+def test_a_simulation_that_ends_early_has_the_nodes_that_the_whole_one_starts_with(model, until):
+    shape = (100, 120)
+    known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+    known[5, 7] = 1
+    streams = [draw_stream(4, index, shape) for index in range(2)]
+    run = {"n_facies": 2, "schedule": model.schedules["preview"], "level": 2}
+    run["schedule"] = run["schedule"].from_dict({**run["schedule"].to_dict(), "corrections": []})
+    whole, part = (sample(model.network, known, inside, streams, until=end, **run) for end in (0, until))
+    for stream, of_whole, of_part in zip(streams, whole, part):
+        row, col = (np.arange(n) + offset for n, offset in zip(shape, stream.offset))
+        is_node = torch.from_numpy(np.add.outer(row % 2**until, col % 2**until) == 0)
+        is_node[5, 7] = True
+        assert torch.equal(of_part >= 0, is_node)
+        assert torch.equal(of_part[is_node], of_whole[is_node])
