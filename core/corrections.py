@@ -1,10 +1,10 @@
 """
-How often nodes are drawn anew on each level: as often as makes simulated lattices most like the training image's.
+How often nodes are drawn anew on each level: as often as leaves the facies' shares what they are in the training image.
 
 To draw nodes anew repairs what was drawn too early, or together. But a network that is not quite right, asked again and
 again, draws maps nearer and nearer to what it believes by itself, and what the passes before knew is lost: thin bodies
-and rare facies fade. Where the one begins to outweigh the other depends on image and training. So it is measured, level
-by level from the coarsest on, on lattices that are simulated no further than that level.
+and rare facies fade, or spread. How soon that shows depends on image and training. So it is measured, level by level
+from the coarsest on, on lattices that are simulated no further than that level.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Callable, Mapping
 import numpy as np
 import torch
 
-from .fidelity import Histogram, divergence_bits, pattern_histogram
 from .model import FaciesModel
 from .path import Schedule
 from .precision import drawing_predictor
@@ -23,14 +22,14 @@ from .sampler import coarsest_level, sample
 from .visits import draw_stream
 
 _FINEST = 2
-"""The finest level that is measured: on finer ones they hardly change anything but specks and edges."""
-_TRIED = 0, 12, 36, 120
+"""The finest level that is measured: on finer ones nodes drawn anew change specks and edges, hardly shares."""
+_TRIED = (0, 12, 36), (0, 12, 36, 120)
+"""Passes that are tried on that level, and on all coarser ones, where they cost little."""
 _SIDE_CELLS, _SIDE_NODES = 192, 64
 """Of the lattices that are simulated, at least, where the image is as large: sides in cells, and in nodes."""
-_NODES, _FEWEST_MAPS, _MOST_MAPS = 30_000, 4, 16
-_STEPS = 1, 2
-"""Nodes from one node of a pattern to the next."""
-_MOST_PATTERNS = 3**9
+_N_MAPS = 16
+_MOST_ERRORS = 2.5
+"""Standard errors by which the mean share of a facies may differ from the image's."""
 
 
 def measure_corrections(
@@ -72,24 +71,26 @@ def _measured(model: FaciesModel, class_index: np.ndarray, seed: int, on_pass: C
     device = next(model.network.parameters()).device
     predictor = drawing_predictor(model.network, device)
 
-    def simulated(level: int, side: int, corrections: tuple[int, ...]) -> np.ndarray:
-        """Simulate lattices (n_maps, side / 2^level, side / 2^level) of a level."""
-        spacing, shape = 2**level, (side, side)
-        n_maps = int(np.clip(_NODES * spacing**2 // side**2, _FEWEST_MAPS, _MOST_MAPS))
-        streams = [draw_stream(seed, index, shape, turns=model.turns) for index in range(n_maps)]
+    wanted = np.bincount(class_index[class_index >= 0], minlength=n_facies) / (class_index >= 0).sum()
+
+    def errors(level: int, side: int, corrections: tuple[int, ...]) -> float:
+        """Return by how many standard errors the share of a facies on lattices of a level differs from the image's."""
+        shape = (side, side)
         maps = sample(
             predictor,
             torch.full(shape, -1, device=device),
             torch.ones(shape, dtype=torch.bool, device=device),
-            streams,
+            [draw_stream(seed, index, shape, turns=model.turns) for index in range(_N_MAPS)],
             n_facies=n_facies,
             schedule=replace(model.schedules["standard"], corrections=corrections),
             level=coarsest_level(config, shape, 0),
             until=level,
             on_pass=on_pass,
         ).cpu()
-        first = [[-offset % spacing for offset in stream.offset] for stream in streams]
-        return np.stack([of_map[row::spacing, col::spacing].numpy() for of_map, (row, col) in zip(maps, first)])
+        counts = np.stack([(maps == facies).sum(dim=(1, 2)).numpy() for facies in range(n_facies)], axis=1)
+        shares = counts / counts.sum(axis=1, keepdims=True)  # (n_maps, n_facies)
+        error = shares.std(axis=0, ddof=1) / np.sqrt(_N_MAPS)
+        return float((np.abs(shares.mean(axis=0) - wanted) / np.maximum(error, 1e-6)).max())
 
     chosen: tuple[int, ...] = ()  # of the levels from the one that was measured last on
     for level in range(config.n_levels - 2 + config.n_started, _FINEST - 1, -1):
@@ -97,24 +98,7 @@ def _measured(model: FaciesModel, class_index: np.ndarray, seed: int, on_pass: C
         side = min(side, *class_index.shape) // 2**level * 2**level
         if coarsest_level(config, (side, side), 0) + config.n_started <= level:
             continue  # not refined on a grid as small as the image
-        wanted = _patterns(_lattices(class_index, level), n_facies)
-        unlike = {}
-        for n_passes in _TRIED:
-            maps = simulated(level, side, (*([0] * level), n_passes, *chosen))
-            unlike[n_passes] = sum(map(divergence_bits, _patterns(maps, n_facies), wanted))
-        chosen = (min(unlike, key=lambda n_passes: unlike[n_passes]), *chosen)
+        tried = {n: errors(level, side, (*([0] * level), n, *chosen)) for n in _TRIED[level > _FINEST]}
+        harmless = [n_passes for n_passes, found in tried.items() if found <= _MOST_ERRORS]
+        chosen = (max(harmless) if harmless else min(tried, key=lambda n_passes: tried[n_passes]), *chosen)
     return chosen
-
-
-def _lattices(class_index: np.ndarray, level: int) -> np.ndarray:
-    """Return the lattices (n_positions, n_rows, n_cols) of a level in an image, in each of their positions."""
-    spacing = 2**level
-    n_rows, n_cols = (n // spacing for n in class_index.shape)
-    positions = [(row, col) for row in range(spacing) for col in range(spacing)]
-    return np.stack([class_index[row::spacing, col::spacing][:n_rows, :n_cols] for row, col in positions])
-
-
-def _patterns(maps: np.ndarray, n_facies: int) -> list[Histogram]:
-    """Return the patterns of maps (n_maps, n_rows, n_cols) at each step; smaller ones where facies are many."""
-    side = 3 if n_facies**9 <= _MOST_PATTERNS else 2
-    return [pattern_histogram(maps, n_facies, side=side, step=step) for step in _STEPS]
