@@ -19,14 +19,14 @@ from .model import FaciesModel
 from .path import Schedule
 from .precision import drawing_predictor
 from .sampler import coarsest_level, sample
-from .visits import draw_stream
+from .visits import Stream, draw_stream
 
 _FINEST = 2
 """The finest level that is measured: on finer ones nodes drawn anew change specks and edges, hardly shares."""
 _TRIED = (0, 12, 36), (0, 12, 36, 120)
 """Passes that are tried on that level, and on all coarser ones, where they cost little."""
-_SIDE_CELLS, _SIDE_NODES = 192, 64
-"""Of the lattices that are simulated, at least, where the image is as large: sides in cells, and in nodes."""
+_SIDE_NODES, _SIDE_CELLS = 64, 512
+"""Of the lattices that are simulated: sides in nodes, and at most in cells."""
 _N_MAPS = 16
 _MOST_ERRORS = 2.5
 """Standard errors by which the mean share of a facies may differ from the image's."""
@@ -73,14 +73,14 @@ def _measured(model: FaciesModel, class_index: np.ndarray, seed: int, on_pass: C
 
     wanted = np.bincount(class_index[class_index >= 0], minlength=n_facies) / (class_index >= 0).sum()
 
-    def errors(level: int, side: int, corrections: tuple[int, ...]) -> float:
+    def errors(streams: list[Stream], level: int, corrections: tuple[int, ...]) -> float:
         """Return by how many standard errors the share of a facies on lattices of a level differs from the image's."""
-        shape = (side, side)
+        shape = streams[0].rank.shape
         maps = sample(
             predictor,
             torch.full(shape, -1, device=device),
             torch.ones(shape, dtype=torch.bool, device=device),
-            [draw_stream(seed, index, shape, turns=model.turns) for index in range(_N_MAPS)],
+            streams,
             n_facies=n_facies,
             schedule=replace(model.schedules["standard"], corrections=corrections),
             level=coarsest_level(config, shape, 0),
@@ -94,11 +94,11 @@ def _measured(model: FaciesModel, class_index: np.ndarray, seed: int, on_pass: C
 
     chosen: tuple[int, ...] = ()  # of the levels from the one that was measured last on
     for level in range(config.n_levels - 2 + config.n_started, _FINEST - 1, -1):
-        side = max(_SIDE_CELLS, _SIDE_NODES * 2**level)
-        side = min(side, *class_index.shape) // 2**level * 2**level
+        side = min(_SIDE_NODES * 2**level, _SIDE_CELLS, *class_index.shape) // 2**level * 2**level
         if coarsest_level(config, (side, side), 0) + config.n_started <= level:
             continue  # not refined on a grid as small as the image
-        tried = {n: errors(level, side, (*([0] * level), n, *chosen)) for n in _TRIED[level > _FINEST]}
+        streams = [draw_stream(seed, index, (side, side), turns=model.turns) for index in range(_N_MAPS)]
+        tried = {n: errors(streams, level, (*([0] * level), n, *chosen)) for n in _TRIED[level > _FINEST]}
         harmless = [n_passes for n_passes, found in tried.items() if found <= _MOST_ERRORS]
         chosen = (max(harmless) if harmless else min(tried, key=lambda n_passes: tried[n_passes]), *chosen)
     return chosen
