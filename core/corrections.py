@@ -10,7 +10,7 @@ from the coarsest on, on lattices that are simulated no further than that level.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Mapping
+from typing import Callable
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ _MOST_ERRORS = 2.5
 
 def measure_corrections(
     model: FaciesModel, class_index: np.ndarray, *, seed: int, on_pass: Callable[[], None] = lambda: None
-) -> Mapping[str, Schedule]:
+) -> dict[str, Schedule]:
     """
     Choose how many passes draw the nodes of each level anew.
 
@@ -51,7 +51,7 @@ def measure_corrections(
 
     Returns
     -------
-    mapping of str to Schedule
+    dict of str to Schedule
         The model's schedules with these corrections: those of 'standard' were measured, 'fine' has the same and
         'preview' a third. Of levels that a grid as small as the image does not have nothing is measured, and those on
         the coarsest one that it has stand for them.
@@ -75,7 +75,7 @@ def _measured(model: FaciesModel, class_index: np.ndarray, seed: int, on_pass: C
 
     def errors(streams: list[Stream], level: int, corrections: tuple[int, ...]) -> float:
         """Return by how many standard errors the share of a facies on lattices of a level differs from the image's."""
-        shape = streams[0].rank.shape
+        shape = (len(streams[0].rank),) * 2
         maps = sample(
             predictor,
             torch.full(shape, -1, device=device),
