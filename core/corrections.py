@@ -70,7 +70,6 @@ def _measured(model: FaciesModel, class_index: np.ndarray, seed: int, on_pass: C
     config, n_facies = model.network.config, len(model.facies or ())
     device = next(model.network.parameters()).device
     predictor = drawing_predictor(model.network, device)
-
     wanted = np.bincount(class_index[class_index >= 0], minlength=n_facies) / (class_index >= 0).sum()
 
     def errors(streams: list[Stream], level: int, corrections: tuple[int, ...]) -> float:

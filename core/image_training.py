@@ -151,13 +151,7 @@ def run_training(
     )
     if cancelled:
         raise cancelled[0]
-    progress(1.0, "Measuring what can be simulated together")
-    schedules, excess_bits = measure_schedules(network, examples)
-    model = replace(_model(job, image, network, config, state, start), schedules=schedules)
-    model.provenance["scores"]["excess_bits"] = excess_bits
-    if not image.IS_WHOLE:
-        ask = partial(progress, 1.0, "Measuring how often to draw anew")
-        model = replace(model, schedules=measure_corrections(model, image.class_index, seed=job.seed, on_pass=ask))
+    model = _with_schedules(_model(job, image, network, config, state, start), examples, device, progress)
     model.save(Path(job.model_path))
     shutil.rmtree(folder, ignore_errors=True)
     return TrainingResult(
@@ -210,6 +204,23 @@ def measure_schedules(
     for quality, (schedule, _) in chosen.items():
         schedules[quality] = replace(schedule, corrections=schedules[quality].corrections)
     return schedules, {**excess_bits, **{quality: bits for quality, (_, bits) in chosen.items()}}
+
+
+def _with_schedules(
+    model: FaciesModel, examples: ImageExamples, device: torch.device, progress: Callable[[float, str], None]
+) -> FaciesModel:
+    """Return a model with the passes that its image asks for: of losses on it, and of lattices like it."""
+    progress(1.0, "Measuring what can be simulated together")
+    network = model.network.to(device)
+    assert isinstance(network, FaciesNetwork)
+    schedules, excess_bits = measure_schedules(network, examples)
+    model = replace(model, schedules=schedules)
+    model.provenance["scores"]["excess_bits"] = excess_bits
+    if examples.image.IS_WHOLE:
+        return model
+    ask = partial(progress, 1.0, "Measuring how often to draw anew")
+    corrected = measure_corrections(model, examples.image.class_index, seed=examples.seed, on_pass=ask)
+    return replace(model, schedules=corrected)
 
 
 def checkpoint_folder(model_path: Path) -> Path:

@@ -14,17 +14,7 @@ from oadg.core.sampler import sample
 from oadg.core.schedules import N_PARTS, measured_schedules
 from oadg.core.visits import draw_stream
 
-CONFIG = NetworkConfig(
-    trunk=(8, 8),
-    stream=(8, 8),
-    n_pooled=4,
-    n_evidence=4,
-    n_bottom=1,
-    n_levels=3,
-    n_classes=2,
-    refiner=8,
-    refined_above=1,
-)
+CONFIG = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_levels=3, n_classes=2, refiner=8, refined_above=1)
 IMAGE = (np.add.outer(np.arange(300), 2 * np.arange(320)) // 48 % 2).astype(np.int16)
 
 
