@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oadg.core.device import batch_size
+from oadg.core.device import batch_size, batches_at_once
 from oadg.core.likeness import simulate_freely
 from oadg.core.memory import keep_freed_memory
 from oadg.core.model import FaciesModel
@@ -40,6 +40,7 @@ def main() -> None:
     seconds = []
     for side in arguments.sides:
         together = batch_size(side * side, 2, arguments.device)
+        together *= batches_at_once(together * side * side, 2, arguments.device)
         began = time.monotonic()
         simulate_freely(model, (side, side), together, quality=arguments.quality)
         seconds.append((time.monotonic() - began) / together)

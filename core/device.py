@@ -15,6 +15,8 @@ _GRAPHICS_SHARE, _BYTES = 0.25, 2**29
 """On a graphics card, which is idle for the most part when it is asked about few, as many as take this share of its
 memory, at so many bytes for the above."""
 _MOST_MAPS = 8
+_MOST_AT_ONCE = 5
+"""Times the nodes and streams of a pass that the batches on the cores of a processor may come to: some 2.5 GiB."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -105,3 +107,19 @@ def batch_size(n_nodes: int, n_facies: int, device: torch.device | str = "cpu") 
     if device.type == "cuda":
         most *= max(1, int(_GRAPHICS_SHARE * torch.cuda.get_device_properties(device).total_memory / _BYTES))
     return max(1, min(_MOST_MAPS, most // (n_nodes * (n_facies + 2))))
+
+
+def batches_at_once(n_nodes: int, n_facies: int, device: torch.device | str = "cpu") -> int:
+    """
+    Return how many batches are simulated at once: on a processor one on each thread, as far as memory allows.
+
+    Parameters
+    ----------
+    n_nodes, n_facies : int
+        Nodes of the maps of a batch together; number of facies.
+    device : torch.device or str
+        Which computes.
+    """
+    if torch.device(device).type != "cpu":
+        return 1
+    return max(1, min(torch.get_num_threads(), _MOST_AT_ONCE * _NODES_TIMES_STREAMS // (n_nodes * (n_facies + 2))))

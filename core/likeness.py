@@ -9,16 +9,13 @@ from typing import Callable
 import numpy as np
 import torch
 
-from .device import batch_size
 from .errors import ConditioningError, JobError
 from .evaluation import MethodScores, Survey, model_method, score
 from .fidelity import Fidelity, Statistics, compare, isolated_share, measure
 from .model import FaciesModel
-from .precision import drawing_predictor
-from .sampler import coarsest_level, read_survey, sample
+from .realizations import simulate_in_batches
 from .scores import Reliability, pooled_reliability
 from .training_image import TrainingImage
-from .visits import draw_stream
 from .yardsticks import YARDSTICKS, better_kriging
 
 N_SURVEYS = 20
@@ -105,8 +102,7 @@ def evaluate_model(
     began = time.monotonic()
 
     def tell(done: int) -> None:
-        text = f"Realization {done + 1} of {n_realizations}"
-        progress(_SHARE_OF_REALIZATIONS * done / n_realizations, text)
+        progress(_SHARE_OF_REALIZATIONS * (done / n_realizations), f"{done} of {n_realizations} realizations")
 
     realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
     seconds = (time.monotonic() - began) / n_realizations
@@ -123,7 +119,9 @@ def evaluate_model(
         progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
         for name, scores in score_survey(model, survey).items():
             surveys[name].append(scores)
-        given = _simulate(model, torch.from_numpy(survey.known), N_GIVEN, N_GIVEN, quality=quality, seed=seed + number)
+        given = _simulate(
+            model, torch.from_numpy(survey.known), N_GIVEN, quality=quality, seed=seed + number, at_once=N_GIVEN
+        )
         cells = np.argwhere(survey.known >= 0)
         n_data, n_isolated = n_data + len(cells), n_isolated + len(cells) * isolated_share(given, cells)
     if not surveys["model"]:
@@ -171,40 +169,37 @@ def simulate_freely(
     if model.facies is None:
         raise JobError(f"The model {model.name} has no facies of its own: it fits itself to data, and needs some.")
     nothing = torch.full(shape, -1, dtype=torch.int64)
-    at_once = batch_size(nothing.numel(), len(model.facies), next(model.network.parameters()).device)
-    return _simulate(model, nothing, n_realizations, at_once, quality=quality, seed=seed, on_batch=on_batch)
+    return _simulate(model, nothing, n_realizations, quality=quality, seed=seed, on_batch=on_batch)
 
 
 def _simulate(
     model: FaciesModel,
     known: torch.Tensor,
     n_realizations: int,
-    at_once: int,
     *,
     quality: str,
     seed: int,
+    at_once: int | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
     """Simulate realizations (n_realizations, n_rows, n_cols) with a model of an image, given data, -1 elsewhere."""
-    n_facies, device = len(model.facies or ()), next(model.network.parameters()).device
-    shape, n_data = (known.shape[0], known.shape[1]), int((known >= 0).sum())
-    known = known.to(device)
-    survey = read_survey(model.network, known, n_facies)
-    parts = []
-    for start in range(0, n_realizations, at_once):
-        on_batch(start)
-        simulated = sample(
-            drawing_predictor(model.network, device),
-            known,
-            torch.ones_like(known, dtype=torch.bool),
-            [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(at_once)],
-            n_facies=n_facies,
-            schedule=model.schedules[quality],
-            level=coarsest_level(model.network.config, shape, n_data),
-            survey=survey,
-        )
-        parts.append(simulated.cpu().numpy().astype(np.uint8))
-    return np.concatenate(parts)[:n_realizations]
+    known = known.to(next(model.network.parameters()).device)
+    batches = simulate_in_batches(
+        model,
+        known,
+        torch.ones_like(known, dtype=torch.bool),
+        n_realizations,
+        n_facies=len(model.facies or ()),
+        quality=quality,
+        seed=seed,
+        at_once=at_once,
+    )
+    parts: list[np.ndarray] = []
+    on_batch(0)
+    for batch in batches:
+        parts.append(batch.cpu().numpy().astype(np.uint8))
+        on_batch(sum(map(len, parts)))
+    return np.concatenate(parts)
 
 
 def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .errors import FaciesError, ModelError
 from .facies import MAX_FACIES, FaciesTable
@@ -138,7 +138,7 @@ class FaciesModel:
         }
         temporary = path.with_name(path.name + ".part")
         try:
-            save_file(weights, temporary, metadata={HEADER_KEY: json.dumps(header)})
+            temporary.write_bytes(save(weights, metadata={HEADER_KEY: json.dumps(header)}))  # as others are readable
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Callable
@@ -18,9 +19,9 @@ from .job_arrays import read_maps, save_probability_maps
 from .lattice import Lattice
 from .marginal import marginal, marginal_batches
 from .model import FaciesModel
-from .precision import drawing_predictor, precision_of
-from .sampler import coarsest_level, read_survey, sample
-from .visits import draw_stream
+from .precision import precision_of
+from .realizations import simulate_in_batches
+from .sampler import coarsest_level, read_survey
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:
@@ -63,7 +64,8 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, probability)
     realizations_path = None
     if job.n_realizations:
-        realizations_path = _simulate_ensemble(job, model, known, inside, level, at_once, report)
+        report.text = "Realizations"
+        realizations_path = _simulate_ensemble(job, model, known, inside, report)
     return SimulationResult(
         **paths,
         realizations_path=realizations_path,
@@ -141,44 +143,40 @@ def _simulate_ensemble(
     model: FaciesModel,
     known: torch.Tensor,
     inside: torch.Tensor,
-    level: int,
-    at_once: int,
     report: _PassCounter,
 ) -> str:
     """Simulate the realizations, straight into their file, and return its path."""
     path = os.path.join(job.work_folder, "realizations.npy")
     shape = (job.n_realizations, *job.grid.shape)
     realizations = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
-    predictor = drawing_predictor(model.network, known.device)
-    survey = read_survey(model.network, known, len(job.facies))
-    for start in range(0, job.n_realizations, at_once):
-        end = min(start + at_once, job.n_realizations)
-        report.text = f"Realizations {start + 1} to {end} of {job.n_realizations}"
-        # The last batch is full too: a realization must not depend on how many there are.
-        streams = [draw_stream(job.seed, start + i, job.grid.shape, turns=model.turns) for i in range(at_once)]
-        batch = sample(
-            predictor,
-            known,
-            inside,
-            streams,
-            n_facies=len(job.facies),
-            schedule=model.schedules[job.quality],
-            level=level,
-            survey=survey,
-            on_pass=report,
-        )
-        simulated = batch[: end - start].cpu().numpy()
-        realizations[start:end] = np.where(simulated < 0, OUTSIDE, simulated)
+    batches = simulate_in_batches(
+        model,
+        known,
+        inside,
+        job.n_realizations,
+        n_facies=len(job.facies),
+        quality=job.quality,
+        seed=job.seed,
+        on_pass=report,
+    )
+    done = 0
+    for batch in batches:
+        simulated = batch.cpu().numpy()
+        realizations[done : done + len(batch)] = np.where(simulated < 0, OUTSIDE, simulated)
+        done += len(batch)
+        report.text = f"Realizations: {done} of {job.n_realizations} are done"
     realizations.flush()
     return path
 
 
 class _PassCounter:
-    """Tells the progress callback how far the passes have come."""
+    """Tells the progress callback how far the passes have come, those of all threads."""
 
     def __init__(self, progress: Callable[[float, str], None], n_passes: int):
         self.progress, self.n_passes, self.done, self.text = progress, n_passes, 0, ""
+        self.telling = threading.Lock()
 
     def __call__(self) -> None:
-        self.progress(min(1.0, self.done / self.n_passes), self.text)
-        self.done += 1
+        with self.telling:
+            self.progress(min(1.0, self.done / self.n_passes), self.text)
+            self.done += 1

@@ -17,10 +17,8 @@ from benchmarks.peers.contract import PeerJob, PeerResult
 from oadg.core.device import batch_size
 from oadg.core.kriging import Covariance, indicator_kriging
 from oadg.core.model import FaciesModel
-from oadg.core.precision import drawing_predictor
-from oadg.core.sampler import coarsest_level, read_survey, sample
+from oadg.core.realizations import simulate_in_batches
 from oadg.core.simulation import facies_probability_from_data
-from oadg.core.visits import draw_stream
 
 from .draws import Draw, Setting
 
@@ -92,27 +90,23 @@ def call_model(
     The time is that of the whole batches, divided among all realizations that these held.
     """
     known = torch.full(shape, -1, dtype=torch.int64) if data is None else torch.as_tensor(data.known)
-    n_facies, n_data = len(model.facies), int((known >= 0).sum())
+    n_facies = len(model.facies)
     at_once = min(batch_size(known.numel(), n_facies), n_realizations)
-    survey, parts, seconds = read_survey(model.network, known, n_facies), [], 0.0
-    for start in range(0, n_realizations, at_once):
-        streams = [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(at_once)]
-        began = time.perf_counter()
-        simulated = sample(
-            drawing_predictor(model.network, known.device),
-            known,
-            torch.ones_like(known, dtype=torch.bool),
-            streams,
-            n_facies=n_facies,
-            schedule=model.schedules[quality],
-            level=coarsest_level(model.network.config, shape, n_data),
-            survey=survey,
-        )
-        seconds += time.perf_counter() - began
-        parts.append(simulated.numpy().astype(np.uint8))
-    realizations = np.concatenate(parts)
-    seconds *= n_realizations / len(realizations)
-    return PeerResult(realizations[:n_realizations], seconds, f"{model.model_id}, quality {quality}")
+    began = time.perf_counter()
+    batches = simulate_in_batches(
+        model,
+        known,
+        torch.ones_like(known, dtype=torch.bool),
+        n_realizations,
+        n_facies=n_facies,
+        quality=quality,
+        seed=seed,
+        at_once=at_once,
+    )
+    realizations = torch.cat(list(batches)).numpy().astype(np.uint8)
+    n_simulated = -(-n_realizations // at_once) * at_once
+    seconds = (time.perf_counter() - began) * n_realizations / n_simulated
+    return PeerResult(realizations, seconds, f"{model.model_id}, quality {quality}")
 
 
 def model_probability(model: FaciesModel, data: Draw) -> tuple[np.ndarray, float]:

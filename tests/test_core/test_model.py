@@ -65,10 +65,16 @@ def test_saving_leaves_no_part_behind(saved, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [saved[1].name]
 
 
+def test_a_model_is_as_readable_as_other_files(saved, tmp_path):
+    """Models are shared: whoever may read a folder's other files may read a model in it."""
+    (tmp_path / "other.txt").write_text("")
+    assert saved[1].stat().st_mode == (tmp_path / "other.txt").stat().st_mode
+
+
 def test_a_save_that_fails_keeps_the_old_file(saved, monkeypatch):
     model, path = saved
     before = path.read_bytes()
-    monkeypatch.setattr("oadg.core.model.save_file", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("pathlib.Path.write_bytes", lambda *a, **k: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         model.save(path)
     assert path.read_bytes() == before

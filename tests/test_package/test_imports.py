@@ -59,7 +59,7 @@ LAYERS = (
     {"training", "sampler", "hub_client", "kriging", "model"},
     {"reference_checkpoint", "precision", "marginal"},
     {"examples", "schedules", "likelihood", "indicator_simulation"},
-    {"corrections"},
+    {"corrections", "realizations"},
     {"simulation", "scoring", "indicator_run", "yardsticks", "train_universal", "image_examples"},
     {"image_training"},
     {"tracking", "terminal_training"},

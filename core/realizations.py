@@ -1,0 +1,105 @@
+"""
+The realizations of a model, in batches that fill a device.
+
+A graphics card is filled by one batch. The cores of a processor work better on a batch each than together on one.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Iterator, Sequence, TypeVar
+
+import torch
+from torch import Tensor
+
+from .device import batch_size, batches_at_once
+from .model import FaciesModel
+from .precision import drawing_predictor
+from .sampler import coarsest_level, read_survey, sample
+from .visits import draw_stream
+
+_Piece = TypeVar("_Piece")
+_Result = TypeVar("_Result")
+
+
+def simulate_in_batches(
+    model: FaciesModel,
+    known: Tensor,
+    inside: Tensor,
+    n_realizations: int,
+    *,
+    n_facies: int,
+    quality: str,
+    seed: int,
+    at_once: int | None = None,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Iterator[Tensor]:
+    """
+    Yield realizations, a batch of them at a time.
+
+    Parameters
+    ----------
+    model : FaciesModel
+        On the device of the maps.
+    known : int64 Tensor, shape (n_rows, n_cols)
+        Hard data: class index, -1 elsewhere.
+    inside : bool Tensor, shape (n_rows, n_cols)
+        Cells to simulate.
+    n_realizations : int
+        How many.
+    n_facies : int
+        Number of facies.
+    quality : str
+        One of the model's schedules.
+    seed : int
+        Of all randomness: realization `i` is a function of seed, shape and `i`.
+    at_once : int, optional
+        Maps of a batch; by default as many as fill the device or one of its cores.
+    on_pass : callable
+        Called before each pass of each batch, in any thread; what it raises ends the simulation.
+
+    Yields
+    ------
+    int64 Tensor, shape (batch, n_rows, n_cols)
+        Class index, -1 outside; the last batch may be smaller.
+    """
+    config, shape = model.network.config, (known.shape[0], known.shape[1])
+    n_maps = at_once or batch_size(known.numel(), n_facies, known.device)
+    predictor, survey = drawing_predictor(model.network, known.device), read_survey(model.network, known, n_facies)
+
+    def simulate(start: int) -> Tensor:
+        """Simulate a batch: the last one in full, too, for a realization must not depend on how many there are."""
+        return sample(
+            predictor,
+            known,
+            inside,
+            [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(n_maps)],
+            n_facies=n_facies,
+            schedule=model.schedules[quality],
+            level=coarsest_level(config, shape, int((known >= 0).sum())),
+            survey=survey,
+            on_pass=on_pass,
+        )
+
+    starts = range(0, n_realizations, n_maps)
+    n_workers = batches_at_once(n_maps * known.numel(), n_facies, known.device)
+    for start, batch in zip(starts, _side_by_side(simulate, starts, n_workers)):
+        yield batch[: n_realizations - start]
+
+
+def _side_by_side(work: Callable[[_Piece], _Result], pieces: Sequence[_Piece], n_workers: int) -> Iterator[_Result]:
+    """
+    Do pieces of work in so many threads, among which torch's are divided, and yield the results in their order.
+
+    They are divided alike for a single piece: sums of floats differ with the number of threads, and results would.
+    """
+    if n_workers == 1:
+        yield from map(work, pieces)
+        return
+    n_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(-(-n_threads // n_workers),))
+    try:
+        yield from pool.map(work, pieces)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(n_threads)

@@ -1,0 +1,71 @@
+"""Batches of realizations, one after the other and at once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import oadg
+from oadg.core.device import batches_at_once
+from oadg.core.errors import Cancelled
+from oadg.core.model import FaciesModel
+from oadg.core.realizations import simulate_in_batches
+
+MODELS = Path(oadg.__file__).parent / "resources" / "models"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return FaciesModel.load(MODELS / "universal.safetensors")
+
+
+@pytest.fixture
+def threads():
+    """Let torch have so many threads until the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def simulate(model, n_realizations, **options):
+    generator = torch.Generator().manual_seed(3)
+    known = torch.full((33, 40), -1)
+    known.view(-1)[torch.randperm(known.numel(), generator=generator)[:40]] = torch.arange(40) % 3
+    inside = torch.ones_like(known, dtype=torch.bool)
+    options = {"n_facies": 3, "quality": "preview", "seed": 5, "at_once": 2, **options}
+    return list(simulate_in_batches(model, known, inside, n_realizations, **options))
+
+
+def test_batches_at_once_are_those_of_one_after_the_other(model, threads):
+    """Cell for cell, in their order, the last batch cut; and torch has its threads again."""
+    threads(1)
+    alone = simulate(model, 7)
+    threads(3)
+    together = simulate(model, 7)
+    assert torch.get_num_threads() == 3
+    assert [len(batch) for batch in together] == [2, 2, 2, 1]
+    assert all(torch.equal(a, b) for a, b in zip(alone, together))
+
+
+def test_an_error_in_one_thread_ends_all(model, threads):
+    threads(2)
+    n_passes = 0
+
+    def cancel():
+        nonlocal n_passes
+        n_passes += 1
+        if n_passes > 5:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        simulate(model, 40, on_pass=cancel)
+    assert n_passes < 10  # of 40 realizations: those that waited never began
+    assert torch.get_num_threads() == 2
+
+
+def test_as_many_batches_as_threads_and_memory_allow(threads):
+    threads(16)
+    assert batches_at_once(100, 2) == 16
+    assert 1 < batches_at_once(250 * 250, 4) < 16
+    assert batches_at_once(2000 * 2000, 2) == 1
+    assert batches_at_once(100, 2, "cuda") == 1
