@@ -33,7 +33,7 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=12_000, seed=20_261_202, n_uses=4)
+RECIPE = TrainingConfig(steps=8_000, seed=20_261_201, n_uses=4)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(
     trunk=(64, 96, 160),
@@ -59,11 +59,10 @@ _BATCH_CELLS = 16_000 * 9
 _WINDOWS_PER_FIELD = 4
 _REFINING_SHARE = 0.4
 """Of the batches on lattices that the sampler refines: a coarser one is known, and kriging tells nothing."""
-_SHORTEST_CELLS, _SHORTEST_NODES = 4.0, 0.7
-"""No detail is shorter than this: users choose cells that resolve what they map, and what lies between nodes is noise
-to the network."""
-_ROUGH_SHARE = 0.15
-"""Of the batches on lattices that the sampler starts from: detail may be shorter than these cells."""
+_SHORTEST_REFINED_CELLS = 4.0
+"""What is refined has no detail shorter than this: users choose cells that resolve what they map."""
+_SHORTEST_STARTED_NODES = 0.7
+"""On the lattice that the sampler starts from, what lies between nodes is a nugget to the network."""
 _DATA_ONLY_SHARE = 0.35
 """Of the maps on these whose nodes are all unknown: the task of the first pass, which the probability layer shows."""
 _TOLD_SHARE = 0.9
@@ -97,8 +96,7 @@ def draw_examples(
     n_facies = int(rng.choice(_FACIES, p=_FACIES_SHARES))
     spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
     refining = rng.random() < _REFINING_SHARE and not data_only
-    is_rough = not refining and rng.random() < _ROUGH_SHARE
-    shortest = max(_SHORTEST_NODES * spacing, 0 if is_rough else _SHORTEST_CELLS)
+    shortest = max(_SHORTEST_STARTED_NODES * spacing, _SHORTEST_REFINED_CELLS if refining else 0)
     windows = _draw_windows(n_facies, spacing, shortest, rng, generator, n_maps_times)
     n_maps, *grid_shape = windows.shape
     n_nodes = grid_shape[0] * grid_shape[1] // spacing**2
