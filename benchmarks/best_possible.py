@@ -20,6 +20,7 @@ from torch.special import ndtr
 
 from benchmarks.evaluate_universal.surveys import first_possible
 from benchmarks.outside_prior import draw_n_facies
+from oadg.core.device import prepare_process
 from oadg.core.evaluation import (
     OURS,
     Survey,
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    prepare_process()
     ours = model_method(FaciesModel.load(arguments.model))
     losses, n_facies = [], []
     for number in range(arguments.surveys):

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oadg.core.device import batch_size
+from oadg.core.device import batch_size, fast_precision
 from oadg.core.likeness import simulate_freely
 from oadg.core.model import FaciesModel
-from oadg.core.precision import drawing_predictor, fast_precision
+from oadg.core.precision import drawing_predictor
 from oadg.core.prediction import Predictor
 from oadg.core.random_fields import categorical_fields
 from oadg.core.sampler import coarsest_level, read_survey, sample

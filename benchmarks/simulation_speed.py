@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from benchmarks.jura import MODEL, jura_job
+from oadg.core.device import prepare_process
 from oadg.core.facies import Facies, FaciesTable, build_facies_table
 from oadg.core.grid import Grid
 from oadg.core.job import SimulationJob
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, help="of the field, in cells")
     parser.add_argument("--quality", default="standard", help="of the field's realization")
     options = parser.parse_args()
+    prepare_process()
     with tempfile.TemporaryDirectory() as folder:
         job, facies = jura_job(folder, n_realizations=20)
         fifteen = FaciesTable(facies.facies + tuple(Facies(100 + k, f"more {k}", "#000000") for k in range(10)))

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oadg.core.device import batch_size, batches_at_once
+from oadg.core.device import batch_size, batches_at_once, prepare_process
 from oadg.core.likeness import simulate_freely
-from oadg.core.memory import keep_freed_memory
 from oadg.core.model import FaciesModel
 
 MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "channels.safetensors"
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda, whose memory is shown then")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
+    prepare_process()
     model = FaciesModel.load(MODEL, arguments.device)
     simulate_freely(model, (64, 64), 1, quality=arguments.quality)
     print(f"channels, {arguments.quality}, {arguments.device}, {arguments.threads} threads\n")

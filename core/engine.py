@@ -27,7 +27,7 @@ from .errors import Cancelled, EngineError, JobError, OadgError
 from .hub_job import InstallJob
 from .indicator_job import IndicatorJob
 from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
-from .memory import keep_freed_memory, return_freed_memory
+from .memory import return_freed_memory
 from .score_job import ScoreJob
 from .training_job import EvaluationJob, TrainingJob
 
@@ -233,6 +233,7 @@ def load_runners() -> Mapping[str, Runner]:
         import torch
 
         from .crossvalidation import run_cross_validation
+        from .device import prepare_process
         from .hub import install_model
         from .image_training import run_training
         from .indicator_run import run_indicator_simulation
@@ -250,6 +251,7 @@ def load_runners() -> Mapping[str, Runner]:
             f"The engine's interpreter {sys.executable} has torch {torch.__version__}; "
             f"it must be {oldest} or newer. {remedy}"
         )
+    prepare_process()
     return {
         "simulate": run_simulation,
         "crossvalidate": run_cross_validation,
@@ -287,7 +289,6 @@ def main(load: Callable[[], Mapping[str, Runner]] = load_runners) -> int:
     load : callable
         Returns the runners by type of request; called when the engine listens, for importing torch takes a while.
     """
-    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for QGIS, whose end is ours too
     engine = Engine(*take_over_streams())
     threading.Thread(target=engine.listen, name="listen", daemon=True).start()

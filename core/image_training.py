@@ -327,6 +327,7 @@ def _model(
         },
         "steps_done": state["step"],
         "seconds": round(state["seconds"]),
+        "precision": state["precision"],
         "scores": {"held_out_bits": state["best_nats"] / math.log(2), "best_step": state["best_step"]},
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

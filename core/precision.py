@@ -7,24 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .device import fast_precision
 from .network import FaciesNetwork, NetworkConfig
 from .prediction import Predictor
-
-_CPU_UNITS = ("avx512_bf16", "amx_bf16")
 
 
 def precision_of(network: nn.Module, device: torch.device) -> str:
     """Return the name of the precision that realizations are drawn with."""
     return str(fast_precision(device) if isinstance(network, FaciesNetwork) else torch.float32).removeprefix("torch.")
-
-
-def fast_precision(device: torch.device) -> torch.dtype:
-    """Return bfloat16 on devices that have units for it, else float32."""
-    if device.type == "cuda":
-        has_units = torch.cuda.get_device_capability(device) >= (8, 0)
-    else:
-        has_units = device.type == "cpu" and any(torch.cpu.get_capabilities().get(unit) for unit in _CPU_UNITS)
-    return torch.bfloat16 if has_units else torch.float32
 
 
 class Rounded:

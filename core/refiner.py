@@ -10,7 +10,7 @@ Source: He et al. 2016, arXiv 1512.03385, for residual blocks.
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -85,12 +85,13 @@ class Refiner(nn.Module):
 
     def forward(self, known: Tensor, inside: Tensor, context: Tensor, level: int) -> Tensor:
         """
-        Return the facies logits at every node.
+        Return the facies logits at every node that is not known.
 
         Parameters
         ----------
         known : float Tensor, shape (batch, n_facies, n_rows, n_cols)
-            1 for the facies of a known node, else 0.
+            1 for the facies of a known node, else 0. Where the unknown nodes of each map are among every second one of
+            every second row, as when nodes are drawn anew, the last layers are computed at these only.
         inside, level : Tensor and int
             As in `context`.
         context : Tensor, shape (batch, n_channels, n_rows, n_cols)
@@ -99,12 +100,22 @@ class Refiner(nn.Module):
         Returns
         -------
         Tensor, shape (batch, n_facies, n_rows, n_cols)
-            Unnormalised log-probabilities.
+            Unnormalised log-probabilities; of known nodes they say nothing.
         """
         x = self.stem(_told(known, inside)).add_(context)
-        for block in self.near:
+        *blocks, last = self.near
+        assert isinstance(last, _Block)
+        for block in blocks:
             x = block(x, level)
-        return self.head(F.relu(x))
+        asked = _asked_of_four(inside & (known.sum(dim=1) == 0))
+        if asked is None:
+            answer: Tensor = self.head(F.relu(last(x, level)))
+            return answer
+        answers = [self.head(F.relu(seen)) for seen in last.at_quarters(x, level, asked)]
+        logits = answers[0].new_zeros(known.shape)
+        for of_map, answer, (row, col) in zip(logits, answers, asked):
+            of_map[:, row::2, col::2] = answer[0]
+        return logits
 
 
 def corners(data: HardData, shape: torch.Size) -> Iterator[tuple[Tensor, Tensor]]:
@@ -146,6 +157,20 @@ def _told(known: Tensor, inside: Tensor) -> Tensor:
     return torch.cat([known, inside[:, None].float()], dim=1).contiguous(memory_format=torch.channels_last)
 
 
+def _asked_of_four(unknown: Tensor) -> list[tuple[int, int]] | None:
+    """
+    Return the node of each square of four that is asked about: its row and column, each 0 or 1, of each map.
+
+    None where any other node of a map (n_maps, n_rows, n_cols) is unknown, too.
+    """
+    n_maps, n_rows, n_cols = unknown.shape
+    squares = unknown.view(n_maps, n_rows // 2, 2, n_cols // 2, 2)
+    asked = squares.any(dim=3).any(dim=1).flatten(1)  # (n_maps, 4)
+    if (asked.sum(dim=1) > 1).any():
+        return None
+    return [divmod(place, 2) for place in asked.int().argmax(dim=1).tolist()]
+
+
 def _add_at(x: Tensor, node: Tensor, what: Tensor) -> Tensor:
     """Add rows (n_data, n_channels) at nodes of x (batch, n_channels, n_rows, n_cols), counted row by row."""
     if not len(node):
@@ -166,7 +191,17 @@ class _Block(nn.Module):
         nn.init.zeros_(self.look_again.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, level: int) -> Tensor:
-        bias = self.of_level[min(level, len(self.of_level) - 1)]
-        looked = F.conv2d(x, self.look.weight, bias, padding=1)
-        seen: Tensor = self.look_again(F.relu(looked, inplace=True))
+        seen: Tensor = self.look_again(self._looked(x, level))
         return seen.add_(x)
+
+    def at_quarters(self, x: Tensor, level: int, asked: Sequence[tuple[int, int]]) -> Iterator[Tensor]:
+        """Yield what `forward` returns of each map at every second node of every second row, from those asked on."""
+        looked = self._looked(x, level)
+        for index, (row, col) in enumerate(asked):
+            around = F.pad(looked[index : index + 1], (1 - col, col, 1 - row, row))
+            seen = F.conv2d(around, self.look_again.weight, self.look_again.bias, stride=2)
+            yield seen.add_(x[index : index + 1, :, row::2, col::2])
+
+    def _looked(self, x: Tensor, level: int) -> Tensor:
+        bias = self.of_level[min(level, len(self.of_level) - 1)]
+        return F.relu(F.conv2d(x, self.look.weight, bias, padding=1), inplace=True)

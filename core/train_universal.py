@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .device import prepare_process
 from .examples import make_examples, oriented, shares_refined, shares_started
 from .facies import MAX_FACIES
 from .kriging_features import FEWEST_DATA, N_OF_PLACE, SurveyKriging
 from .lattice import Lattice
-from .memory import keep_freed_memory
 from .model import FaciesModel
 from .network import NetworkConfig
 from .random_fields import categorical_fields, draw_surveys
@@ -174,7 +174,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
+    prepare_process()
 
     start = FaciesModel.load(arguments.start) if arguments.start else None
     recipe = replace(RECIPE, steps=arguments.steps, n_uses=arguments.uses)
@@ -206,6 +206,7 @@ def main() -> None:
         "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
         "steps_done": state["step"],
         "seconds": round(state["seconds"]),
+        "precision": state["precision"],
         "scores": scores,
         "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "versions": {"torch": torch.__version__, "python": platform.python_version()},

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from .device import fast_precision
 from .errors import JobError
 from .hard_data import HardData
 from .kriging_features import KrigingFeatures
@@ -110,9 +111,9 @@ class TrainingConfig:
         Of the running mean of the weights, which is what is saved.
     clip_norm : float
         Gradients are scaled down to this norm.
-    precision : {'float32', 'bfloat16', 'float16'}
-        Of the network's arithmetic while training. With 'float16' the loss is scaled, lest small gradients vanish, and
-        a step whose gradients are not finite is left out.
+    precision : {'auto', 'float32', 'bfloat16', 'float16'}
+        Of the network's arithmetic while training; 'auto': as `fast_precision` says. With 'float16' the loss is
+        scaled, lest small gradients vanish, and a step whose gradients are not finite is left out.
     checkpoint_steps : int
         A checkpoint and a line in the log every so many steps.
     patience : int
@@ -130,7 +131,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     ema_decay: float = 0.999
     clip_norm: float = 1.0
-    precision: str = "bfloat16"
+    precision: str = "auto"
     checkpoint_steps: int = 250
     patience: int = 0
     n_uses: int = 1
@@ -194,8 +195,8 @@ def train(
     network : FaciesNetwork
         With the running mean of the weights: the best one by held-out loss if that is asked, else the last one.
     state : dict
-        'step', 'seconds' of training altogether, 'train_nats' over the last logged steps, 'learning_rate';
-        'held_out_nats', 'best_nats' and 'best_step' if they are asked; 'is_done'.
+        'step', 'seconds' of training altogether, 'precision' of the arithmetic, 'train_nats' over the last logged
+        steps, 'learning_rate'; 'held_out_nats', 'best_nats' and 'best_step' if they are asked; 'is_done'.
 
     Raises
     ------
@@ -213,6 +214,7 @@ def train(
     if checkpoint.exists():
         run.load(checkpoint, recipe, device)
     state = run.state
+    state["precision"] = run.precision
     began, before, losses = time.monotonic(), state["seconds"], []
     patience = config.patience * config.checkpoint_steps or math.inf
     steps = range(state["step"], 0 if state["is_done"] else config.steps)
@@ -249,14 +251,16 @@ class _Run:
     def __init__(self, network: FaciesNetwork, config: TrainingConfig, device: torch.device):
         self.network, self.config = network, config
         self.optimizer = MuonAndAdamW(network, config.weight_decay)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
+        is_open = config.precision == "auto"
+        self.precision = str(fast_precision(device)).removeprefix("torch.") if is_open else config.precision
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
         self.average = {key: value.detach().clone() for key, value in network.state_dict().items()}
         self.best: dict[str, Tensor] = {}
         self.state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan, "is_done": False}
 
     def take_step(self, examples: Examples) -> Tensor:
         """Take a step against the gradient of a batch's loss, and return that, nats per unknown cell, a scalar."""
-        loss = examples_nats(self.network, examples, self.config.precision).mean()
+        loss = examples_nats(self.network, examples, self.precision).mean()
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)

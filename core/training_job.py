@@ -11,8 +11,8 @@ from .job import QUALITIES, check_quality, check_seed, describe_job, rebuild_job
 
 SIZES = ("base", "small", "large")
 """Of a network; the first is the default."""
-PRECISIONS = ("bfloat16", "float16", "float32")
-"""Of a network's arithmetic while it is trained; the first is the default."""
+PRECISIONS = ("auto", "bfloat16", "float16", "float32")
+"""Of a network's arithmetic while it is trained; the first is the default: whichever is fast on the device."""
 MAX_STEPS = 1_000_000
 MAX_WORKERS = 64
 MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE = 32, 2000
@@ -59,8 +59,8 @@ class TrainingJob:
         Only the network that refines learns; the one that a simulation starts with stays as it is in `start_path`.
     levels_apart : bool
         Each level of lattices is refined by a network of its own.
-    precision : {'bfloat16', 'float16', 'float32'}
-        Of the network's arithmetic while training.
+    precision : {'auto', 'bfloat16', 'float16', 'float32'}
+        Of the network's arithmetic while training; 'auto': bfloat16 on devices that have units for it, else float32.
     workers : int
         Processes that draw what is learnt from ahead; 0 draws it in the training's own. A fast graphics processor needs
         some. The model does not depend on it.

@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.jura import ROOT
 from benchmarks.peers.contract import PeerResult
+from oadg.core.device import prepare_process
 from oadg.core.fidelity import isolated_share, measure
 from oadg.core.likeness import draw_crops
 from oadg.core.model import FaciesModel
@@ -46,6 +47,7 @@ def main() -> None:
     """Compare, print the tables and write the figures."""
     options = read_options()
     torch.set_num_threads(options.threads)
+    prepare_process()
     began, model, image = time.monotonic(), FaciesModel.load(options.model), read_image(options.image)
     setting = setting_of(image, split_of(options, model, image), seed=options.seed, threads=options.threads)
     check(options, model, setting)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from oadg.core.device import prepare_process
 from oadg.core.fidelity import compare, isolated_share, measure
 from oadg.core.likeness import draw_crops, simulate_freely
 from oadg.core.model import FaciesModel
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20_261_128)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    prepare_process()
     model, image = FaciesModel.load(options.model), read_image(options.image)
     sizes = [(int(side), int(n_maps)) for side, n_maps in (size.split(":") for size in options.sizes)]
     print(f"{model.model_id}, {options.quality}\n")

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.jura import jura_job, jura_survey, read_map, read_points
+from oadg.core.device import prepare_process
 from oadg.core.evaluation import Survey
 from oadg.core.model import FaciesModel
 
@@ -144,4 +145,5 @@ def perform_all(context: Context, tasks: Sequence[Task], n_processes: int) -> It
 def _start() -> None:
     """Begin a process: an interruption is for the one that waits for it."""
     torch.set_num_threads(1)
+    prepare_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from osgeo import gdal
 
+from oadg.core.device import prepare_process
 from oadg.core.image_training import checkpoint_folder
-from oadg.core.memory import keep_freed_memory
 from oadg.core.model import FaciesModel
 from oadg.core.public_images import PUBLIC_IMAGES
 from oadg.core.terminal_training import train_on
@@ -103,7 +103,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
+    prepare_process()
     recipe = RECIPES[arguments.name]
     output = arguments.output or MODELS / f"{arguments.name}.safetensors"
     paths = [output.with_name(f"{output.stem}-{number}.safetensors") for number in range(1, len(recipe.stages))]

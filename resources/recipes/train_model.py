@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from oadg.core.device import prepare_process
 from oadg.core.digits import digit_set, draw_digits, read_idx
 from oadg.core.errors import Cancelled, JobError, OadgError, TrainingImageError
 from oadg.core.hub import publish_model
 from oadg.core.hub_job import SUFFIX, check_name, check_repository
 from oadg.core.image_training import NETWORKS, checkpoint_folder
-from oadg.core.memory import keep_freed_memory
 from oadg.core.public_images import PUBLIC_IMAGES, PublicImage, fetch, public_image_in
 from oadg.core.terminal_training import train_on
 from oadg.core.tracking import TRACKERS, Tracker
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    keep_freed_memory()
+    prepare_process()
     try:
         _train(asked)
     except Cancelled as error:
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=45.0, help="how long to train (45)")
     parser.add_argument("--steps", type=int, help="length in steps, instead of minutes")
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="the highest one (0.004)")
-    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="while training (bfloat16)")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="while training (auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; by default all")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead, for a fast GPU (0)")

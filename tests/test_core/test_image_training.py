@@ -609,7 +609,7 @@ PLAIN = TrainingJob("i.npy", build_facies_table([311, -1]), "m.safetensors", "s.
         ({"minutes": -1.5}, r"is to take -1\.5 minutes"),
         ({"minutes": math.inf}, r"is to take inf minutes"),
         ({"minutes": math.nan}, r"is to take nan minutes"),
-        ({"precision": "float8"}, r"The precision 'float8' is unknown; choose one of bfloat16, float16, float32"),
+        ({"precision": "float8"}, r"The precision 'float8' is unknown; choose one of auto, bfloat16, float16, float32"),
         ({"workers": -1}, r"-1 processes are to draw ahead; between 0 and 64 are possible"),
         ({"workers": 65}, r"65 processes are to draw ahead"),
         ({"seed": -1}, r"seed is -1; it must be a whole number from 0 to 2\^63 - 1"),

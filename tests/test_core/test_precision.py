@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from oadg.core import precision
+from oadg.core.device import fast_precision
 from oadg.core.hard_data import HardData
 from oadg.core.path import SCHEDULES
-from oadg.core.precision import Rounded, drawing_predictor, fast_precision, precision_of
+from oadg.core.precision import Rounded, drawing_predictor, precision_of
 from oadg.core.sampler import sample
 from oadg.core.visits import draw_stream
 
@@ -15,10 +16,10 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
-    [({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)],
+    [({"amx_bf16": True}, torch.bfloat16), ({"avx512_bf16": True}, torch.float32), ({"avx2": True}, torch.float32)],
 )
 def test_a_processor_with_units_for_it_computes_in_half_precision(monkeypatch, deep_network, capabilities, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, **capabilities})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert fast_precision(CPU) == expected
     assert precision_of(deep_network, CPU) == str(expected).split(".")[1]
     assert isinstance(drawing_predictor(deep_network, CPU), Rounded) == (expected == torch.bfloat16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import prediction
+from oadg.core import prediction, refiner
 from oadg.core.facies import build_facies_table
 from oadg.core.hard_data import HardData
 from oadg.core.image_examples import ImageExamples
@@ -97,6 +97,22 @@ def test_it_sees_data_beside_the_lattice_where_they_lie(network):
     there = refined(network, known, inside, data._replace(east=-data.east))
     for changed in (other, there):
         assert not torch.allclose(changed, refined(network, known, inside, data), atol=1e-3)
+
+
+@pytest.mark.parametrize("places", [((0, 0), (1, 1)), ((0, 1), (1, 0))])
+def test_asked_about_every_second_node_it_says_of_them_what_it_says_when_asked_about_all(network, places, monkeypatch):
+    known, inside = scene()
+    known = torch.where(inside & (known < 0), 2, known)
+    unknown = torch.zeros_like(inside)
+    for of_map, (row, col) in zip(unknown, places):
+        of_map[row::2, col::2] = True
+    known[unknown] = -1
+    few = refined(network, known, inside)
+    monkeypatch.setattr(refiner, "_asked_of_four", lambda unknown: None)
+    asked, everywhere = unknown[:, None].expand_as(few), refined(network, known, inside)
+    assert torch.allclose(few[asked], everywhere[asked], atol=1e-4)
+    assert (few[~asked] == 0).all()
+    assert (everywhere[~asked] != 0).any()
 
 
 def test_it_tells_levels_apart_up_to_the_last(network):

@@ -25,6 +25,7 @@ from oadg.core.errors import Cancelled, JobError, TrainingImageError
 from oadg.core.image_set import ImageSet
 from oadg.core.model import FaciesModel
 from oadg.core.network import NetworkConfig
+from oadg.core.precision import precision_of
 from oadg.core.public_images import PUBLIC_IMAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,7 +55,7 @@ def recipes(monkeypatch):
 def command(recipes, monkeypatch):
     module = recipes("train_model")
     monkeypatch.setattr(module, "N_DRAWN", 60)
-    monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(module, "prepare_process", lambda: None)
     return module
 
 
@@ -107,7 +108,8 @@ def test_an_array_makes_a_model(train, array, caplog):
     assert (model.name, model.facies.codes.tolist(), model.licence) == ("mine", [2, 4, 9], "CC-BY-4.0")
     assert model.provenance["learnt_from"] == "by hand"
     assert model.provenance["image"]["symmetry"] == "flips"
-    assert model.provenance["recipe"]["precision"] == "bfloat16"
+    assert model.provenance["recipe"]["precision"] == "auto"
+    assert model.provenance["precision"] == precision_of(model.network, torch.device("cpu"))
     assert f"{model.provenance['scores']['held_out_bits']:.4f} bits per held-out cell" in caplog.text
     assert "by hand: 70 x 90 cells; 2 33.3%" in caplog.text
     assert train(array)[0] == 1
@@ -325,7 +327,7 @@ def test_a_model_is_published_at_the_end(train, hub, monkeypatch, caplog):
 
 def test_a_shipped_model_is_trained_likewise(recipes, tmp_path, monkeypatch):
     module = recipes("shipped_models")
-    monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(module, "prepare_process", lambda: None)
     monkeypatch.setattr(module.torch, "set_num_threads", lambda n: None)
     np.save(tmp_path / "delta.npy", stripes((70, 90)) // 4)
     path = tmp_path / "delta.safetensors"
@@ -341,7 +343,7 @@ def test_a_shipped_model_is_trained_likewise(recipes, tmp_path, monkeypatch):
 
 def test_a_shipped_model_is_trained_in_stages(recipes, tmp_path, monkeypatch):
     module = recipes("shipped_models")
-    monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(module, "prepare_process", lambda: None)
     monkeypatch.setattr(module.torch, "set_num_threads", lambda n: None)
     stages = (module.Stage(2), module.Stage(3, learning_rate=1e-3, refiner_only=True, levels_apart=True, seed=7))
     monkeypatch.setitem(module.RECIPES, "delta", dataclasses.replace(module.RECIPES["delta"], stages=stages))
