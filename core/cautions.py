@@ -17,6 +17,8 @@ LEAST_DATA = 20
 WEAK_AGREEMENT = 0.2
 """Less than this share of the way from chance to certainty, and neighbours tell hardly anything about each other."""
 _ONE_SIDED_95 = 1.645
+_STRAY_SHARE, _STRAY_TIMES = 0.05, 10.0
+"""At most so many of the observations are strays, so many times as far from the middle as all others."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,35 @@ def share_far_from_data(data: ConditioningData, grid: Grid, inside: Optional[np.
     if inside is None:
         inside = np.broadcast_to(True, grid.shape)
     return 1 - float(inside[near].sum()) / float(inside.sum())
+
+
+def stray_caution(easting: np.ndarray, northing: np.ndarray, unit: str = "units of the CRS") -> Optional[str]:
+    """
+    Return a sentence about observations that lie far from all others, as with a wrong coordinate; None without any.
+
+    Parameters
+    ----------
+    easting, northing : array, shape (n_points,)
+        World coordinates.
+    unit : str
+        What distances are counted in.
+    """
+    easting, northing = np.asarray(easting, dtype=float), np.asarray(northing, dtype=float)
+    if len(easting) < 3:
+        return None
+    distance = np.hypot(easting - np.median(easting), northing - np.median(northing))
+    farthest = np.argsort(distance)[::-1]
+    for n_strays in range(max(1, int(_STRAY_SHARE * len(easting))), 0, -1):
+        nearest_stray, others = farthest[n_strays - 1], farthest[n_strays:]
+        if distance[nearest_stray] > _STRAY_TIMES * distance[others].max() > 0:
+            first = farthest[0]
+            return (
+                f"{n_strays:,} of {len(easting):,} observations lie far from all others, one at easting "
+                f"{easting[first]:.10g}, northing {northing[first]:.10g}, {distance[first]:,.0f} {unit} away. Are "
+                "these coordinates wrong? The extent and the size of the cells, where they are not given, follow from "
+                "all observations."
+            )
+    return None
 
 
 def cautions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -63,10 +63,12 @@ class Comparison:
         """
         Return the percentage by which a method's log loss is lower than another's, with its 95 % interval.
 
-        The observations of a fold resemble each other, so the interval counts folds, not observations.
+        The observations of a fold resemble each other, so the interval counts folds, not observations. It ends at
+        100 %, for no loss is below 0.
         """
         loss = self.losses[other]
-        return paired_interval(100 * (loss - self.losses[method]) / loss.mean(), groups=self.fold)
+        interval = paired_interval(100 * (loss - self.losses[method]) / loss.mean(), groups=self.fold)
+        return replace(interval, high=min(interval.high, 100.0))
 
     @property
     def verdict(self) -> str:

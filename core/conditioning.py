@@ -135,9 +135,9 @@ def place_on_grid(
         on_grid &= inside[row, col]
     if not on_grid.any():
         raise ConditioningError(
-            f"None of the {easting.size} observations lies on the simulated area. The observations span easting "
-            f"{easting.min():g} to {easting.max():g} and northing {northing.min():g} to {northing.max():g}; the grid "
-            f"spans {grid.west:g} to {grid.east:g} and {grid.south:g} to {grid.north:g}. "
+            f"None of the {easting.size} observations lies on the simulated area. They span easting "
+            f"{easting.min():.10g} to {easting.max():.10g}, northing {northing.min():.10g} to {northing.max():.10g}; "
+            f"the grid spans {grid.west:.10g} to {grid.east:.10g} and {grid.south:.10g} to {grid.north:.10g}. "
             "Check the extent, the mask and the coordinate reference systems."
         )
     _check_not_stacked(easting[on_grid], northing[on_grid], class_index[on_grid])
@@ -182,8 +182,8 @@ def _check_not_stacked(easting: np.ndarray, northing: np.ndarray, class_index: n
         example = int(np.flatnonzero(several)[0])
         raise ConditioningError(
             f"{int(several.sum())} of {len(places)} places hold several different facies, for example "
-            f"{int(n_points[example])} points at easting {places[example, 0]:g}, northing {places[example, 1]:g}. "
-            f"These look like intervals of boreholes, and a map holds one facies per place. {DEPTH_REMEDY}"
+            f"{int(n_points[example])} points at easting {places[example, 0]:.10g}, northing {places[example, 1]:.10g}."
+            f" These look like intervals of boreholes, and a map holds one facies per place. {DEPTH_REMEDY}"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -117,14 +117,23 @@ def check_facies_count(n_facies: int, names: Sequence[str]) -> None:
     if n_facies < 2:
         only = f" (only {names[0]!r})" if names else ""
         raise FaciesError(
-            f"The observations hold {n_facies} facies{only}; at least 2 are needed, for there is nothing to simulate "
-            "otherwise. Check the facies field and the selection of observations."
+            f"The observations or the map hold {n_facies} facies{only}; at least 2 are needed, for there is nothing to "
+            "predict otherwise. Check the facies field and the selection of observations, or the band of the map."
         )
     if n_facies > MAX_FACIES:
         raise FaciesError(
-            f"The observations hold {n_facies} facies; at most {MAX_FACIES} are possible. "
-            "Is this the right field? Otherwise group rare facies together."
+            f"The observations or the map hold {n_facies} facies; at most {MAX_FACIES} are possible. "
+            "Is this the right field or band? Otherwise group rare facies together."
         )
+
+
+def sort_facies(values: Iterable[Any]) -> List[Any]:
+    """Return different values, all integers or all texts, in order: whole numbers by value, as texts, too."""
+    unique = sorted(set(values))
+    try:
+        return sorted(unique, key=int)
+    except ValueError:
+        return unique
 
 
 def build_facies_table(
@@ -134,8 +143,8 @@ def build_facies_table(
     """
     Make the facies table of observed values.
 
-    Integers keep their value as code. Texts are sorted by name and numbered from 1, so the same set of names gets
-    the same codes everywhere.
+    Integers keep their value as code. Texts are sorted by name, whole numbers by value, and numbered from 1, so the
+    same set of names gets the same codes everywhere.
 
     Parameters
     ----------
@@ -149,7 +158,7 @@ def build_facies_table(
     FaciesError
         When the values have fewer than 2 or more than `MAX_FACIES` different facies.
     """
-    unique = sorted(set(values))
+    unique = sort_facies(values)
     check_facies_count(len(unique), [str(v) for v in unique])
     taken = {(styles or {}).get(v, (None, None))[1] for v in unique}
     free = [color for color in PALETTE if color not in taken]

@@ -67,7 +67,7 @@ class Grid:
         width, height = east - west, north - south
         if not (width > 0 and height > 0 and math.isfinite(width) and math.isfinite(height)):
             raise GridError(
-                f"The extent (west {west:g}, south {south:g}, east {east:g}, north {north:g}) is empty. "
+                f"The extent (west {west:.10g}, south {south:.10g}, east {east:.10g}, north {north:.10g}) is empty. "
                 "East must exceed west and north must exceed south: choose an extent that covers the observations."
             )
         if math.isinf(width / cell_size) or math.isinf(height / cell_size):

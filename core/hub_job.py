@@ -24,6 +24,8 @@ DEFAULT_REVISION = "main"
 _REPOSITORY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _FORBIDDEN = '<>:"/\\|?*'
+_LONGEST_NAME = 160
+"""Bytes of a model's name: files take 255, and those beside it have longer names."""
 _MARKED = 1 << 16
 """How many bytes at the beginning of a model file tell it from others: its header is there."""
 
@@ -163,6 +165,8 @@ def check_repository(repository: str) -> None:
 
 def check_name(name: str) -> None:
     """Raise `JobError` unless a model's name can be that of a file, on every system."""
+    if len(name.encode()) > _LONGEST_NAME:
+        raise JobError(f"The name {name[:20]!r} … has {len(name):,} characters. Use at most {_LONGEST_NAME // 2}.")
     if not name or name != name.strip(" .") or any(c in _FORBIDDEN or not c.isprintable() for c in name):
         raise JobError(f"The name {name!r} cannot be that of a file. Use letters, figures, spaces and '-'.")
 

@@ -45,6 +45,8 @@ PATIENCE = 10
 _HELD_OUT_BATCHES = range(4)
 """Of each part of the path."""
 _TABLE_BATCHES = 3
+_LEARNT = 0.95
+"""Of the progress that users see, when learning is done; what is measured then has the rest."""
 _TIMED_STEPS = 16
 _FEWEST_STEPS = 40
 """However short the time is."""
@@ -131,7 +133,7 @@ def run_training(
 
     def should_stop(state: dict[str, Any]) -> bool:
         try:
-            progress(state["step"] / steps, _describe(state, steps, config.checkpoint_steps))
+            progress(_LEARNT * state["step"] / steps, _describe(state, steps, config.checkpoint_steps))
         except Cancelled as error:
             cancelled.append(error)
         return bool(cancelled)
@@ -210,7 +212,7 @@ def _with_schedules(
     model: FaciesModel, examples: ImageExamples, device: torch.device, progress: Callable[[float, str], None]
 ) -> FaciesModel:
     """Return a model with the passes that its image asks for: of losses on it, and of lattices like it."""
-    progress(1.0, "Measuring what can be simulated together")
+    progress(_LEARNT, "Measuring what can be simulated together")
     network = model.network.to(device)
     assert isinstance(network, FaciesNetwork)
     schedules, excess_bits = measure_schedules(network, examples)
@@ -218,7 +220,7 @@ def _with_schedules(
     model.provenance["scores"]["excess_bits"] = excess_bits
     if examples.image.IS_WHOLE:
         return model
-    ask = partial(progress, 1.0, "Measuring how often to draw anew")
+    ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how often to draw anew")
     corrected = measure_corrections(model, examples.image.class_index, seed=examples.seed, on_pass=ask)
     return replace(model, schedules=corrected)
 

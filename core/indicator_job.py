@@ -72,5 +72,12 @@ class IndicatorJob(Job):
             raise JobError(
                 "A covariance needs a kind and a range, or neither, to be fitted to the observations: give both."
             )
+        if self.range is not None and not 0 < self.range < float("inf"):
+            raise JobError(f"The covariance's range is {self.range:g}; it must be a positive distance in CRS units.")
+        if self.covariance is None and self.nugget:
+            raise JobError(
+                f"A nugget of {self.nugget:g} is given, but the covariance is to be fitted, and its nugget with it. "
+                "Choose a covariance and its range as well, or leave the nugget at 0."
+            )
         check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)

@@ -282,8 +282,11 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float]) -> str:
         "look like the image" if times < 5 else "resemble the image" if times < 25 else "do not look like the image"
     )
     spread = found.among_crops.proportion_spread + 1e-3
-    far = float((np.abs(found.fidelity.proportion_difference) / spread).max())
-    kept = "Facies have the shares that they have there." if far < 1 else "Some facies have another share than there."
+    difference = np.abs(found.fidelity.proportion_difference)
+    if (difference < spread).all():
+        kept = "Facies have the shares that they have there."
+    else:
+        kept = f"Shares of facies differ from those there by up to {100 * difference.max():.1f} % of the cells."
     variety = "They differ from one another as crops of it do."
     if scores["variety"] < _LEAST_VARIETY:
         variety = "They resemble one another more than crops of it do: the model has less variety than the image."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -101,11 +100,14 @@ def _metadata(path: Path) -> Dict[str, str]:
         raise ModelError(f"There is no model file {path}. Choose an installed model, or another file.")
     try:
         with open(path, "rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
+            beginning = file.read(8)
+            if len(beginning) < 8:
+                raise ValueError("it is too short")
+            length = int.from_bytes(beginning, "little")
             if length > _LONGEST_HEADER:
                 raise ValueError("its header has no end")
             return dict(json.loads(file.read(length)).get("__metadata__") or {})
-    except (OSError, ValueError, struct.error, AttributeError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
             f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
             "safetensors files; this one is truncated, damaged or of another kind. Install the model again."

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .device import fast_precision
+
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 5
 _MOMENTUM = 0.95
@@ -113,7 +115,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
 def orthogonalised(matrices: Tensor) -> Tensor:
     """
-    Return the nearest matrices whose singular values are about 1: a Newton-Schulz iteration, in bfloat16.
+    Return the nearest matrices whose singular values are about 1: a Newton-Schulz iteration, in a fast precision.
 
     Parameters
     ----------
@@ -121,7 +123,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
         None of them all zeros.
     """
     first, second, third = _COEFFICIENTS
-    x = matrices.bfloat16()
+    x = matrices.to(fast_precision(matrices.device))
     x = x.mT if x.shape[1] > x.shape[2] else x
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)  # so that no singular value is above 1
     for _ in range(_ITERATIONS):

@@ -38,6 +38,8 @@ class CategoricalRaster:
         None for a picture without a geotransform.
     west, north : float
         Its upper left corner; 0 without a geotransform.
+    in_degrees : bool
+        Whether the cell size is in degrees.
     """
 
     codes: np.ndarray
@@ -46,6 +48,7 @@ class CategoricalRaster:
     cell_size: Optional[float]
     west: float
     north: float
+    in_degrees: bool = False
 
 
 def read_codes(path: str, band: int = 1) -> CategoricalRaster:
@@ -88,14 +91,15 @@ def read_codes(path: str, band: int = 1) -> CategoricalRaster:
             codes, known, styles = _read_band(dataset.GetRasterBand(band))
     if cell_size is not None and height > 0:  # stored from south to north
         codes, known, north = codes[::-1], known[::-1], north + height * len(codes)
-    return CategoricalRaster(codes, known, styles, cell_size, west, north)
+    crs = dataset.GetSpatialRef()
+    return CategoricalRaster(codes, known, styles, cell_size, west, north, bool(crs and crs.IsGeographic()))
 
 
 def read_training_image(
     path: str, *, band: int = 1, symmetry: str = "none", styles: Optional[Styles] = None, origin: str = ""
 ) -> TrainingImage:
     """
-    Read a training image.
+    Read a training image. Cells in degrees count as cells without a size, which no map in metres can compare with.
 
     Parameters
     ----------
@@ -119,7 +123,7 @@ def read_training_image(
         raster.known,
         styles={**raster.styles, **(styles or {})},
         symmetry=symmetry,
-        cell_size=raster.cell_size,
+        cell_size=None if raster.in_degrees else raster.cell_size,
         origin=origin or Path(path).name,
     )
 

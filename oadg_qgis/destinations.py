@@ -124,6 +124,14 @@ def check_destinations(
     read = {_identity(path): (name, path) for name, path in inputs.items()}
     written = {}
     for name, path in outputs.items():
+        if path.parts[:1] == (os.sep,) and path.parts[1:2] and path.parts[1].startswith("vsi"):
+            raise JobError(f"{name} is to be written to {path}, which is no file on a disk. Choose a file in a folder.")
+        owner = _owner_of_style(path)
+        if owner:
+            raise JobError(
+                f"{name} is to be written to {path}, whose style file would replace the style of {owner}. "
+                "Choose another name."
+            )
         same = _identity(path)
         if same in written:
             raise JobError(
@@ -149,6 +157,14 @@ def _identity(path: Path) -> str:
     """Return what is equal for two spellings of one file, and for files that share a style file."""
     is_styleless = path.suffix.lower() in _STYLELESS
     return os.path.normcase(os.path.realpath(path if is_styleless else path.with_suffix("")))
+
+
+def _owner_of_style(path: Path) -> Optional[Path]:
+    """Return the file of another layer that has the style file of a new raster; None if there is no such."""
+    if path.suffix.lower() in _STYLELESS or path.exists() or not path.with_suffix(".qml").exists():
+        return None
+    beside = (file for file in path.parent.iterdir() if file.stem == path.stem and file.suffix.lower() != ".qml")
+    return min(beside, default=None)
 
 
 def _count_vector_layers(path: Path) -> int:

@@ -26,7 +26,7 @@ from qgis.core import (
 
 from ..core.conditioning import median_spacing
 from ..core.errors import ConditioningError, FaciesError, GridError
-from ..core.facies import FaciesTable, build_facies_table
+from ..core.facies import FaciesTable, build_facies_table, sort_facies
 from ..core.grid import Grid, default_cell_size
 
 Value = Union[int, str]
@@ -98,7 +98,7 @@ class Observations:
         if of_model is not None:
             return self._facies_of_model(of_model)
         facies = build_facies_table(self.values, self.styles)
-        index = {value: k for k, value in enumerate(sorted(set(self.values)))}
+        index = {value: k for k, value in enumerate(sort_facies(self.values))}
         return facies, np.array([index[value] for value in self.values])
 
     def _facies_of_model(self, known: FaciesTable) -> Tuple[FaciesTable, np.ndarray]:
@@ -343,6 +343,11 @@ def check_projected(
     transform_context : QgsCoordinateTransformContext
         How to transform.
     """
+    if "+proj=geocent" in crs.toProj():
+        raise GridError(
+            f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts from the centre of "
+            "the earth: it has no map. Choose a projected one in the parameter CRS."
+        )
     if not crs.isGeographic():
         return
     suggestion = ""
@@ -386,8 +391,8 @@ def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_s
     spread = max(np.ptp(east), np.ptp(north)) if extent is None else 0.0
     if extent is None and not spread > 0:
         raise GridError(
-            f"All observations lie at one place (easting {east[0]:g}, northing {north[0]:g}), so the area to simulate "
-            "is unknown. Give the parameter EXTENT."
+            f"All observations lie at one place (easting {east[0]:.10g}, northing {north[0]:.10g}), so the area to "
+            "simulate is unknown. Give the parameter EXTENT."
         )
     padding = _PADDING * spread
     if extent is None:
@@ -401,7 +406,7 @@ def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_s
         cell_size = 1.0  # the extent is empty, which from_extent tells
     more = max(0.0, cell_size - padding) if extent is None and math.isfinite(cell_size) else 0.0
     grid = Grid.from_extent(box[0] - more, box[1] - more, box[2] + more, box[3] + more, cell_size)
-    if max(grid.shape) < 2:
+    if max(grid.shape) < 2 or cell_size > max(width, height):
         raise GridError(
             f"The cell size {cell_size:g} exceeds the area of {width:g} x {height:g}, so one cell would be left. "
             f"Use smaller cells, for example {default_cell_size(width, height, 0):g}."

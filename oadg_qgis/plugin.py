@@ -28,6 +28,7 @@ class OadgPlugin:
         """Register the algorithms; all that `qgis_process` calls."""
         self.provider = OadgProvider()
         QgsApplication.processingRegistry().addProvider(self.provider)
+        self.provider.refreshAlgorithms()  # now the shipped model finds our algorithms, and their outputs
 
     def initGui(self) -> None:
         """Register the algorithms in the desktop."""

@@ -197,7 +197,7 @@ class CompareSimulations(FaciesAlgorithm):
         check_facies_of_folds(fold, class_index, facies)
         self.tell_grid(grid, parameters, header, feedback)
         others = {
-            tr("lie outside the extent or the mask"): data.n_outside,
+            tr("lie outside the extent, or in cells whose centre is outside the mask"): data.n_outside,
             tr("are predicted, but hidden from both methods by another facies in their cell"): data.n_conflicts,
         }
         self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)

@@ -15,7 +15,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from ...core.cautions import cautions
+from ...core.cautions import cautions, stray_caution
 from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
 from ...core.errors import JobError
 from ...core.facies import Facies, FaciesTable
@@ -173,6 +173,9 @@ class FaciesAlgorithm(EngineAlgorithm):
         for words, number in numbers.items():
             if number:
                 feedback.pushWarning(f"{number:,} {words}.")
+        stray = stray_caution(observations.easting, observations.northing, self.unit)
+        if stray:
+            feedback.pushWarning(stray)
         if data.n_conflict_cells > STACKED_SHARE * len(data):
             feedback.pushWarning(
                 tr(

@@ -259,7 +259,7 @@ class SimulateFacies(FaciesAlgorithm):
     def _tell_data(self, data: ConditioningData, facies: FaciesTable, feedback) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
         others = {
-            tr("lie outside the extent or the mask"): data.n_outside,
+            tr("lie outside the extent, or in cells whose centre is outside the mask"): data.n_outside,
             tr("lost against another facies in their cell"): data.n_conflicts,
         }
         self.tell_observations(self._observations, data, facies, feedback, n_used=data.n_points, others=others)

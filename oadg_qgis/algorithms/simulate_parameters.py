@@ -40,14 +40,16 @@ def area() -> Iterator[Helped]:
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
         tr(
             "The area to simulate; with a mask, results cover only its part around the mask. By default the area "
-            "of the mask; without one that of the observations, padded by 5 %. Needed where there is neither."
+            "of the mask; without one that of the observations, padded by 5 %. Needed where there is neither. "
+            "Observations outside are not used."
         ),
     )
     yield (
         QgsProcessingParameterFeatureSource("MASK", tr("Mask"), polygons, optional=True),
         tr(
             "Polygons of the area of interest: cells whose centre lies outside hold nothing in the results and are not "
-            "computed. Results are cropped to the mask; their cells are those that the whole extent would have."
+            "computed, and observations in them are not used: let the mask reach a little beyond observations that "
+            "matter at its border. Results are cropped to it; their cells are those that the whole extent would have."
         ),
     )
 

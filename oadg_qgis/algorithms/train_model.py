@@ -17,6 +17,7 @@ from qgis.core import (
 )
 
 from ...core.errors import Cancelled, JobError
+from ...core.hub_job import check_name
 from ...core.training_image import SYMMETRIES, TrainingImage, image_cautions
 from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult
 from ..engine_jobs import train
@@ -138,8 +139,7 @@ def place_of_model(name: str, folder: Optional[Path] = None) -> Path:
     JobError
         When the name cannot be that of a file, is taken, or the folder is none.
     """
-    if not name or name != Path(name).name or any(character in name for character in '<>:"/\\|?*'):
-        raise JobError(f"The name {name!r} cannot be that of a file. Use letters, figures, spaces and '-'.")
+    check_name(name)
     try:
         if folder is None:
             folder = user_folder()
@@ -153,7 +153,8 @@ def place_of_model(name: str, folder: Optional[Path] = None) -> Path:
     taken = {path} if folder != user_folder() else {path, installed_models().get(name, path)}
     begun = path.with_name(f"{path.stem}.training")
     if any(file.exists() for file in taken) and not begun.exists():
-        raise JobError(f"There is a model named {name} already. Choose another name, or delete the file {path} first.")
+        other = "" if not path.exists() else f", or delete the file {path} first"
+        raise JobError(f"There is a model named {name} already. Choose another name{other}.")
     return path
 
 
@@ -209,7 +210,10 @@ def _settings() -> Iterator[Helped]:
     yield QgsProcessingParameterString("NAME", tr("Name of the model")), tr("By which it will be listed.")
     yield (
         number("MINUTES", tr("Training time (minutes)"), DEFAULT_MINUTES, 0.1, decimals=1),
-        tr("How long to train at most."),
+        tr(
+            "About how long to learn. How long a step takes is measured before, and how to simulate afterwards: some "
+            "minutes more. Not less than 40 steps are taken."
+        ),
     )
 
 

@@ -214,6 +214,22 @@ def test_absurd_cell_sizes(refused, survey, fake_engine, cell_size, message):
     assert not fake_engine
 
 
+def test_cells_larger_than_the_area_of_the_observations(refused, survey, fake_engine):
+    refused(survey, r"The cell size 5000 exceeds the area of", CELL_SIZE=5000, EXTENT=None)
+
+
+def test_a_stray_observation_is_told(simulate_facies, world, fake_engine, log):
+    row, col, index = world.survey_cells()
+    places = [*world.centres(row, col), (0.0, 0.0)]
+    simulate_facies(world.make_layer(places, [world.CODES[k] for k in [*index, 0]]))
+    assert any(text.startswith("1 of 61 observations lie far from all others") for text in log.warnings)
+
+
+def test_a_geocentric_crs(refused, world, fake_engine):
+    layer = world.make_layer([(4e6, 7e5), (4.1e6, 7.1e5)], [1, 2], crs="EPSG:4978")
+    refused(layer, r"EPSG:4978.*counts from the centre of the earth", EXTENT=None)
+
+
 def test_empty_extent(refused, survey, fake_engine):
     refused(survey, r"The extent \(west 5, south 0, east 5, north 100\) is empty", EXTENT="5,5,0,100")
 
@@ -322,6 +338,22 @@ def test_a_result_that_would_take_the_style_of_the_observations(refused, survey,
     """Both `mine.shp` and `mine.tif` keep their style in `mine.qml`."""
     source = save(survey, tmp_path / "mine.shp").split("|")[0]
     refused(source, r"would replace OBSERVATIONS .*or its style file", ENTROPY=str(tmp_path / "mine.tif"))
+
+
+def test_a_result_that_would_take_the_style_of_a_layer_that_it_does_not_read(
+    simulate_facies, survey, fake_engine, tmp_path
+):
+    (tmp_path / "wells.gpkg").touch()
+    (tmp_path / "wells.qml").write_text("a style", encoding="utf-8")
+    message = r"whose style file would replace the style of .*wells\.gpkg"
+    with pytest.raises(QgsProcessingException, match=message):
+        simulate_facies(survey, ENTROPY=str(tmp_path / "wells.tif"))
+    assert not (tmp_path / "wells.tif").exists()
+    assert (tmp_path / "wells.qml").read_text(encoding="utf-8") == "a style"
+
+
+def test_a_result_in_the_memory_of_gdal(refused, survey, fake_engine):
+    refused(survey, r"ENTROPY is to be written to /vsimem/e\.tif, which is no file on a disk", ENTROPY="/vsimem/e.tif")
 
 
 def test_a_result_in_the_file_of_the_mask_or_the_model(refused, survey, fake_engine, world, tmp_path):

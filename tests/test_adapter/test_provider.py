@@ -16,6 +16,7 @@ from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingModelAlgorithm,
+    QgsProcessingParameterDefinition,
     QgsProject,
     QgsVectorFileWriter,
     QgsVectorLayer,
@@ -143,7 +144,8 @@ def test_shipped_model_chains_oadg_with_other_algorithms(provider):
     assert provider.algorithm(ZONES.split(":")[1]).canExecute()[0]
 
 
-def test_shipped_model_outlines_uncertain_zones(processing, provider, survey, tiny_model, log, monkeypatch):
+@pytest.mark.parametrize("limit", [{"limit": 0.5}, {}], ids=["limit", "default"])
+def test_shipped_model_outlines_uncertain_zones(processing, limit, survey, tiny_model, log, monkeypatch):
     monkeypatch.setattr(models, "SHIPPED_FOLDER", shipped_as_universal(tiny_model))
     result = processing.run(
         ZONES,
@@ -151,7 +153,7 @@ def test_shipped_model_outlines_uncertain_zones(processing, provider, survey, ti
             "observations": survey,
             "facies_field": "facies",
             "cell_size": 10,
-            "limit": 0.5,
+            **limit,
             "simulate:Entropy": "TEMPORARY_OUTPUT",
             "simulate:Most probable facies": "TEMPORARY_OUTPUT",
             "statistics:Uncertain zones": "TEMPORARY_OUTPUT",
@@ -161,9 +163,17 @@ def test_shipped_model_outlines_uncertain_zones(processing, provider, survey, ti
     zones = result["statistics:Uncertain zones"]
     assert zones.featureCount() > 0
     entropy = gdal.Open(result["simulate:Entropy"]).ReadAsArray()
-    uncertain = (entropy >= 0.5).sum() * 100.0
+    uncertain = (entropy >= limit.get("limit", 1.0)).sum() * 100.0
     assert sum(feature["area"] for feature in zones.getFeatures()) == pytest.approx(uncertain)
-    assert all(0.5 <= feature["entropy_mean"] <= 1.6 for feature in zones.getFeatures())
+    assert all(limit.get("limit", 1.0) <= feature["entropy_mean"] <= 1.6 for feature in zones.getFeatures())
+
+
+def test_shipped_model_asks_for_its_outputs(processing):
+    """As scripts and `qgis_process` see it: QGIS makes no temporary file for what they leave out."""
+    asked = QgsApplication.processingRegistry().algorithmById(ZONES).parameterDefinitions()
+    outputs = {definition.name(): definition for definition in asked if definition.isDestination()}
+    assert set(outputs) == {"simulate:Entropy", "simulate:Most probable facies", "statistics:Uncertain zones"}
+    assert not any(d.flags() & QgsProcessingParameterDefinition.FlagOptional for d in outputs.values())
 
 
 def shipped_as_universal(path):

@@ -113,7 +113,7 @@ def test_cells_outside_the_mask_hold_nothing(run_engine, survey, world, log):
     row, col, _ = world.survey_cells()
     n_used = int(((col < 20) & ((row >= 15) | (col >= 10))).sum())
     assert (result["N_USED"], result["N_SKIPPED"]) == (n_used, 60 - n_used)
-    assert f"{60 - n_used} lie outside the extent or the mask." in log.warnings
+    assert f"{60 - n_used} lie outside the extent, or in cells whose centre is outside the mask." in log.warnings
     assert "The mask leaves 450 of 600 cells." in log.infos
 
 

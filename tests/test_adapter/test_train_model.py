@@ -176,6 +176,17 @@ def test_category_names_and_nodata_of_the_raster(tmp_path):
     assert image.cell_size == 10.0
 
 
+def test_cells_in_degrees_have_no_size(tmp_path):
+    """No map in metres could be compared with them."""
+    path = write(tmp_path / "image.tif", stripes())
+    dataset = gdal.Open(path, gdal.GA_Update)
+    crs = osr.SpatialReference()
+    crs.ImportFromEPSG(4326)
+    dataset.SetProjection(crs.ExportToWkt())
+    del dataset
+    assert read_training_image(path).cell_size is None
+
+
 def test_a_picture_has_a_facies_for_each_colour(tmp_path):
     colors = np.array([(230, 159, 0), (0, 0, 255), (255, 255, 255)])
     index = np.searchsorted(sorted(CODES), stripes())
@@ -230,6 +241,9 @@ def test_names_that_cannot_be_or_are_taken(train_model, tmp_path):
     image = write(tmp_path / "image.tif", stripes())
     with pytest.raises(QgsProcessingException, match=r"The name 'a/b' cannot be that of a file"):
         train_model(image, NAME="a/b")
+    for name, message in (("..", "cannot be that of a file"), ("x" * 200, r"has 200 characters\. Use at most 80")):
+        with pytest.raises(QgsProcessingException, match=message):
+            train_model(image, NAME=name)
     (tmp_path / "stripes.safetensors").write_bytes(b"another one")
     with pytest.raises(QgsProcessingException, match=r"There is a model named stripes already"):
         train_model(image)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from oadg.core.cautions import cautions, neighbour_agreement, share_far_from_data
+from oadg.core.cautions import cautions, neighbour_agreement, share_far_from_data, stray_caution
 from oadg.core.conditioning import ConditioningData
 from oadg.core.grid import Grid
 
@@ -77,3 +77,19 @@ def test_warnings_are_seldom_wrong():
     told = [np.mean([bool(cautions(data, GRID)) for data in of_kind]) for of_kind in surveys]
     assert told[0] > 0.6
     assert told[1] < 0.05
+
+
+@pytest.mark.parametrize("strays", [[(0.0, 0.0)], [(0.0, 0.0), (500_400.0, 9e6)]], ids=["one", "two"])
+def test_observations_far_from_all_others_are_named(strays):
+    rng = np.random.default_rng(3)
+    places = np.concatenate([np.column_stack([rng.uniform(5e5, 5.01e5, 60), rng.uniform(5.6e6, 5.601e6, 60)]), strays])
+    assert stray_caution(*places[:60].T) is None
+    told = stray_caution(*places.T, "meters")
+    assert told.startswith(f"{len(strays)} of {len(places)} observations lie far from all others, one at easting")
+    assert "easting 0, northing 0, 5,6" in told
+    assert "meters away. Are these coordinates wrong?" in told
+
+
+@pytest.mark.parametrize("places", [[(0, 0)], [(0, 0), (1, 1)], [(2, 2)] * 9 + [(5, 5)], [(0, 0)] * 2 + [(1, 0)]])
+def test_few_or_stacked_observations_have_no_strays(places):
+    assert stray_caution(*np.array(places, dtype=float).T) is None

@@ -44,6 +44,11 @@ def test_gains_by_hand():
     assert MODEL not in compare(0.8).gains
 
 
+def test_no_gain_is_beyond_100_percent():
+    gain = compare(np.full(len(FOLD), 0.99), first=np.where(FOLD == 0, 1e-6, 0.98)).gains[FIRST]
+    assert gain.low < gain.mean < gain.high == 100
+
+
 def test_observations_of_a_fold_do_not_count_as_many():
     """Forty observations in ten folds that each speak with one voice: the interval is that of ten."""
     model = np.where(FOLD % 2 == 0, 0.7, 0.45)

@@ -147,7 +147,7 @@ def test_a_point_without_a_place_counts_as_outside(bad):
 def test_all_points_outside_is_an_error_with_both_ranges():
     with pytest.raises(
         ConditioningError,
-        match=r"None of the 2 observations .* easting 0 to 5 and northing 3 to 4; the grid spans 1000 to 1050 and "
+        match=r"None of the 2 observations .* easting 0 to 5, northing 3 to 4; the grid spans 1000 to 1050 and "
         r"1960 to 2000\. Check the extent",
     ):
         place([(0, 3, 0), (5, 4, 1)])

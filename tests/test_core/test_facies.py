@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oadg.core.errors import FaciesError
-from oadg.core.facies import MAX_FACIES, PALETTE, Facies, FaciesTable, build_facies_table, check_facies_count
+from oadg.core.facies import (
+    MAX_FACIES,
+    PALETTE,
+    Facies,
+    FaciesTable,
+    build_facies_table,
+    check_facies_count,
+    sort_facies,
+)
 
 texts = st.lists(st.text(min_size=1, max_size=8).filter(lambda s: s.strip() == s), min_size=2, max_size=32, unique=True)
 codes = st.lists(st.integers(-(2**31), 2**31 - 1), min_size=2, max_size=32, unique=True)
@@ -23,8 +31,13 @@ def test_text_codes_depend_on_the_set_of_names_only(names, random):
     random.shuffle(repeated)
     table = build_facies_table(repeated)
     assert table == build_facies_table(names)
-    assert table.names == sorted(names)
+    assert table.names == sort_facies(names)
     assert table.codes.tolist() == list(range(1, len(names) + 1))
+
+
+def test_texts_that_are_whole_numbers_are_in_the_order_of_these():
+    assert build_facies_table(["10", "-3", "2", "10"]).names == ["-3", "2", "10"]
+    assert build_facies_table(["10", "2", "2a"]).names == ["10", "2", "2a"]
 
 
 @given(codes)
@@ -81,7 +94,7 @@ def test_numpy_integers_are_codes_too():
     [
         ([], r"hold 0 facies; at least 2 are needed"),
         (["sand", "sand"], r"hold 1 facies \(only 'sand'\); at least 2 are needed"),
-        (range(33), r"hold 33 facies; at most 32 are possible\. Is this the right field\?"),
+        (range(33), r"hold 33 facies; at most 32 are possible\. Is this the right field or band\?"),
     ],
 )
 def test_too_few_and_too_many_facies_are_refused(values, message):

@@ -129,6 +129,8 @@ def test_each_facies_has_a_covariance():
         ({"n_neighbours": 0}, "0 neighbours are asked for"),
         ({"covariance": "linear", "range": 3.0}, "The covariance 'linear' is unknown"),
         ({"covariance": "spherical"}, "needs a kind and a range, or neither"),
+        ({"covariance": "spherical", "range": -3.0}, "The covariance's range is -3; it must be a positive distance"),
+        ({"nugget": 0.5}, "A nugget of 0.5 is given, but the covariance is to be fitted"),
         ({"n_realizations": -1}, "-1 realizations are asked for"),
         ({"seed": -1}, "The seed is -1"),
     ],

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from oadg.core import muon
 from oadg.core.muon import Muon, orthogonalised
 
 
-def test_steps_are_those_of_torch():
+def test_steps_are_those_of_torch(monkeypatch):
+    monkeypatch.setattr(muon, "fast_precision", lambda device: torch.bfloat16)  # torch knows no other
     generator = torch.Generator().manual_seed(1)
     shapes = [(8, 24), (8, 24), (24, 8), (5, 5), (8, 24)]
     theirs = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
@@ -37,7 +39,9 @@ def test_matrices_without_a_gradient_stay_as_they_are():
 
 
 @pytest.mark.parametrize("shape", [(6, 10), (10, 6)])
-def test_singular_values_become_about_one(shape):
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32])
+def test_singular_values_become_about_one(shape, precision, monkeypatch):
+    monkeypatch.setattr(muon, "fast_precision", lambda device: precision)
     matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(2))
     values = torch.linalg.svdvals(orthogonalised(matrices).float())
     assert 0.5 < values.min() < values.max() < 1.4
