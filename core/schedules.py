@@ -22,7 +22,7 @@ from .training import Examples
 
 COSTS = {"standard": 14.0, "preview": 6.0}
 """Of each quality: how many evaluations of the whole grid its passes come to, about; 'fine' has one for each part."""
-CORRECTIONS = {"standard": (12, 12, 36, 120), "preview": (4, 8, 12, 60), "fine": (36, 36, 100, 180)}
+CORRECTIONS = {"standard": (24, 24, 36, 120), "preview": (4, 8, 12, 60), "fine": (36, 36, 100, 180)}
 """Passes of each level, the finest first, that draw nodes anew. On coarse lattices they cost little, and decide on the
 facies' shares and on what hangs together: there `measure_corrections` replaces them, except of sets of images."""
 N_PARTS = 32

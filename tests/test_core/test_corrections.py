@@ -50,7 +50,7 @@ def test_nodes_are_drawn_anew_as_often_as_leaves_the_shares_what_they_are(model,
     chosen = measure_corrections(model, IMAGE, seed=1)
     of = {quality: schedule.corrections for quality, schedule in chosen.items()}
     assert of == {
-        "standard": (12, 12, most[2], most[3]),
+        "standard": (24, 24, most[2], most[3]),
         "fine": (36, 36, most[2], most[3]),
         "preview": (4, 8, most[2] // 3, most[3] // 3),
     }
@@ -63,7 +63,7 @@ def test_nodes_are_drawn_anew_as_often_as_leaves_the_shares_what_they_are(model,
 
 def test_where_no_number_leaves_the_shares_it_is_the_least_wrong(model, monkeypatch):
     monkeypatch.setattr(corrections, "sample", simulate_drift({2: 120, 3: 120}, [], always=0.004))
-    assert measure_corrections(model, IMAGE, seed=1)["standard"].corrections == (12, 12, 0, 0)
+    assert measure_corrections(model, IMAGE, seed=1)["standard"].corrections == (24, 24, 0, 0)
 
 
 def test_of_an_image_without_coarse_lattices_nothing_is_measured(model, monkeypatch):
