@@ -18,7 +18,7 @@ from .lattice import Lattice
 from .path import dispersed_rank
 
 _SWEEP, _ROUND = 3, 6
-"""Passes that draw three quarters of the nodes anew, each once; and those of a round, while the fourth quarter stays."""
+"""Passes that draw three quarters of the nodes anew, each once; and those of a round, while the last quarter stays."""
 _FINE_SPACING = 2
 """Up to this one a first round takes all passes but a last sweep, which clears cells that stayed alone in the quarter
 that it keeps. Patterns came nearer to the image's so than in rounds alike."""
