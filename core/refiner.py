@@ -164,7 +164,7 @@ def _asked_of_four(unknown: Tensor) -> list[tuple[int, int]] | None:
     None where any other node of a map (n_maps, n_rows, n_cols) is unknown, too.
     """
     n_maps, n_rows, n_cols = unknown.shape
-    squares = unknown.view(n_maps, n_rows // 2, 2, n_cols // 2, 2)
+    squares = unknown.reshape(n_maps, n_rows // 2, 2, n_cols // 2, 2)
     asked = squares.any(dim=3).any(dim=1).flatten(1)  # (n_maps, 4)
     if (asked.sum(dim=1) > 1).any():
         return None
