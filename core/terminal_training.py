@@ -71,7 +71,7 @@ def shown_progress() -> Iterator[Callable[[float, str], None]]:
     from tqdm import tqdm  # comes with huggingface_hub
 
     with (
-        tqdm(total=1.0, bar_format=_BAR, dynamic_ncols=True, mininterval=0, disable=None) as bar,
+        tqdm(total=1.0, bar_format=_BAR, dynamic_ncols=True, mininterval=0, miniters=0, disable=None) as bar,
         _interruptible() as check,
     ):
         told = ""
@@ -86,6 +86,7 @@ def shown_progress() -> Iterator[Callable[[float, str], None]]:
             told = text
 
         yield progress
+        bar.update(1 - bar.n)
 
 
 @contextlib.contextmanager
