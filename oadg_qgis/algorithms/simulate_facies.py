@@ -44,9 +44,9 @@ tune: the universal model reads the observations.</p>
 <p><b>Realizations</b> honour every observation; where they differ, the facies is not known. <b>Entropy</b> tells that
 at a glance, in bits: 0 where the facies is certain, log2 of the number of facies where all are equally likely.
 <b>Probabilities</b> and <b>most probable facies</b> come from the same computation as the entropy.</p>
-<p>Integer facies keep their codes. Facies given as text get the codes 1, 2, 3 … in the order of their names. Names and
-colours come from the layer's own categorised style, when it has one. Observations with an empty facies are skipped
-and counted.</p>
+<p>Integer facies keep their codes. Facies given as text get the codes 1, 2, 3 … in the order of their names, of
+numbers in that of these. Names and colours come from the layer's own categorised style, when it has one. Observations
+with an empty facies are skipped and counted.</p>
 <p>Of boreholes with several intervals choose a depth first: select the intervals at one level.</p>
 <p><b>Without observations</b> a model of a training image simulates by itself: leave observations and field empty, and
 give an extent or a mask, and the cell size, where the model tells none. Facies, names and colours are the model's. The
