@@ -308,7 +308,8 @@ class FaciesNetwork(nn.Module):
         Returns
         -------
         Tensor, shape (batch, n_facies, n_rows, n_cols)
-            Unnormalised log-probabilities; minus infinity for facies that are not present.
+            Unnormalised log-probabilities; minus infinity for facies that are not present. Those of known nodes say
+            nothing where the refiner answers.
         """
         n_maps, n_rows, n_cols = class_index.shape
         known = _one_hot(class_index, n_facies)

@@ -119,19 +119,13 @@ def check_destinations(
     ------
     JobError
         When a result bears the name of another result or of an input (its extension aside, for a style file has the
-        name without it), or when other vector layers would be lost.
+        name without it), when other vector layers or the style of one would be lost, or for a place of GDAL's own.
     """
     read = {_identity(path): (name, path) for name, path in inputs.items()}
     written = {}
     for name, path in outputs.items():
-        if path.parts[:1] == (os.sep,) and path.parts[1:2] and path.parts[1].startswith("vsi"):
+        if path.as_posix().startswith("/vsi"):
             raise JobError(f"{name} is to be written to {path}, which is no file on a disk. Choose a file in a folder.")
-        owner = _owner_of_style(path)
-        if owner:
-            raise JobError(
-                f"{name} is to be written to {path}, whose style file would replace the style of {owner}. "
-                "Choose another name."
-            )
         same = _identity(path)
         if same in written:
             raise JobError(
@@ -142,6 +136,12 @@ def check_destinations(
             other, file = read[same]
             raise JobError(
                 f"{name} is to be written to {path}, which would replace {other} ({file}) or its style file. "
+                "Choose another name."
+            )
+        owner = _owner_of_style(path)
+        if owner:
+            raise JobError(
+                f"{name} is to be written to {path}, whose style file would replace the style of {owner}. "
                 "Choose another name."
             )
         n_layers = _count_vector_layers(path)
