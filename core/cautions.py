@@ -87,7 +87,7 @@ def share_far_from_data(data: ConditioningData, grid: Grid, inside: Optional[np.
     """
     margin = (max(np.ptp(data.row), np.ptp(data.col)) + 1) / 2
     near = tuple(
-        slice(max(0, int(np.floor(cells.min() - margin))), int(np.ceil(cells.max() + margin)) + 1)
+        slice(max(0, int(np.floor(cells.min() - margin))), max(0, int(np.ceil(cells.max() + margin)) + 1))
         for cells in (data.row, data.col)
     )
     if inside is None:

@@ -27,16 +27,16 @@ DEPTH_REMEDY = (
 @dataclass(frozen=True)
 class ConditioningData:
     """
-    Hard data on a grid: at most one facies per cell.
+    Hard data on a grid and around it: at most one facies per cell.
 
     Parameters
     ----------
     row, col : int array, shape (n_data,)
-        The cells, each at most once.
+        The cells, each at most once; those around the grid lie before its first or beyond its last row or column.
     class_index : int array, shape (n_data,)
         The facies there, 0 … n_facies - 1.
     n_outside : int
-        Points that lie outside the grid or its mask; not used.
+        Points that lie outside the grid or its mask, and out of reach; not used.
     n_duplicates : int
         Points that fell into a cell already held by a point of the same facies.
     n_conflicts : int
@@ -61,9 +61,25 @@ class ConditioningData:
         """Points that the map honours: several of one facies in a cell all agree with it."""
         return len(self) + self.n_duplicates
 
+    def is_inside(self, shape: Tuple[int, int], inside: np.ndarray | None = None) -> np.ndarray:
+        """
+        Return which data (n_data,) lie on the grid, and in its mask.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns of the grid.
+        inside : bool array, shape (n_rows, n_cols), optional
+            The mask.
+        """
+        on_grid = (self.row >= 0) & (self.row < shape[0]) & (self.col >= 0) & (self.col < shape[1])
+        if inside is not None:
+            on_grid[on_grid] = inside[self.row[on_grid], self.col[on_grid]]
+        return on_grid
+
     def on_grid(self, shape: Tuple[int, int]) -> np.ndarray:
         """
-        Return the data as a map.
+        Return the data on the grid as a map.
 
         Parameters
         ----------
@@ -76,7 +92,8 @@ class ConditioningData:
             Class index, -1 where nothing is known.
         """
         known = np.full(shape, -1, dtype=np.int16)
-        known[self.row, self.col] = self.class_index
+        held = self.is_inside(shape)
+        known[self.row[held], self.col[held]] = self.class_index[held]
         return known
 
 
@@ -93,9 +110,10 @@ def place_on_grid(
     *,
     on_conflict: str = "majority",
     inside: np.ndarray | None = None,
+    reach: int = 0,
 ) -> ConditioningData:
     """
-    Place point observations on the grid's cells.
+    Place point observations on the grid's cells, and on those around it.
 
     Several points of one facies in a cell count once. Points of different facies in a cell are a conflict: the most
     frequent facies wins, ties go to the facies of the point nearest to the cell's centre.
@@ -113,13 +131,15 @@ def place_on_grid(
     on_conflict : {'majority', 'error'}
         What to do with conflicts.
     inside : bool array, shape (n_rows, n_cols), optional
-        Cells that are simulated; points elsewhere count as outside.
+        Cells beside which points count as outside; not together with `reach`.
+    reach : int
+        So many cells around the grid can hold points, too.
 
     Raises
     ------
     ConditioningError
-        When there are no points, none lies on the grid, points look like borehole intervals (many places that hold
-        different facies), or a conflict occurs and `on_conflict` is 'error'.
+        When there are no points, none lies on the grid or within reach, points look like borehole intervals (many
+        places that hold different facies), or a conflict occurs and `on_conflict` is 'error'.
     """
     if on_conflict not in ON_CONFLICT:
         raise ConditioningError(f"Conflicts are resolved by one of {', '.join(ON_CONFLICT)}, not by {on_conflict!r}.")
@@ -130,38 +150,41 @@ def place_on_grid(
             "There are no observations with a facies: the layer (or its selection) is empty, or the facies field is "
             "empty everywhere. Choose a layer and field with observed facies."
         )
-    row, col, on_grid = grid.cell_of(easting, northing)
+    row, col, is_held = grid.cell_of(easting, northing, reach=reach)
     if inside is not None:
-        on_grid &= inside[row, col]
-    if not on_grid.any():
+        is_held &= inside[row, col]
+    if not is_held.any():
+        near = "or near " if reach else ""
         raise ConditioningError(
-            f"None of the {easting.size} observations lies on the simulated area. They span easting "
+            f"None of the {easting.size} observations lies on {near}the simulated area. They span easting "
             f"{easting.min():.10g} to {easting.max():.10g}, northing {northing.min():.10g} to {northing.max():.10g}; "
             f"the grid spans {grid.west:.10g} to {grid.east:.10g} and {grid.south:.10g} to {grid.north:.10g}. "
             "Check the extent, the mask and the coordinate reference systems."
         )
-    _check_not_stacked(easting[on_grid], northing[on_grid], class_index[on_grid])
+    _check_not_stacked(easting[is_held], northing[is_held], class_index[is_held])
     centre_easting, centre_northing = grid.centre_of(row, col)
-    distance = np.hypot(easting - centre_easting, northing - centre_northing)[on_grid]
-    cell, point_class = (row * grid.n_cols + col)[on_grid], class_index[on_grid]
+    distance = np.hypot(easting - centre_easting, northing - centre_northing)[is_held]
+    point_class, n_cols = class_index[is_held], grid.n_cols + 2 * reach
+    cell = ((row + reach) * n_cols + col + reach)[is_held]
 
     # One entry per (cell, facies): how many points, how near the nearest.
     pairs, entry, count = np.unique(cell * len(facies) + point_class, return_inverse=True, return_counts=True)
     nearest = np.full(pairs.size, np.inf)
     np.minimum.at(nearest, entry, distance)
     pair_cell, pair_class = np.divmod(pairs, len(facies))
+    place = pair_cell // n_cols - reach, pair_cell % n_cols - reach
     # The winner of each cell comes first: by cell, then most points, then nearest to the centre.
     order = np.lexsort((nearest, -count, pair_cell))
     is_first = np.r_[True, np.diff(pair_cell[order]) != 0]
     winner = order[is_first]
     n_conflicts = int(cell.size - count[winner].sum())
     if n_conflicts and on_conflict == "error":
-        raise ConditioningError(_conflict_message(pair_cell, pair_class, grid, facies))
+        raise ConditioningError(_conflict_message(place, pair_cell, pair_class, grid, facies))
     return ConditioningData(
-        row=pair_cell[winner] // grid.n_cols,
-        col=pair_cell[winner] % grid.n_cols,
+        row=place[0][winner],
+        col=place[1][winner],
         class_index=pair_class[winner],
-        n_outside=int(easting.size - on_grid.sum()),
+        n_outside=int(easting.size - is_held.sum()),
         n_duplicates=int(cell.size - n_conflicts - winner.size),
         n_conflicts=n_conflicts,
         n_conflict_cells=np.unique(pair_cell[order[~is_first]]).size,
@@ -187,13 +210,20 @@ def _check_not_stacked(easting: np.ndarray, northing: np.ndarray, class_index: n
         )
 
 
-def _conflict_message(pair_cell: np.ndarray, pair_class: np.ndarray, grid: Grid, facies: FaciesTable) -> str:
+def _conflict_message(
+    place: Tuple[np.ndarray, np.ndarray],
+    pair_cell: np.ndarray,
+    pair_class: np.ndarray,
+    grid: Grid,
+    facies: FaciesTable,
+) -> str:
     """Name the first cell with different facies, and the remedy."""
     cells, n_facies = np.unique(pair_cell, return_counts=True)
-    first = int(cells[n_facies > 1][0])
-    held = ", ".join(f"{facies.facies[k].name} ({facies.facies[k].code})" for k in pair_class[pair_cell == first])
+    first = pair_cell == cells[n_facies > 1][0]
+    row, col = (int(index[first][0]) for index in place)
+    held = ", ".join(f"{facies.facies[k].name} ({facies.facies[k].code})" for k in pair_class[first])
     return (
-        f"Cell (row {first // grid.n_cols}, col {first % grid.n_cols}) holds observations of different facies: {held}. "
+        f"Cell (row {row}, col {col}) holds observations of different facies: {held}. "
         f"It is one of {int((n_facies > 1).sum())} such cells, and a cell can hold one facies. "
         f"Resolve conflicts by majority, or use cells smaller than {grid.cell_size:g}."
     )

@@ -12,6 +12,8 @@ from .errors import GridError
 
 MAX_CELLS = 16_000_000
 """Largest grid that is accepted (4,000 x 4,000 cells): above it, memory and time are no longer reasonable."""
+_MOST_WITH_REACH = 2.25
+"""Times as many cells as its own a grid has at most with those around it that observations condition it from."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,17 @@ class Grid:
         """Northing of the southern border."""
         return self.north - self.n_rows * self.cell_size
 
-    def cell_of(self, easting: np.ndarray, northing: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    @property
+    def reach(self) -> int:
+        """How many cells beyond the border observations still count: a quarter of the side of a square grid."""
+        most = min(_MOST_WITH_REACH * self.n_cells, MAX_CELLS)
+        half_girth = self.n_rows + self.n_cols
+        # The largest whole r with (n_rows + 2 r) (n_cols + 2 r) <= most.
+        return int((math.sqrt(half_girth**2 + 4 * (most - self.n_cells)) - half_girth) / 4)
+
+    def cell_of(
+        self, easting: np.ndarray, northing: np.ndarray, *, reach: int = 0
+    ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         Return the cell that holds each point.
 
@@ -108,20 +120,25 @@ class Grid:
         ----------
         easting, northing : array, shape (n,)
             World coordinates. Points on the eastern or southern border belong to the last column or row.
+        reach : int
+            So many cells beyond the border count, too; their indices are negative, or at least the number of rows or
+            columns.
 
         Returns
         -------
         row, col : int array, shape (n,)
-            Indices; only meaningful where `inside`.
-        inside : bool array, shape (n,)
-            Whether the point lies on the grid.
+            Indices; only meaningful where `is_held`.
+        is_held : bool array, shape (n,)
+            Whether the point lies on the grid, or within reach of it.
         """
         x = (np.asarray(easting, dtype=float) - self.west) / self.cell_size
         y = (self.north - np.asarray(northing, dtype=float)) / self.cell_size
-        inside = (x >= 0) & (x <= self.n_cols) & (y >= 0) & (y <= self.n_rows)
-        col = np.clip(np.floor(np.where(inside, x, 0)), 0, self.n_cols - 1).astype(np.int64)
-        row = np.clip(np.floor(np.where(inside, y, 0)), 0, self.n_rows - 1).astype(np.int64)
-        return row, col, inside
+        is_held = (x >= -reach) & (x <= self.n_cols + reach) & (y >= -reach) & (y <= self.n_rows + reach)
+        row, col = (
+            np.where(at == n, n - 1, np.floor(np.where(is_held, at, 0))).clip(-reach, n - 1 + reach).astype(np.int64)
+            for at, n in ((y, self.n_rows), (x, self.n_cols))
+        )
+        return row, col, is_held
 
     def centre_of(self, row: np.ndarray, col: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """

@@ -80,4 +80,4 @@ class IndicatorJob(Job):
                 "Choose a covariance and its range as well, or leave the nugget at 0."
             )
         check_seed(self.seed)
-        check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
+        check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies, reach=self.grid.reach)

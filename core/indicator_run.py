@@ -39,18 +39,17 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
     """
     began = time.monotonic()
     progress(0.0, "Fitting covariances")
-    known, inside = read_maps(job)
+    maps = read_maps(job)
     estimator = _estimator(job)
     progress(_FITTING, "Facies probabilities")
-    from_data = probabilities_from_data(known, estimator, job.n_neighbours)
-    probability = np.where(inside, from_data, np.float32(np.nan))
-    paths, mean_entropy_bits = save_probability_maps(job.work_folder, probability)
+    from_data = probabilities_from_data(maps.known, estimator, job.n_neighbours)
+    paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
         text = f"Realizations 1 to {job.n_realizations}"
         simulated = simulate_indicators(
-            known,
-            inside,
+            maps.known,
+            maps.inside,
             estimator,
             job.n_realizations,
             seed=job.seed,
@@ -58,7 +57,7 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
             on_part=lambda fraction: progress(_KRIGING + (1 - _KRIGING) * fraction, text),
         )
         realizations_path = os.path.join(job.work_folder, "realizations.npy")
-        np.save(realizations_path, np.where(simulated < 0, OUTSIDE, simulated).astype(np.uint8))
+        np.save(realizations_path, maps.of_grid(simulated, OUTSIDE).astype(np.uint8))
     return SimulationResult(
         **paths,
         realizations_path=realizations_path,

@@ -93,7 +93,8 @@ class SimulationJob(Job):
     facies : FaciesTable
         The user's facies.
     row, col, class_index : tuple of int
-        The hard data, at most one per cell.
+        The hard data, at most one per cell, also of cells within the grid's reach: they lie before its first or beyond
+        its last row or column.
     model_path : str
         The model file.
     work_folder : str
@@ -135,7 +136,7 @@ class SimulationJob(Job):
             )
         check_quality(self.quality)
         check_seed(self.seed)
-        check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies)
+        check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies, reach=self.grid.reach)
 
 
 @dataclass(frozen=True)
@@ -347,15 +348,22 @@ def check_seed(seed: int) -> None:
 
 
 def check_hard_data(
-    row: Tuple[int, ...], col: Tuple[int, ...], class_index: Tuple[int, ...], grid: Grid, facies: FaciesTable
+    row: Tuple[int, ...],
+    col: Tuple[int, ...],
+    class_index: Tuple[int, ...],
+    grid: Grid,
+    facies: FaciesTable,
+    *,
+    reach: int = 0,
 ) -> None:
-    """Raise `JobError` unless every datum has a cell of its own on the grid and a class index of the table."""
+    """Raise `JobError` unless every datum has a cell of its own within reach and a class index of the table."""
     _check_lengths("hard data", rows=row, columns=col, facies=class_index)
     seen = set()
     for cell_row, cell_col, index in zip(row, col, class_index):
         where = f"The hard datum at row {cell_row}, col {cell_col}"
-        if not (0 <= cell_row < grid.n_rows and 0 <= cell_col < grid.n_cols):
-            raise JobError(f"{where} is not on the grid of {grid.n_rows} x {grid.n_cols} cells.")
+        if not (-reach <= cell_row < grid.n_rows + reach and -reach <= cell_col < grid.n_cols + reach):
+            around = f" or the {reach} cells around it" if reach else ""
+            raise JobError(f"{where} is not on the grid of {grid.n_rows} x {grid.n_cols} cells{around}.")
         _check_class_index(where, index, facies)
         if (cell_row, cell_col) in seen:
             raise JobError(f"{where} is given more than once; a cell can hold one facies.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -36,29 +37,54 @@ class GriddedJob(Protocol):
         """File of the mask, if there is one."""
 
 
-def read_maps(job: GriddedJob) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class JobMaps:
     """
-    Return hard data and mask of a job as maps.
+    A job's hard data and mask as maps of its grid, and of as many cells around it as it takes to hold all data.
 
-    Returns
-    -------
+    Parameters
+    ----------
     known : int64 array, shape (n_rows, n_cols)
         Class index, -1 elsewhere.
     inside : bool array, shape (n_rows, n_cols)
-        Cells to simulate.
+        Cells to simulate: none of those around the grid.
+    window : (slice, slice)
+        Rows and columns that are the grid's.
+    """
+
+    known: np.ndarray
+    inside: np.ndarray
+    window: tuple[slice, slice]
+
+    def of_grid(self, maps: np.ndarray, nothing: float) -> np.ndarray:
+        """Return the grid's part of maps (..., n_rows, n_cols), with `nothing` in cells that are not simulated."""
+        part: np.ndarray = np.where(self.inside, maps, np.asarray(nothing, maps.dtype))[(..., *self.window)]
+        return part
+
+
+def read_maps(job: GriddedJob) -> JobMaps:
+    """Return hard data and mask of a job as maps; raise `JobError` as `read_mask` does."""
+    inside, shape = read_mask(job.mask_path, job.grid.shape), np.array(job.grid.shape)
+    place, class_index = np.array([job.row, job.col], dtype=np.int64), np.array(job.class_index, dtype=np.int64)
+    before = -place.min(axis=1, initial=0)
+    beyond = (place.max(axis=1, initial=0) + 1 - shape).clip(0)
+    known = np.full(before + shape + beyond, -1, dtype=np.int64)
+    known[tuple(place + before[:, None])] = class_index
+    window = slice(before[0], before[0] + shape[0]), slice(before[1], before[1] + shape[1])
+    simulated = np.zeros(known.shape, dtype=bool)
+    simulated[window] = inside
+    return JobMaps(known, simulated, window)
+
+
+def read_mask(path: str | None, shape: tuple[int, int]) -> np.ndarray:
+    """
+    Return the cells to simulate, bool (n_rows, n_cols): all of them without a file.
 
     Raises
     ------
     JobError
         When the mask is not of the grid, or covers no cell.
     """
-    known = np.full(job.grid.shape, -1, dtype=np.int64)
-    known[list(job.row), list(job.col)] = job.class_index
-    return known, read_mask(job.mask_path, job.grid.shape)
-
-
-def read_mask(path: str | None, shape: tuple[int, int]) -> np.ndarray:
-    """Return the cells to simulate, bool (n_rows, n_cols): all of them without a file; errors as in `read_maps`."""
     inside = np.ones(shape, dtype=bool)
     if path:
         inside = np.load(path, allow_pickle=False)
@@ -78,7 +104,7 @@ def save_probability_maps(folder: str, probability: np.ndarray) -> tuple[dict[st
     folder : str
         A job's work folder.
     probability : float32 array, shape (n_facies, n_rows, n_cols)
-        NaN outside the mask.
+        Of the grid; NaN outside the mask.
 
     Returns
     -------

@@ -33,6 +33,8 @@ class ModelHeader:
         For which it has a schedule.
     provenance : dict
         How it was made.
+    takes_any_grid : bool
+        Whether it simulates on grids of any size and shape; a checkpoint of the reference has one size.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelHeader:
     cell_size: Optional[float]
     qualities: Tuple[str, ...]
     provenance: Dict[str, Any]
+    takes_any_grid: bool = True
 
     @property
     def bits_per_cell(self) -> Optional[float]:
@@ -72,6 +75,7 @@ def read_header(path: Path) -> ModelHeader:
             cell_size=None if header.get("cell_size") is None else float(header["cell_size"]),
             qualities=tuple(header["schedules"]),
             provenance=dict(header["provenance"]),
+            takes_any_grid="side" not in header["network"],
         )
     except (KeyError, TypeError, ValueError, FaciesError) as error:
         raise ModelError(

@@ -15,7 +15,7 @@ from .device import batch_size, choose_device
 from .ensemble import OUTSIDE
 from .errors import JobError
 from .job import SimulationJob, SimulationResult
-from .job_arrays import read_maps, save_probability_maps
+from .job_arrays import JobMaps, read_maps, save_probability_maps
 from .lattice import Lattice
 from .marginal import marginal, marginal_batches
 from .model import FaciesModel
@@ -49,9 +49,10 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
     model = _fitting_model(job, device)
-    known, inside = (torch.as_tensor(array, device=device) for array in read_maps(job))
-    level = coarsest_level(model.network.config, job.grid.shape, len(job.row))
-    at_once = batch_size(job.grid.n_cells, len(job.facies), device)
+    maps = read_maps(job)
+    known = torch.as_tensor(maps.known, device=device)
+    level = _level_of(model, known)
+    at_once = batch_size(known.numel(), len(job.facies), device)
     schedule = model.schedules[job.quality]
     n_passes = schedule.n_passes(level, model.network.config.n_started)
     n_batches = -(-job.n_realizations // at_once)
@@ -60,12 +61,11 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
 
     report.text = "Facies probabilities"
     from_data = facies_probability_from_data(model, known, len(job.facies), on_pass=report)
-    probability = np.where(inside.cpu().numpy(), from_data, np.float32(np.nan))
-    paths, mean_entropy_bits = save_probability_maps(job.work_folder, probability)
+    paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
         report.text = "Realizations"
-        realizations_path = _simulate_ensemble(job, model, known, inside, report)
+        realizations_path = _simulate_ensemble(job, model, maps, known, report)
     return SimulationResult(
         **paths,
         realizations_path=realizations_path,
@@ -141,8 +141,8 @@ def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
 def _simulate_ensemble(
     job: SimulationJob,
     model: FaciesModel,
+    maps: JobMaps,
     known: torch.Tensor,
-    inside: torch.Tensor,
     report: _PassCounter,
 ) -> str:
     """Simulate the realizations, straight into their file, and return its path."""
@@ -152,7 +152,7 @@ def _simulate_ensemble(
     batches = simulate_in_batches(
         model,
         known,
-        inside,
+        torch.as_tensor(maps.inside, device=known.device),
         job.n_realizations,
         n_facies=len(job.facies),
         quality=job.quality,
@@ -161,8 +161,7 @@ def _simulate_ensemble(
     )
     done = 0
     for batch in batches:
-        simulated = batch.cpu().numpy()
-        realizations[done : done + len(batch)] = np.where(simulated < 0, OUTSIDE, simulated)
+        realizations[done : done + len(batch)] = maps.of_grid(batch.cpu().numpy(), OUTSIDE)
         done += len(batch)
         report.text = f"Realizations: {done} of {job.n_realizations} are done"
     realizations.flush()

@@ -299,7 +299,7 @@ def _values(result: SimulationComparisonResult) -> Dict[str, Optional[float]]:
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(shared.observations())
-    yield from helped(simulation.area())
+    yield from helped(simulation.area(tr("Observations elsewhere are not used.")))
     yield from helped(shared.cells())
     yield from helped(_settings())
     yield from helped(_advanced(), advanced=True)

@@ -20,6 +20,7 @@ from qgis.core import (
 from ...core.conditioning import NO_DATA, ConditioningData, place_on_grid
 from ...core.errors import EngineError, GridError, JobError
 from ...core.facies import FaciesTable
+from ...core.grid import Grid
 from ...core.indicator_job import IndicatorJob
 from ...core.job import SimulationJob, SimulationResult
 from ...core.model_header import ModelHeader, read_header
@@ -196,7 +197,7 @@ class SimulateFacies(FaciesAlgorithm):
                 grid,
                 facies,
                 on_conflict=self.parameterAsEnumString(parameters, "ON_CONFLICT", context),
-                inside=inside,
+                reach=grid.reach if header.takes_any_grid else 0,
             )
         job = self.job_of(
             parameters,
@@ -214,7 +215,7 @@ class SimulateFacies(FaciesAlgorithm):
         if inside is not None:
             feedback.pushInfo(tr("The mask leaves {:,} of {:,} cells.").format(int(inside.sum()), grid.n_cells))
         if self._read:
-            self._tell_data(data, facies, feedback)
+            self._tell_data(data, grid, inside, facies, feedback)
             self.tell_cautions(data, grid, feedback, inside)
         else:
             self._tell_facies(facies, feedback)
@@ -256,13 +257,20 @@ class SimulateFacies(FaciesAlgorithm):
             ).format(len(facies), ", ".join(label(f) for f in facies.facies))
         )
 
-    def _tell_data(self, data: ConditioningData, facies: FaciesTable, feedback) -> None:
+    def _tell_data(
+        self, data: ConditioningData, grid: Grid, inside: Optional[np.ndarray], facies: FaciesTable, feedback
+    ) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
         others = {
-            tr("lie outside the extent, or in cells whose centre is outside the mask"): data.n_outside,
+            tr("lie too far outside the extent to be used"): data.n_outside,
             tr("lost against another facies in their cell"): data.n_conflicts,
         }
         self.tell_observations(self._observations, data, facies, feedback, n_used=data.n_points, others=others)
+        n_around = len(data) - int(data.is_inside(grid.shape, inside).sum())
+        if n_around:
+            feedback.pushInfo(
+                tr("Of these cells {:,} lie around the area; the maps follow them, too.").format(n_around)
+            )
         unseen = [f.name for k, f in enumerate(facies.facies) if not (data.class_index == k).any()]
         if unseen:
             feedback.pushWarning(

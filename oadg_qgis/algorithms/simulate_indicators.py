@@ -67,7 +67,7 @@ class SimulateIndicators(SimulateFacies):
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(shared.observations())
-    yield from helped(simulation.area())
+    yield from helped(simulation.area(simulation.AROUND))
     yield from helped(shared.cells(of_model=False))
     yield from helped([simulation.n_realizations()])
     yield from helped(_advanced(), advanced=True)

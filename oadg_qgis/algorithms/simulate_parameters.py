@@ -18,6 +18,11 @@ from . import parameters as shared
 from .base import tr
 from .parameters import Helped, choice, helped, whole_number
 
+AROUND = tr(
+    "Observations outside the mask count, too, and so do those outside the extent that are not farther from it than a "
+    "quarter of its side."
+)
+
 
 def parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
@@ -26,30 +31,29 @@ def parameters() -> Iterator[QgsProcessingParameterDefinition]:
         "cell size where the model tells none."
     )
     yield from helped(shared.observations(without))
-    yield from helped(area())
+    yield from helped(area(AROUND))
     yield from helped(shared.cells())
     yield from helped(_settings())
     yield from helped(_advanced(), advanced=True)
     yield from helped(rasters())
 
 
-def area() -> Iterator[Helped]:
-    """Yield extent and mask."""
+def area(elsewhere: str) -> Iterator[Helped]:
+    """Yield extent and mask, with a sentence about the observations outside."""
     polygons = [QgsProcessing.SourceType.TypeVectorPolygon]
     yield (
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
         tr(
             "The area to simulate; with a mask, results cover only its part around the mask. By default the area "
             "of the mask; without one that of the observations, padded by 5 %. Needed where there is neither. "
-            "Observations outside are not used."
-        ),
+        )
+        + elsewhere,
     )
     yield (
         QgsProcessingParameterFeatureSource("MASK", tr("Mask"), polygons, optional=True),
         tr(
-            "Polygons of the area of interest: cells whose centre lies outside hold nothing in the results and are not "
-            "computed, and observations in them are not used: let the mask reach a little beyond observations that "
-            "matter at its border. Results are cropped to it; their cells are those that the whole extent would have."
+            "Polygons of the area of interest: cells whose centre lies outside hold nothing in the results, which are "
+            "cropped to it; their cells are those that the whole extent would have."
         ),
     )
 

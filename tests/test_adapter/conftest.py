@@ -84,11 +84,12 @@ def centres(row, col):
     return [(WEST + (c + 0.5) * CELL, NORTH - (r + 0.5) * CELL) for r, c in zip(row.tolist(), col.tolist())]
 
 
-def write_header(path: Path, facies=None, cell_size=None, **provenance) -> None:
+def write_header(path: Path, facies=None, cell_size=None, network=None, **provenance) -> None:
     """Write a model file without weights: what the adapter reads of one."""
     header = {
         "format": FORMAT,
         "name": path.stem,
+        "network": network or {},
         "facies": facies.to_list() if facies else None,
         "cell_size": cell_size,
         "schedules": {"standard": {}, "preview": {}},

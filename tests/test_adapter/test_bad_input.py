@@ -50,16 +50,16 @@ def test_no_points(refused, world, fake_engine):
 
 
 def test_all_points_outside_the_extent(refused, survey, fake_engine):
-    refused(survey, r"None of the 60 observations lies on the simulated area.*Check the extent", EXTENT="0,100,0,100")
+    told = r"None of the 60 observations lies on or near the simulated area.*Check the extent"
+    refused(survey, told, EXTENT="0,100,0,100")
     assert not fake_engine
 
 
-def test_all_points_outside_the_mask(refused, survey, fake_engine, world):
-    row, col, _ = world.survey_cells()
-    free = next(k for k in range(world.N_ROWS * world.N_COLS) if k not in set((row * world.N_COLS + col).tolist()))
-    west, north = world.WEST + free % world.N_COLS * 10, world.NORTH - free // world.N_COLS * 10
-    wkt = f"MultiPolygon((({west} {north}, {west + 10} {north}, {west + 10} {north - 10}, {west} {north - 10})))"
-    refused(survey, r"None of the 60 observations lies on the simulated area.*the mask", MASK=world.make_polygon(wkt))
+def test_all_points_far_outside_the_mask(refused, survey, fake_engine, world):
+    west, north = world.WEST + 2000, world.NORTH
+    wkt = f"MultiPolygon((({west} {north}, {west + 90} {north}, {west + 90} {north - 90}, {west} {north - 90})))"
+    mask = world.make_polygon(wkt)
+    refused(survey, r"None of the 60 observations lies on or near the simulated area.*the mask", MASK=mask, EXTENT=None)
 
 
 def test_mask_elsewhere(refused, survey, fake_engine, world):

@@ -111,9 +111,10 @@ def test_cells_outside_the_mask_hold_nothing(run_engine, survey, world, log):
         band = dataset.GetRasterBand(1)
         assert np.array_equal(band.ReadAsArray() != band.GetNoDataValue(), inside)
     row, col, _ = world.survey_cells()
-    n_used = int(((col < 20) & ((row >= 15) | (col >= 10))).sum())
+    n_used, n_inside = int((col < 20 + 6).sum()), int(((col < 20) & ((row >= 15) | (col >= 10))).sum())
     assert (result["N_USED"], result["N_SKIPPED"]) == (n_used, 60 - n_used)
-    assert f"{60 - n_used} lie outside the extent, or in cells whose centre is outside the mask." in log.warnings
+    assert f"{60 - n_used} lie too far outside the extent to be used." in log.warnings
+    assert f"Of these cells {n_used - n_inside} lie around the area; the maps follow them, too." in log.infos
     assert "The mask leaves 450 of 600 cells." in log.infos
 
 
@@ -219,6 +220,23 @@ def test_mask_in_another_crs(simulate_facies, survey, fake_engine, world):
     assert job.grid.west == world.WEST
     assert job.grid.n_cols in (19, 20, 21)
     assert inside[:, :19].all()
+
+
+def test_observations_around_the_extent_are_used_if_the_model_takes_any_grid(
+    simulate_facies, survey, fake_engine, world, tmp_path
+):
+    """The extent is 20 x 20 cells of 30 x 40; five cells around count. A checkpoint of the reference has one size."""
+    west, north = world.WEST + 100, world.NORTH
+    place = {"EXTENT": f"{west},{west + 200},{north - 200},{north} [EPSG:32632]"}
+    row, col, _ = world.survey_cells()
+    for n_around, network in ((5, {}), (0, {"side": 20})):
+        path = tmp_path / f"model_{n_around}.safetensors"
+        world.write_header(path, network=network)
+        result = simulate_facies(survey, **place, MODEL_FILE=str(path))
+        held = (row < 20 + n_around) & (col >= 10 - n_around) & (col < 30 + n_around)
+        job, _ = fake_engine[-1]
+        assert sorted(zip(job.row, job.col)) == sorted(zip(row[held], col[held] - 10))
+        assert (result["N_USED"], job.grid.shape) == (held.sum(), (20, 20))
 
 
 def test_extent_by_default_is_that_of_the_mask(simulate_facies, survey, fake_engine, world):

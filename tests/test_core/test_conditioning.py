@@ -162,6 +162,25 @@ def test_points_outside_the_mask_count_as_outside():
         place([(1015, 1995, 1)], inside=inside)
 
 
+def test_points_within_reach_have_cells_before_the_first_or_beyond_the_last():
+    points = [(1005, 1995, 0), (990, 1995, 1), (1050, 1960, 0), (1069.9, 1940.1, 1), (979.9, 1995, 1), (1005, 1939, 1)]
+    data = place(points, reach=2)
+    placed = {(r, c): k for r, c, k in zip(data.row.tolist(), data.col.tolist(), data.class_index.tolist())}
+    assert placed == {(0, 0): 0, (0, -1): 1, (3, 4): 0, (5, 6): 1}
+    assert data.n_outside == 2
+    assert (data.on_grid(GRID.shape) >= 0).sum() == 2
+    inside = np.ones(GRID.shape, dtype=bool)
+    inside[0, 0] = False
+    for mask, expected in ((None, {(0, 0), (3, 4)}), (inside, {(3, 4)})):
+        held = data.is_inside(GRID.shape, mask)
+        assert set(zip(data.row[held].tolist(), data.col[held].tolist())) == expected
+
+
+def test_a_conflict_around_the_grid_names_its_cell():
+    with pytest.raises(ConditioningError, match=r"Cell \(row -1, col 5\) holds observations of different facies"):
+        place([(1055, 2005, 0), (1056, 2005, 1), (1005, 1995, 0)], reach=1, on_conflict="error")
+
+
 def test_borehole_intervals_are_recognized_and_the_remedy_is_a_depth():
     intervals = [(1000 + 5 * hole, 1990, level) for hole in range(6) for level in range(3)]
     with pytest.raises(

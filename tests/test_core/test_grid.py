@@ -67,6 +67,26 @@ def test_borders_belong_to_the_grid_and_nothing_beyond():
     assert col.max() < 2
 
 
+@given(st.integers(1, 5000), st.integers(1, 3000))
+def test_within_reach_lies_as_much_as_a_grid_can_take(n_rows, n_cols):
+    """One more cell on each side would be too many: more than 9/4 of the grid's own, or than any grid has."""
+    grid = Grid(west=0.0, north=0.0, cell_size=1.0, n_rows=n_rows, n_cols=n_cols)
+    n_cells = [(n_rows + 2 * reach) * (n_cols + 2 * reach) for reach in (grid.reach, grid.reach + 1)]
+    assert grid.reach >= 0
+    assert n_cells[0] <= min(9 / 4 * grid.n_cells, MAX_CELLS) < n_cells[1]
+
+
+@given(grids(), st.integers(0, 50))
+def test_cells_within_reach_are_numbered_on_beyond_the_border(grid, reach):
+    row, col = (index.ravel() - reach for index in np.indices((grid.n_rows + 2 * reach, grid.n_cols + 2 * reach)))
+    found_row, found_col, is_held = grid.cell_of(*grid.centre_of(row, col), reach=reach)
+    assert is_held.all()
+    np.testing.assert_array_equal(found_row, row)
+    np.testing.assert_array_equal(found_col, col)
+    beyond = grid.centre_of(np.array([-reach - 1, 0]), np.array([0, grid.n_cols + reach]))
+    assert not grid.cell_of(*beyond, reach=reach)[2].any()
+
+
 @given(coordinates, coordinates, st.floats(1, 1e4), st.floats(1, 1e4), st.floats(10, 500))
 def test_the_grid_of_an_extent_covers_it_with_no_cell_to_spare(west, south, width, height, cell_size):
     grid = Grid.from_extent(west, south, west + width, south + height, cell_size)

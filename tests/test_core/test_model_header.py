@@ -171,20 +171,21 @@ def test_a_text_that_is_a_header(tmp_path):
         {"cell_size": "large"},
         {"schedules": None},
         {"provenance": 5},
+        {"network": None},
     ],
-    ids=["one facies", "text", "no names", "cell size", "schedules", "provenance"],
+    ids=["one facies", "text", "no names", "cell size", "schedules", "provenance", "network"],
 )
 def test_a_header_that_does_not_hold_together(tmp_path, change):
-    whole = {"format": FORMAT, "name": "a", "facies": None, "schedules": {}, "provenance": {}}
+    whole = {"format": FORMAT, "name": "a", "network": {}, "facies": None, "schedules": {}, "provenance": {}}
     path = tmp_path / "m.safetensors"
     assert read_header(with_text(path, json.dumps(whole))).name == "a"
     with pytest.raises(ModelError, match=r"m\.safetensors does not hold together: .*install the model again"):
         read_header(with_text(path, json.dumps({**whole, **change})))
 
 
-@pytest.mark.parametrize("missing", ["name", "facies", "schedules", "provenance"])
+@pytest.mark.parametrize("missing", ["name", "network", "facies", "schedules", "provenance"])
 def test_a_header_that_lacks_a_part_names_it(tmp_path, missing):
-    parts = {"format": FORMAT, "name": "a", "facies": None, "schedules": {}, "provenance": {}}
+    parts = {"format": FORMAT, "name": "a", "network": {}, "facies": None, "schedules": {}, "provenance": {}}
     del parts[missing]
     with pytest.raises(ModelError, match=f"does not hold together: '{missing}'"):
         read_header(with_text(tmp_path / "m.safetensors", json.dumps(parts)))

@@ -105,6 +105,56 @@ def test_cells_outside_the_mask_are_empty(job, tmp_path):
     assert not np.isnan(np.load(result.entropy_path)[:, :20]).any()
 
 
+def without(job, gone):
+    """Return the job without some of its data."""
+    kept = [i for i in range(len(job.row)) if not gone(job.row[i], job.col[i])]
+    row, col, codes = (tuple(values[i] for i in kept) for values in (job.row, job.col, job.class_index))
+    return replace(job, row=row, col=col, class_index=codes)
+
+
+def test_data_outside_the_mask_tell_of_cells_inside(job, tmp_path):
+    """Of the strip at the contact no data are kept inside the mask; those outside tell on which side is what."""
+    inside = np.zeros((40, 30), dtype=bool)
+    inside[:, 11:19] = True
+    np.save(tmp_path / "mask.npy", inside)
+    masked = without(replace(job, mask_path=str(tmp_path / "mask.npy")), lambda row, col: inside[row, col])
+    result = run_simulation(masked, quiet)
+    probability, maps = np.load(result.probability_path), np.load(result.realizations_path)
+    assert probability[0, :, 11].mean() > 0.8
+    assert probability[1, :, 18].mean() > 0.8
+    for values in (np.isnan(probability).all(axis=0), (maps == OUTSIDE).all(axis=0)):
+        np.testing.assert_array_equal(values, ~inside)
+
+
+@pytest.mark.parametrize("margins", [(5, 0, 0, 0), (0, 4, 3, 6)])
+def test_data_around_the_grid_count_as_in_a_masked_larger_grid(job, margins, tmp_path):
+    """Rows before the grid, beyond it, columns before it, beyond it: of the same cells the same is computed."""
+    above, below, left, right = margins
+    window = slice(above, 40 - below), slice(left, 30 - right)
+    n_rows, n_cols = 40 - above - below, 30 - left - right
+    grid = Grid(west=10.0 * left, north=400.0 - 10 * above, cell_size=10.0, n_rows=n_rows, n_cols=n_cols)
+    corners = {(0, 0): 0, (39, 29): 1}  # so that the larger grid is needed to its last cell
+    job = without(job, lambda row, col: (row, col) in corners)
+    row, col, codes = (
+        mine + tuple(more)
+        for mine, more in zip((job.row, job.col, job.class_index), (*zip(*corners), corners.values()))
+    )
+    whole = replace(job, row=row, col=col, class_index=codes, mask_path=str(tmp_path / "mask.npy"))
+    part = replace(
+        whole, grid=grid, mask_path=None, row=tuple(r - above for r in row), col=tuple(c - left for c in col)
+    )
+    inside = np.zeros((40, 30), dtype=bool)
+    inside[window] = True
+    np.save(tmp_path / "mask.npy", inside)
+    expected = run_simulation(whole, quiet)
+    expected = [np.load(p)[(..., *window)] for p in (expected.probability_path, expected.realizations_path)]
+    found = run_simulation(part, quiet)
+    found = [np.load(p) for p in (found.probability_path, found.realizations_path)]
+    assert found[0].shape == (2, n_rows, n_cols)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_renumbering_facies_permutes_the_result(job):
     swapped = replace(
         job, facies=FaciesTable(job.facies.facies[::-1]), class_index=tuple(1 - k for k in job.class_index)
