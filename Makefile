@@ -21,6 +21,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help system env demo test check bench peers bench-peers bench-sizes package train train-universal train-shipped evaluate-universal publish clean
 
+# numpy's matrices are small here, and its threads wait for each other on a busy machine; PyTorch has threads of its own.
+export OPENBLAS_NUM_THREADS ?= 1
+
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 START ?=

@@ -115,7 +115,8 @@ def test_the_engine_inherits_what_is_harmless_and_nothing_else(tmp_path):
         GDAL_DATA="f", DYLD_LIBRARY_PATH="g", VIRTUAL_ENV="h", PIP_INDEX_URL="https://user:secret@example.org"
     )
     inherited = {**passed, **poison, "LD_LIBRARY_PATH": f"{other}:{driver}:"}
-    assert engine_environment("python", inherited) == {**passed, "LD_LIBRARY_PATH": str(driver)}
+    own = {"OPENBLAS_NUM_THREADS": "1"}
+    assert engine_environment("python", inherited) == {**passed, **own, "LD_LIBRARY_PATH": str(driver)}
     assert "LD_LIBRARY_PATH" not in engine_environment("python", {"LD_LIBRARY_PATH": str(other)})
 
 
