@@ -11,7 +11,7 @@ from .kriging_features import KrigingFeatures, SurveyKriging
 from .prediction import Predictor, predict
 from .sampler import hard_data, lattice_of
 
-_PLACES_PER_SPACING = 8
+_PLACES_PER_SPACING = 4
 """Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""
 
 
@@ -59,7 +59,7 @@ def marginal(
     Return the facies probabilities given the hard data: the sampler's first pass, for every place of its lattice.
 
     The coarsest lattice is laid in all its positions, and in each with all four foldings of its nodes, which are
-    averaged as they are over an ensemble. Where its nodes are many cells apart, eight places from node to node are
+    averaged as they are over an ensemble. Where its nodes are many cells apart, four places from node to node are
     asked and what lies between is interpolated, so that the cost has a bound at any size of the grid.
 
     Parameters
