@@ -41,8 +41,7 @@ def main() -> None:
         if parts is not None:
             losses.append([score(model_method(model)(part), part.truth).mean_loss for part in parts])
             logging.info("%s, %s: log loss %.3f, with observations around %.3f", survey.kind, survey.design, *losses[-1])
-    alone, with_others = np.array(losses).T
-    ratio = ratio_interval(with_others, alone)
+    ratio = ratio_interval(*np.array(losses).T[::-1])
     logging.info("Ratio %.3f (%.3f to %.3f) on %d surveys", ratio.mean, ratio.low, ratio.high, len(losses))
 
 
