@@ -40,7 +40,8 @@ def main() -> None:
         parts = inner_parts(survey)
         if parts is not None:
             losses.append([score(model_method(model)(part), part.truth).mean_loss for part in parts])
-            logging.info("%s, %s: log loss %.3f, with observations around %.3f", survey.kind, survey.design, *losses[-1])
+            name = f"{survey.kind}, {survey.design}"
+            logging.info("%s: log loss %.3f, with observations around %.3f", name, *losses[-1])
     ratio = ratio_interval(*np.array(losses).T[::-1])
     logging.info("Ratio %.3f (%.3f to %.3f) on %d surveys", ratio.mean, ratio.low, ratio.high, len(losses))
 
