@@ -148,6 +148,19 @@ def test_leave_one_out_equals_leaving_one_out(kind, twins):
         assert closed[:, left_out] == pytest.approx(refitted[:, 0], abs=1e-6)
 
 
+def test_of_many_observations_a_part_chooses(monkeypatch):
+    """Which takes no larger matrix, and the choice is that of any such part of a field with a clear range."""
+    rng = np.random.default_rng(6)
+    places = 100 * rng.random((160, 2))
+    facies = (gaussian_field(places, 50.0, rng) > 0).astype(int)
+    (expected, _), sizes, eigh = choose_by_leave_one_out(places, facies, 2), [], np.linalg.eigh
+    monkeypatch.setattr(kriging, "_MOST_LEFT_OUT", 120)
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: sizes.append(len(matrix)) or eigh(matrix))
+    chosen, _ = choose_by_leave_one_out(places, facies, 2)
+    assert set(sizes) == {120}
+    assert 0.5 < chosen.range / expected.range < 2
+
+
 def test_the_choice_has_the_lowest_leave_one_out_loss():
     rng = np.random.default_rng(5)
     places = 100 * rng.random((60, 2))
