@@ -50,8 +50,8 @@ _OF_AZIMUTH = slice(9, 11)
 """Of these: cosine and sine of twice the azimuth, times the logarithm of the ratio."""
 FEWEST_DATA = 2
 """Of fewer data nothing is told."""
-MOST_DATA = 1500
-"""Nor of more: so many tell the network enough, and kriging costs their number cubed."""
+MOST_DATA = 2000
+"""Nor of more: kriging costs their number cubed, some ten seconds for so many."""
 
 _FLOOR = 0.005  # smallest probability whose logarithm is told
 _NUGGETS = (0.03, 0.15, 0.45)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .device import batch_size, batches_at_once
+from .kriging_features import SurveyKriging
 from .model import FaciesModel
 from .precision import drawing_predictor
 from .sampler import coarsest_level, read_survey, sample
@@ -31,6 +32,7 @@ def simulate_in_batches(
     n_facies: int,
     quality: str,
     seed: int,
+    survey: SurveyKriging | None = None,
     at_once: int | None = None,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Iterator[Tensor]:
@@ -53,6 +55,8 @@ def simulate_in_batches(
         One of the model's schedules.
     seed : int
         Of all randomness: realization `i` is a function of seed, shape and `i`.
+    survey : SurveyKriging, optional
+        What kriging reads from the hard data; it is read where none is given.
     at_once : int, optional
         Maps of a batch; by default as many as fill the device or one of its cores.
     on_pass : callable
@@ -65,7 +69,8 @@ def simulate_in_batches(
     """
     config, shape = model.network.config, (known.shape[0], known.shape[1])
     n_maps = at_once or batch_size(known.numel(), n_facies, known.device)
-    predictor, survey = drawing_predictor(model.network, known.device), read_survey(model.network, known, n_facies)
+    predictor = drawing_predictor(model.network, known.device)
+    survey = survey or read_survey(model.network, known, n_facies)
 
     def simulate(start: int) -> Tensor:
         """Simulate a batch: the last one in full, too, for a realization must not depend on how many there are."""

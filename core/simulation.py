@@ -16,6 +16,7 @@ from .ensemble import OUTSIDE
 from .errors import JobError
 from .job import SimulationJob, SimulationResult
 from .job_arrays import JobMaps, read_maps, save_probability_maps
+from .kriging_features import SurveyKriging
 from .lattice import Lattice
 from .marginal import marginal, marginal_batches
 from .model import FaciesModel
@@ -60,12 +61,13 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     report = _PassCounter(progress, len(marginal_batches(level, positions_at_once, model.turns)) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    from_data = facies_probability_from_data(model, known, len(job.facies), on_pass=report)
+    survey = read_survey(model.network, known, len(job.facies))
+    from_data = facies_probability_from_data(model, known, len(job.facies), survey=survey, on_pass=report)
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
         report.text = "Realizations"
-        realizations_path = _simulate_ensemble(job, model, maps, known, report)
+        realizations_path = _simulate_ensemble(job, model, maps, known, survey, report)
     return SimulationResult(
         **paths,
         realizations_path=realizations_path,
@@ -80,7 +82,12 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
 
 
 def facies_probability_from_data(
-    model: FaciesModel, known: torch.Tensor, n_facies: int, *, on_pass: Callable[[], None] = lambda: None
+    model: FaciesModel,
+    known: torch.Tensor,
+    n_facies: int,
+    *,
+    survey: SurveyKriging | None = None,
+    on_pass: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """
     Facies probabilities given hard data, before anything is simulated: what the probability layer shows.
@@ -93,6 +100,8 @@ def facies_probability_from_data(
         Hard data: class index, -1 elsewhere; on the model's device.
     n_facies : int
         Number of facies.
+    survey : SurveyKriging, optional
+        What kriging reads from the hard data; it is read where none is given.
     on_pass : callable
         Called before each pass; what it raises ends the computation.
 
@@ -107,7 +116,7 @@ def facies_probability_from_data(
         n_facies=n_facies,
         level=_level_of(model, known),
         positions_at_once=_positions_at_once(model, known, n_facies),
-        survey=read_survey(model.network, known, n_facies),
+        survey=survey or read_survey(model.network, known, n_facies),
         turns=model.turns,
         on_pass=on_pass,
     )
@@ -143,6 +152,7 @@ def _simulate_ensemble(
     model: FaciesModel,
     maps: JobMaps,
     known: torch.Tensor,
+    survey: SurveyKriging | None,
     report: _PassCounter,
 ) -> str:
     """Simulate the realizations, straight into their file, and return its path."""
@@ -157,6 +167,7 @@ def _simulate_ensemble(
         n_facies=len(job.facies),
         quality=job.quality,
         seed=job.seed,
+        survey=survey,
         on_pass=report,
     )
     done = 0
