@@ -92,6 +92,7 @@ class Covariances(NamedTuple):
 
 
 def _exp_of_minus(exponent: Tensor) -> Tensor:
+    """Return exp(-exponent), as far as there is anything left."""
     return exponent.clamp_max(_NOTHING_LEFT).neg_().exp_()
 
 
