@@ -8,12 +8,13 @@ import math
 import platform
 import shutil
 import tempfile
+import time
 from collections import defaultdict
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from .model import FaciesModel
 from .network import FaciesNetwork, NetworkConfig
 from .path import Schedule
 from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
-from .training import TrainingConfig, train, validation_nats
+from .training import Examples, TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
 from .training_job import TrainingJob, TrainingResult
 
@@ -41,8 +42,10 @@ NETWORKS = {
 """By size; 'base' has the shape of the universal model, whose weights it starts from."""
 CHECKPOINTS = 40
 """Of a training, at most; at each of them the held-out loss is measured."""
+_LEAST_BETWEEN = 40
+"""Steps between two of them, for the held-out loss costs as much as eight."""
 PATIENCE = 10
-_HELD_OUT_BATCHES = range(4)
+_HELD_OUT_BATCHES = 4
 """Of each part of the path."""
 _TABLE_BATCHES = 3
 _LEARNT = 0.95
@@ -107,7 +110,15 @@ def run_training(
             f"The training that was begun in {folder} has {begun:,} steps, and {job.steps:,} are asked for now. Ask "
             f"for {begun:,}, choose another name, or delete that folder."
         )
-    steps = begun or job.steps or _steps_in(job, shape, examples, device, progress)
+
+    @cache
+    def held_out(step: int, level: int, refines: bool) -> Examples:
+        return examples.held_out(step, level, refines=refines)
+
+    def held_out_nats(network: FaciesNetwork) -> Mapping[str, float]:
+        return path_nats(network, examples.parts_of_path, held_out)
+
+    steps = begun or job.steps or _steps_in(job, shape, examples, held_out_nats, device, progress)
     run = note.get("run") or f"{job.name}-{datetime.now():%Y%m%d-%H%M%S}"
     config = TrainingConfig(
         steps=steps,
@@ -116,15 +127,12 @@ def run_training(
         warmup_steps=max(1, min(200, steps // 10)),
         ema_decay=min(0.999, 1 - 20 / (steps + 20)),
         precision=job.precision,
-        checkpoint_steps=max(1, steps // CHECKPOINTS),
+        checkpoint_steps=max(_LEAST_BETWEEN, steps // CHECKPOINTS),
         patience=PATIENCE,
     )
     on_log = track(run, {"name": job.name, "size": job.size, **asdict(config), "started_from": start.model_id})
     if not begun:
         _write_note(folder, {"steps": steps, "run": run, "image": _fingerprint(image)})
-
-    def held_out_nats(network: FaciesNetwork) -> Mapping[str, float]:
-        return path_nats(network, examples)
 
     def save(network: FaciesNetwork, state: dict[str, Any]) -> None:
         _model(job, image, network, config, state, start).save(Path(job.model_path))
@@ -168,21 +176,33 @@ def run_training(
     )
 
 
-def path_nats(network: FaciesNetwork, examples: ImageExamples) -> dict[str, float]:
+def path_nats(
+    network: FaciesNetwork,
+    parts_of_path: Sequence[tuple[int, bool, float]],
+    held_out: Callable[[int, int, bool], Examples],
+) -> dict[str, float]:
     """
     Return the bound on the held-out block's negative log-likelihood along the sampler's path, nats per cell.
 
     The order-agnostic bound (Hoogeboom et al. 2021) of orders that go coarse to fine: the mean loss of each part of the
     path, over any share of it that is done, weighted by the part's share of the cells. It comes in terms that add
     up, by the prefix of the names of the weights that answer for it: each refiner's, and the others'.
+
+    Parameters
+    ----------
+    network : FaciesNetwork
+        What is judged.
+    parts_of_path : sequence of (int, bool, float)
+        As `ImageExamples` has them.
+    held_out : callable
+        Given the number of a batch, the level and whether a coarser lattice is known, returns held-out examples.
     """
-    parts = examples.parts_of_path
-    total = sum(share for _, _, share in parts)
+    total = sum(share for _, _, share in parts_of_path)
     nats: dict[str, float] = defaultdict(float)
-    for level, refines, share in parts:
-        draw = partial(examples.held_out, level=level, refines=refines)
+    for level, refines, share in parts_of_path:
+        batches = [held_out(number, level, refines) for number in range(_HELD_OUT_BATCHES)]
         prefix = f"{network.refiner_of(level)}." if refines else ""
-        nats[prefix] += share / total * validation_nats(network, draw, _HELD_OUT_BATCHES)
+        nats[prefix] += share / total * validation_nats(network, batches)
     return dict(nats)
 
 
@@ -257,18 +277,24 @@ def _steps_in(
     job: TrainingJob,
     shape: NetworkConfig,
     examples: ImageExamples,
+    held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]],
     device: torch.device,
     progress: Callable[[float, str], None],
 ) -> int:
-    """Return how many steps fit into the job's minutes, as a few of them, which are thrown away, show."""
+    """Return how many steps fit into the job's minutes, judgements included, as a few show, which are thrown away."""
     progress(0.0, "Measuring how long a step takes")
     with tempfile.TemporaryDirectory() as folder:
         config = TrainingConfig(steps=_TIMED_STEPS + 1, seed=job.seed, precision=job.precision)
         how: dict[str, Any] = {"device": device, "n_workers": job.workers}
         _, first = train(shape, replace(config, steps=1), examples, Path(folder) / "first", **how)
-        _, all_of_them = train(shape, config, examples, Path(folder) / "all", **how)
-    seconds = max(1e-3, (all_of_them["seconds"] - first["seconds"]) / _TIMED_STEPS)
-    return max(_FEWEST_STEPS, int(60 * job.minutes / seconds))
+        network, all_of_them = train(shape, config, examples, Path(folder) / "all", **how)
+    of_step = max(1e-3, (all_of_them["seconds"] - first["seconds"]) / _TIMED_STEPS)
+    held_out_nats(network)  # which draws what is held out
+    began = time.monotonic()
+    held_out_nats(network)
+    of_judgement, seconds = time.monotonic() - began, 60 * job.minutes
+    with_few = seconds / (of_step + of_judgement / _LEAST_BETWEEN)
+    return max(_FEWEST_STEPS, int(max(with_few, (seconds - CHECKPOINTS * of_judgement) / of_step)))
 
 
 def _read_note(folder: Path, image: TrainingImage) -> dict[str, Any]:

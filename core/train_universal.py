@@ -195,10 +195,8 @@ def main() -> None:
         return
     network = network.float()
     scores = {
-        "validation_nats": validation_nats(network, lambda s: draw_examples(s, seed=RECIPE.seed), VALIDATION_STEPS),
-        "validation_nats_data_only": validation_nats(
-            network, lambda s: draw_examples(s, seed=RECIPE.seed, data_only=True), VALIDATION_STEPS
-        ),
+        name: validation_nats(network, map(partial(draw_examples, seed=RECIPE.seed, data_only=only), VALIDATION_STEPS))
+        for name, only in (("validation_nats", False), ("validation_nats_data_only", True))
     }
     provenance = {
         "recipe": {**asdict(recipe), "maps_times": arguments.maps_times},

@@ -375,12 +375,11 @@ def _context_of(network: FaciesNetwork, examples: Examples) -> Tensor | None:
     return network.context(*asked, level=examples.level).repeat_interleave(n_states, dim=0)
 
 
-def validation_nats(network: FaciesNetwork, draw_examples: Callable[[int], Examples], steps: range) -> float:
+def validation_nats(network: FaciesNetwork, batches: Iterable[Examples]) -> float:
     """Return the mean loss over batches, nats per unknown cell; maps without unknown cells do not count."""
     losses = []
     device = next(network.parameters()).device
     with torch.inference_mode():
-        for step in steps:
-            examples = draw_examples(step).to(device)
+        for examples in (batch.to(device) for batch in batches):
             losses.append(examples_nats(network, examples)[examples.unknown.any(dim=(1, 2))])
     return float(torch.cat(losses).mean())

@@ -408,7 +408,7 @@ with tempfile.TemporaryDirectory() as folder:
         replace(recipe, checkpoint_steps=EVERY),
         examples,
         Path(folder),
-        held_out_nats=lambda network: {"": validation_nats(network, examples.held_out, range(2))},
+        held_out_nats=lambda network: {"": validation_nats(network, map(examples.held_out, range(2)))},
         on_log=lambda line: lines.append(dict(line)),
     )
 steps = np.array([line["step"] for line in lines])

@@ -1,6 +1,7 @@
 """A training from job to model file: resumed, cancelled, stopped early, refused; and the network that it trains."""
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -37,7 +38,8 @@ def small_trainings(monkeypatch):
     small = dataclasses.replace(SMALL, refiner=8, n_refiner_blocks=1)
     monkeypatch.setattr(image_training, "NETWORKS", {"small": small, "base": dataclasses.replace(small, n_bottom=2)})
     monkeypatch.setattr(image_training, "CHECKPOINTS", 3)
-    monkeypatch.setattr(image_training, "_HELD_OUT_BATCHES", range(2))
+    monkeypatch.setattr(image_training, "_LEAST_BETWEEN", 1)
+    monkeypatch.setattr(image_training, "_HELD_OUT_BATCHES", 2)
     monkeypatch.setattr(image_training, "_TABLE_BATCHES", 1)
     monkeypatch.setattr(schedules, "N_PARTS", 8)
     monkeypatch.setattr(image_examples, "_BATCH_CELLS", 4000)
@@ -272,7 +274,7 @@ def test_the_best_refiner_is_kept_apart_from_the_best_of_the_others(make_job, mo
     left = iter([{"refiner.": 0.3, "": 0.5}, {"refiner.": 0.2, "": 0.9}, {"refiner.": 0.6, "": 0.7}])
     average = {}
 
-    def judge(network, examples):
+    def judge(network, *_):
         average[len(average)] = {k: v.clone() for k, v in network.state_dict().items()}
         return next(left)
 
@@ -332,25 +334,29 @@ def test_jobs_that_the_engine_cannot_carry_out(make_job, tmp_path):
 
 
 def test_the_time_a_training_may_take_decides_on_its_length(make_job, monkeypatch):
-    """A step takes half a second here, but for the first one, which does not count."""
-    timed = []
+    """A step takes half a second here, but for the first one, which does not count; a judgement a second, or two."""
+    timed, told, clock, of_judgement = [], [], itertools.count(), 1
 
     def train(shape, config, examples, folder, **_):
         timed.append(config.steps)
         return None, {"seconds": 3.0 + 0.5 * (config.steps - 1)}
 
     monkeypatch.setattr(image_training, "train", train)
-    told = []
+    monkeypatch.setattr(image_training.time, "monotonic", lambda: of_judgement * next(clock))
+    monkeypatch.setattr(image_training, "CHECKPOINTS", 40)
+    monkeypatch.setattr(image_training, "_LEAST_BETWEEN", 20)
 
     def steps_in(minutes):
-        job = make_job(steps=None, minutes=minutes)
-        return image_training._steps_in(job, SMALL, None, torch.device("cpu"), lambda *step: told.append(step))
+        how = make_job(steps=None, minutes=minutes), SMALL, None, lambda _: {}, torch.device("cpu")
+        return image_training._steps_in(*how, lambda *step: told.append(step))
 
-    assert steps_in(2.0) == 240
-    assert steps_in(30.0) == 3600
+    assert steps_in(1.1) == pytest.approx(120, abs=1), "60 seconds for steps, 6 for as many judgements"
+    assert steps_in(30.0) == pytest.approx(3600 - 80, abs=1), "40 judgements"
+    of_judgement = 2
+    assert steps_in(1.2) == pytest.approx(120, abs=1), "60 seconds for steps, 12 for 6 judgements"
     assert steps_in(0.01) == image_training._FEWEST_STEPS
-    assert timed == [1, image_training._TIMED_STEPS + 1] * 3
-    assert told == [(0.0, "Measuring how long a step takes")] * 3
+    assert timed == [1, image_training._TIMED_STEPS + 1] * 4
+    assert told == [(0.0, "Measuring how long a step takes")] * 4
 
 
 def test_a_training_of_some_time_goes_on_with_the_length_that_it_began_with(make_job, monkeypatch):
