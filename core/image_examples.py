@@ -40,6 +40,8 @@ _TOLD_SHARE = 0.9
 """Of the maps with data on these lattices to which kriging is told; to the others it is not, as when data are many."""
 _MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
 """Of a window's cells that are data, at most; and how many at most."""
+_FINEST_SURVEYED = 8
+"""Where nodes are farther apart, surveys choose among squares of so many to a side of those between nodes."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,13 @@ class ImageExamples:
         n_facies, spacing = len(self.image.facies), 2**level
         most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
         n_data = (most**amount).astype(int) * (rng.random(n_maps) < surveyed_share)
-        surveyed = draw_surveys(windows.clamp_min(0), torch.from_numpy(n_data), n_facies, generator) & (windows >= 0)
+        # Of large windows a survey chooses squares, and visits a cell in each.
+        side = max(1, spacing // _FINEST_SURVEYED)
+        seen = windows[:, ::side, ::side].clamp_min(0)
+        of_map, *square = draw_surveys(seen, torch.from_numpy(n_data), n_facies, generator).nonzero(as_tuple=True)
+        row, col = (side * at + torch.from_numpy(rng.integers(side, size=len(at))) for at in square)
+        surveyed = torch.zeros(windows.shape, dtype=torch.bool)
+        surveyed[of_map, row, col] = windows[of_map, row, col] >= 0
         position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
         lattice = Lattice.at((n_rows, n_cols), spacing, position, self.config.total_stride)
         return surveyed, lattice

@@ -128,7 +128,22 @@ def with_nodata():
     return image_of(facies, "flips")
 
 
-def test_nodata_is_never_asked_and_never_a_datum():
+def test_of_large_windows_squares_are_surveyed_and_a_cell_in_each(monkeypatch):
+    monkeypatch.setattr(image_examples, "_FINEST_SURVEYED", 1)
+    windows = torch.zeros(6, 64, 96, dtype=torch.int64)
+    draw, rng, generator = examples_of(image_of(compass()), 3, seed=0), np.random.default_rng(1), torch.Generator()
+    surveyed, _ = draw._survey(windows, 2, rng, generator.manual_seed(2), np.full(6, 0.9), 1.0)
+    in_squares = surveyed.view(6, 16, 4, 24, 4).sum(dim=(2, 4))
+    most = min(image_examples._MOST_DATA, image_examples._MOST_DATA_SHARE * 64 * 96)
+    assert in_squares.max() == 1
+    assert (in_squares.sum(dim=(1, 2)) == int(most**0.9)).all()
+    _, row, col = surveyed.nonzero(as_tuple=True)
+    assert len(set((row % 4).tolist())) == len(set((col % 4).tolist())) == 4
+
+
+@pytest.mark.parametrize("finest_surveyed", [8, 1])
+def test_nodata_is_never_asked_and_never_a_datum(finest_surveyed, monkeypatch):
+    monkeypatch.setattr(image_examples, "_FINEST_SURVEYED", finest_surveyed)
     draw = examples_of(with_nodata(), 3, seed=6)
     for step in range(30):
         for batch in (draw(step), draw.held_out(step)):
