@@ -30,6 +30,8 @@ _SHARES = (0.001, 0.02)
 _SHARE_OF_REALIZATIONS = 0.8  # of the progress
 _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
+_FARTHEST_SPREADS = 1.5
+"""Of the image's crops: farther off no facies' share may be, on average, for realizations to look like it."""
 _LEAST_VARIETY = 0.6
 """Of realizations against crops of the image; at most its inverse."""
 
@@ -278,11 +280,11 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
 def describe_verdict(found: ModelEvaluation, scores: dict[str, float]) -> str:
     """Return in plain words whether the model can be trusted."""
     times = scores["pattern_divergence"] / max(1e-9, scores["reference_divergence"])
-    likeness = (
-        "look like the image" if times < 5 else "resemble the image" if times < 25 else "do not look like the image"
-    )
     spread = found.among_crops.proportion_spread + 1e-3
     difference = np.abs(found.fidelity.proportion_difference)
+    likeness = "resemble the image" if times < 25 else "do not look like the image"
+    if times < 5 and (difference < _FARTHEST_SPREADS * spread).all():
+        likeness = "look like the image"
     if (difference < spread).all():
         kept = "Facies have the shares that they have there."
     else:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,8 @@ def test_the_image_itself_looks_like_the_image(model, image, monkeypatch):
     assert scores["pattern_divergence"] < 5 * scores["reference_divergence"]
     assert scores["variety"] == pytest.approx(1, abs=0.4)
     assert describe_verdict(found, scores).startswith("Realizations look like the image")
+    off = replace(found.fidelity, proportion_difference=4 * (found.among_crops.proportion_spread + 1e-3))
+    assert describe_verdict(replace(found, fidelity=off), scores).startswith("Realizations resemble the image")
 
 
 def test_an_image_whose_held_out_block_holds_one_facies(model, image):
