@@ -110,14 +110,7 @@ def run_training(
             f"The training that was begun in {folder} has {begun:,} steps, and {job.steps:,} are asked for now. Ask "
             f"for {begun:,}, choose another name, or delete that folder."
         )
-
-    @cache
-    def held_out(step: int, level: int, refines: bool) -> Examples:
-        return examples.held_out(step, level, refines=refines)
-
-    def held_out_nats(network: FaciesNetwork) -> Mapping[str, float]:
-        return path_nats(network, examples.parts_of_path, held_out)
-
+    held_out_nats = _judge_by(examples)
     steps = begun or job.steps or _steps_in(job, shape, examples, held_out_nats, device, progress)
     run = note.get("run") or f"{job.name}-{datetime.now():%Y%m%d-%H%M%S}"
     config = TrainingConfig(
@@ -174,6 +167,16 @@ def run_training(
         stopped_early=state["step"] < steps,
         seconds=state["seconds"],
     )
+
+
+def _judge_by(examples: ImageExamples) -> Callable[[FaciesNetwork], Mapping[str, float]]:
+    """Return what measures the held-out losses of a network; what is held out is drawn once."""
+
+    @cache
+    def held_out(number: int, level: int, refines: bool) -> Examples:
+        return examples.held_out(number, level, refines=refines)
+
+    return lambda network: path_nats(network, examples.parts_of_path, held_out)
 
 
 def path_nats(

@@ -262,7 +262,7 @@ class SimulateFacies(FaciesAlgorithm):
     ) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
         others = {
-            tr("lie too far outside the extent to be used"): data.n_outside,
+            tr("lie too far from the mapped area to be used"): data.n_outside,
             tr("lost against another facies in their cell"): data.n_conflicts,
         }
         self.tell_observations(self._observations, data, facies, feedback, n_used=data.n_points, others=others)

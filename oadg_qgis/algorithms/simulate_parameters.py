@@ -19,8 +19,8 @@ from .base import tr
 from .parameters import Helped, choice, helped, whole_number
 
 AROUND = tr(
-    "Observations outside the mask count, too, and so do those outside the extent that are not farther from it than a "
-    "quarter of its side."
+    "Observations around the area that is mapped (with a mask, around that) count, too: as far from it as a quarter of "
+    "its side, less far from a narrow one."
 )
 
 

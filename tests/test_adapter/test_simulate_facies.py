@@ -113,7 +113,7 @@ def test_cells_outside_the_mask_hold_nothing(run_engine, survey, world, log):
     row, col, _ = world.survey_cells()
     n_used, n_inside = int((col < 20 + 6).sum()), int(((col < 20) & ((row >= 15) | (col >= 10))).sum())
     assert (result["N_USED"], result["N_SKIPPED"]) == (n_used, 60 - n_used)
-    assert f"{60 - n_used} lie too far outside the extent to be used." in log.warnings
+    assert f"{60 - n_used} lie too far from the mapped area to be used." in log.warnings
     assert f"Of these cells {n_used - n_inside} lie around the area; the maps follow them, too." in log.infos
     assert "The mask leaves 450 of 600 cells." in log.infos
 

@@ -33,6 +33,14 @@ def test_an_extent_twice_the_data_has_no_far_cell():
     assert share_far_from_data(smaller, GRID) == pytest.approx(1 - 0.4**2)
 
 
+def test_data_before_the_grid_and_beyond_it_are_near_what_is_beside_them():
+    """Ten cells across, their area reaches 5.5 cells farther on each side."""
+    for first, near in ((-10, 5), (100, 5), (-40, 0)):
+        line = ConditioningData(np.array([first, first + 9]), np.array([0, 99]), np.array([0, 1]))
+        short = ConditioningData(line.row, line.row, line.class_index)
+        assert share_far_from_data(short, GRID) == pytest.approx(1 - near**2 / 100**2, abs=1e-3)
+
+
 def test_the_mask_counts():
     data = placed(first=40, size=20)
     inside = np.zeros(GRID.shape, dtype=bool)
