@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,9 @@ from .refiner import Refiner, refiner_radius
 
 FOLD = 2
 """Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
+
+_PART_NODES_TIMES_FACIES = 500_000
+"""Streams go through convolutions some at a time, of so many nodes together; nodes of one stream may be more."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ class FaciesNetwork(nn.Module):
                 common = tuple(slice(min(a, b)) for a, b in zip(mine.shape, given.shape))
                 mine[common] = given[common]
 
-    def encode(self, data: HardData, shape: tuple[int, int, int, int]) -> Tensor:
+    def encode(self, data: HardData, shape: Sequence[int]) -> Tensor:
         """
         Describe the data beside the lattice: every level sees each datum where it is, not at the nearest node.
 
@@ -231,7 +234,7 @@ class FaciesNetwork(nn.Module):
         ----------
         data : HardData
             The data.
-        shape : (int, int, int, int)
+        shape : sequence of int
             Batch, facies, rows and columns of the lattice.
 
         Returns
@@ -244,7 +247,7 @@ class FaciesNetwork(nn.Module):
         described = self.describe_datum(place)  # (n_data, n_evidence)
         flat = ((data.batch * n_facies + data.class_index) * n_rows + data.row) * n_cols + data.col
         evidence = described.new_zeros(n_maps * n_facies * n_rows * n_cols, self.config.n_evidence)
-        evidence = evidence.index_add(0, flat, described)
+        evidence.index_add_(0, flat, described)
         return evidence.view(n_maps, n_facies, n_rows, n_cols, -1).permute(0, 1, 4, 2, 3)
 
     def context(self, class_index: Tensor, inside: Tensor, data: HardData, n_facies: int, *, level: int = 0) -> Tensor:
@@ -311,43 +314,50 @@ class FaciesNetwork(nn.Module):
             Unnormalised log-probabilities; minus infinity for facies that are not present. Those of known nodes say
             nothing where the refiner answers.
         """
-        n_maps, n_rows, n_cols = class_index.shape
         known = _one_hot(class_index, n_facies)
         if context is not None:
             return _without_absent(self._refiner(level)(known, inside, context, level), present)
-        known_any = known.sum(dim=1, keepdim=True)
-        evidence = self.encode(data, (n_maps, n_facies, n_rows, n_cols))
-        evidence_all = evidence.sum(dim=1)
-        trunk = torch.cat([known_any, inside[:, None].float(), evidence_all], dim=1)
-        of_all = torch.cat([known_any, evidence_all], dim=1)[:, None].expand(-1, n_facies, -1, -1, -1)
-        stream = torch.cat([known[:, :, None], evidence, of_all], dim=2)
-        told = features or _nothing_told(stream)
-        if self.config.reads_kriging:
-            trunk = torch.cat([trunk, told.of_place[:, : self.config.n_of_place]], dim=1)
-            stream = torch.cat([stream, told.of_facies[:, :, : self.config.n_of_facies]], dim=2)
-        trunk = self.trunk_stem(_fold(trunk))  # (batch, trunk, n_rows / 2, n_cols / 2)
+        told = features or _nothing_told(known)
+        parts = _parts(known.shape)
+        trunk, stream = self._stems(known, inside, data, told, parts)
         if self.config.n_levels > 1:
             trunk = trunk + self.of_level[min(level, self.config.n_levels - 1), :, None, None]
-        stream = self.stream_stem(_fold(stream.flatten(0, 1)))  # (batch * n_facies, stream, n_rows / 2, n_cols / 2)
         if self.config.n_classes:
-            stream = stream + self.of_class.repeat(n_maps, 1)[:, :, None, None]
+            stream = stream + self.of_class.repeat(len(known), 1)[:, :, None, None]
 
         skips = []
         for block, trunk_down, stream_down in zip(self.down_blocks, self.trunk_down, self.stream_down):
-            trunk, stream = block(trunk, stream, n_facies, present)
+            trunk, stream = block(trunk, stream, n_facies, present, parts)
             skips.append((trunk, stream))
             trunk, stream = trunk_down(trunk), stream_down(stream)
         for block in self.bottom:
-            trunk, stream = block(trunk, stream, n_facies, present)
+            trunk, stream = block(trunk, stream, n_facies, present, parts)
         ups = list(zip(self.up_blocks, self.trunk_up, self.stream_up, skips))
         for block, trunk_up, stream_up, (trunk_skip, stream_skip) in reversed(ups):
             trunk = trunk_skip + F.interpolate(trunk_up(trunk), scale_factor=2.0)
             stream = stream_skip + F.interpolate(stream_up(stream), scale_factor=2.0)
-            trunk, stream = block(trunk, stream, n_facies, present)
-        logits = F.pixel_shuffle(self.head(F.gelu(stream)), FOLD).view(n_maps, n_facies, n_rows, n_cols)
+            trunk, stream = block(trunk, stream, n_facies, present, parts)
+        logits = F.pixel_shuffle(_of_parts([self.head(F.gelu(stream[part])) for part in parts]), FOLD).view(known.shape)
         if self.config.reads_kriging:
             logits = logits + self.trust * self._told(told)
         return _without_absent(logits, present)
+
+    def _stems(
+        self, known: Tensor, inside: Tensor, data: HardData, told: KrigingFeatures, parts: Sequence[slice]
+    ) -> tuple[Tensor, Tensor]:
+        """Return trunk (batch, …) and streams (batch * n_facies, …) of n_rows / 2 x n_cols / 2, before the blocks."""
+        config = self.config
+        evidence = self.encode(data, known.shape)
+        of_all = torch.cat([known.sum(dim=1, keepdim=True), evidence.sum(dim=1)], dim=1)
+        of_place = [of_all[:, :1], inside[:, None].float(), of_all[:, 1:]]
+        of_facies = [known[:, :, None], evidence, of_all[:, None].expand(-1, known.shape[1], -1, -1, -1)]
+        if config.reads_kriging:
+            of_place.append(told.of_place[:, : config.n_of_place])
+            of_facies.append(told.of_facies[:, :, : config.n_of_facies])
+        trunk = self.trunk_stem(_fold(torch.cat(of_place, dim=1)))
+        flat = [channels.flatten(0, 1) for channels in of_facies]
+        stream = [self.stream_stem(_fold(torch.cat([channels[part] for channels in flat], dim=1))) for part in parts]
+        return trunk, _of_parts(stream)
 
     def _told(self, told: KrigingFeatures) -> Tensor:
         """Return the log-probabilities (batch, n_facies, n_rows, n_cols) that the logits start from."""
@@ -372,19 +382,48 @@ class Block(nn.Module):
         self.stream_look = nn.Conv2d(n_stream, n_stream, 3, padding=1)
         self.stream_out = nn.Conv2d(n_stream, n_stream, 1)
 
-    def forward(self, trunk: Tensor, stream: Tensor, n_facies: int, present: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, trunk: Tensor, stream: Tensor, n_facies: int, present: Tensor | None, parts: Sequence[slice]
+    ) -> tuple[Tensor, Tensor]:
         """Return trunk (batch, channels, rows, cols) and streams (batch * n_facies, channels, rows, cols)."""
         normed = _normalise(stream)
-        weight, value = self.pool(normed).unflatten(0, (-1, n_facies)).chunk(2, dim=2)
-        if present is not None:
-            weight = weight.masked_fill(~present[:, :, None, None, None], -torch.inf)
-        pooled = (weight.softmax(dim=1) * value).sum(dim=1)  # (batch, n_pooled, rows, cols)
+        strips = normed.chunk(len(parts), dim=2)
+        pooled = _of_parts([self._pooled(strip, n_facies, present) for strip in strips], dim=2)
         trunk = trunk + self.join(pooled)
         trunk = trunk + self.look_again(F.gelu(self.look(_normalise(trunk))))
         scale, shift = self.gate(_normalise(trunk))[:, None].chunk(2, dim=2)
-        looked = self.stream_look(normed).unflatten(0, (-1, n_facies))
-        stream = stream + self.stream_out(F.gelu(looked * (1 + scale) + shift).flatten(0, 1))
+        for part in parts:
+            looked = self.stream_look(normed[part]).unflatten(0, (len(trunk), -1))
+            change = self.stream_out(F.gelu(looked * (1 + scale) + shift).flatten(0, 1))
+            if torch.is_grad_enabled():
+                stream = stream + change
+            else:
+                stream[part] += change  # nobody else holds the streams that a block is given
         return trunk, stream
+
+    def _pooled(self, normed: Tensor, n_facies: int, present: Tensor | None) -> Tensor:
+        """Return what all facies of a node say together (batch, n_pooled, rows, cols)."""
+        weight, value = self.pool(normed).unflatten(0, (-1, n_facies)).chunk(2, dim=2)
+        if present is not None:
+            weight = weight.masked_fill(~present[:, :, None, None, None], -torch.inf)
+        return (weight.softmax(dim=1) * value).sum(dim=1)
+
+
+def _parts(shape: Sequence[int]) -> list[slice]:
+    """
+    Return the streams (maps times facies) that go through convolutions together, few where memory would not suffice.
+
+    A map of many nodes comes alone; maps that are learnt from are small, and their streams stay together.
+    """
+    n_maps, n_facies, n_rows, n_cols = shape
+    if n_maps > 1 or torch.is_grad_enabled():
+        return [slice(None)]
+    n_together = max(1, _PART_NODES_TIMES_FACIES // (n_rows * n_cols))
+    return [slice(first, first + n_together) for first in range(0, n_facies, n_together)]
+
+
+def _of_parts(parts: list[Tensor], dim: int = 0) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
 
 
 def _without_absent(logits: Tensor, present: Tensor | None) -> Tensor:
@@ -397,11 +436,12 @@ def _one_hot(class_index: Tensor, n_facies: int) -> Tensor:
     return F.one_hot(class_index + 1, n_facies + 1)[..., 1:].permute(0, 3, 1, 2).float()
 
 
-def _nothing_told(stream: Tensor) -> KrigingFeatures:
-    """Return the features of maps of which kriging tells nothing; stream is (batch, n_facies, …, n_rows, n_cols)."""
-    n_maps, n_facies, _, n_rows, n_cols = stream.shape
-    of_facies = stream.new_zeros(n_maps, n_facies, N_OF_FACIES, n_rows, n_cols)
-    return KrigingFeatures(of_facies, stream.new_zeros(n_maps, N_OF_PLACE, n_rows, n_cols))
+def _nothing_told(known: Tensor) -> KrigingFeatures:
+    """Return the features of maps (batch, n_facies, n_rows, n_cols) of which kriging tells nothing."""
+    n_maps, n_facies, n_rows, n_cols = known.shape
+    nothing = known.new_zeros(())
+    of_facies = nothing.expand(n_maps, n_facies, N_OF_FACIES, n_rows, n_cols)
+    return KrigingFeatures(of_facies, nothing.expand(n_maps, N_OF_PLACE, n_rows, n_cols))
 
 
 def _normalise(x: Tensor) -> Tensor:

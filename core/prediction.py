@@ -6,18 +6,25 @@ The network is local, so that a tile with a halo as wide as it sees gives what t
 
 from __future__ import annotations
 
-from typing import Protocol, Sequence, cast
+import itertools
+from functools import lru_cache
+from typing import List, Protocol, Sequence, Tuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .hard_data import HardData
 from .kriging_features import KrigingFeatures
 from .network import NetworkConfig
+from .refiner import refiner_radius
 from .turning import Answer, Shown, answer_turned
 
-_TILE_NODES_TIMES_STREAMS = 4_000_000
-"""Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 3 GiB of activations."""
+_TILE_NODES_TIMES_STREAMS = 12_000_000
+"""Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 2 GiB of activations."""
+
+_TILE_NODES_OF_REFINER = 1_000_000
+"""Largest lattice, in nodes, that goes through a refiner whole: about 1 GiB of activations."""
 
 
 class Predictor(Protocol):
@@ -82,7 +89,11 @@ def predict(
         maps, within, told, features, context = shown
         return predictor(maps, within, told, n_facies, level=level, features=features, context=context)
 
-    return _ask_about(ask, predictor.config, n_facies, turns, Shown(class_index, inside, data, features, context))
+    config, n_nodes = predictor.config, _TILE_NODES_TIMES_STREAMS // (n_facies + 2)
+    radius = config.receptive_radius
+    if context is not None:
+        radius, n_nodes = refiner_radius(0, config.n_pass_blocks), _TILE_NODES_OF_REFINER
+    return _ask_about(ask, config, radius, n_nodes, turns, Shown(class_index, inside, data, features, context))
 
 
 def look_around(
@@ -117,46 +128,76 @@ def look_around(
     def ask(shown: Shown) -> Tensor:
         return refining.context(shown.class_index, shown.inside, shown.data, n_facies, level=level)
 
-    return _ask_about(ask, predictor.config, n_facies, turns, Shown(class_index, inside, data))
+    config, radius = predictor.config, refiner_radius(predictor.config.n_refiner_blocks, 0)
+    return _ask_about(ask, config, radius, _TILE_NODES_OF_REFINER, turns, Shown(class_index, inside, data))
 
 
-def _ask_about(ask: Answer, config: NetworkConfig, n_facies: int, turns: Sequence[int], shown: Shown) -> Tensor:
-    """Ask a network about maps, turned, and in tiles that its device has memory for."""
-    limit = _TILE_NODES_TIMES_STREAMS
+def _ask_about(
+    ask: Answer, config: NetworkConfig, radius: int, n_nodes: int, turns: Sequence[int], shown: Shown
+) -> Tensor:
+    """Ask what sees `radius` nodes far about maps, turned, and in tiles of `n_nodes` or fewer if memory is short."""
+    halo = -(-radius // config.total_stride) * config.total_stride
 
     def in_tiles(shown: Shown) -> Tensor:
-        nonlocal limit
+        nonlocal n_nodes
         while True:
             try:
-                return _ask_in_tiles(ask, config, limit // (n_facies + 2), shown)
+                return _ask_in_tiles(ask, halo, config.total_stride, n_nodes, shown)
             except torch.cuda.OutOfMemoryError:
-                limit //= 4
-                if limit < (4 * config.receptive_radius) ** 2 * (n_facies + 2):
+                n_nodes //= 4
+                if n_nodes < (4 * halo) ** 2:
                     raise  # a tile would be halo for the most part
                 torch.cuda.empty_cache()
 
     return answer_turned(in_tiles, turns, shown) if any(turns) else in_tiles(shown)
 
 
-def _ask_in_tiles(ask: Answer, config: NetworkConfig, n_nodes: int, shown: Shown) -> Tensor:
-    """Ask about tiles of at most so many nodes, each with a halo as wide as the network sees."""
+def _ask_in_tiles(ask: Answer, halo: int, stride: int, n_nodes: int, shown: Shown) -> Tensor:
+    """Ask about tiles of at most so many nodes, halo included."""
     n_maps, n_rows, n_cols = shown.class_index.shape
     if n_rows * n_cols <= n_nodes:
         return ask(shown)
-    stride = config.total_stride
-    halo = -(-config.receptive_radius // stride) * stride
-    side = int(n_nodes**0.5) - 2 * halo
-    side = max(stride, side // stride * stride)
     answer = None
-    for top in range(0, n_rows, side):
-        for left in range(0, n_cols, side):
-            bottom, right = min(top + side, n_rows), min(left + side, n_cols)
-            north, west = max(0, top - halo), max(0, left - halo)
-            south, east = min(n_rows, bottom + halo), min(n_cols, right + halo)
-            tile = ask(shown.window(slice(north, south), slice(west, east)))
-            if answer is None:
-                answer = tile.new_empty((n_maps, tile.shape[1], n_rows, n_cols))
-            inner = tile[:, :, top - north : bottom - north, left - west : right - west]
-            answer[:, :, top:bottom, left:right] = inner
+    for (rows, wide_rows), (cols, wide_cols) in itertools.product(*_tiles(n_rows, n_cols, halo, stride, n_nodes)):
+        tile = ask(shown.window(wide_rows, wide_cols))
+        if answer is None:
+            answer = tile.new_empty((n_maps, tile.shape[1], n_rows, n_cols))
+        top, left = rows.start - wide_rows.start, cols.start - wide_cols.start
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        answer[:, :, rows, cols] = tile[:, :, top : top + height, left : left + width]
     assert answer is not None
     return answer
+
+
+_Cuts = List[Tuple[slice, slice]]
+"""Pieces of an axis, without and with halo."""
+
+
+@lru_cache(maxsize=64)
+def _tiles(n_rows: int, n_cols: int, halo: int, stride: int, n_nodes: int) -> tuple[_Cuts, _Cuts]:
+    """Cut rows and columns so that no tile has more nodes than `n_nodes`, and all together as few as can be."""
+    of_rows, of_cols = _ways_to_cut(n_rows, halo, stride), _ways_to_cut(n_cols, halo, stride)
+    largest, total = (
+        np.multiply.outer([measure(cuts) for cuts in of_rows], [measure(cuts) for cuts in of_cols])
+        for measure in (_longest, _length)
+    )
+    best = np.where(largest <= max(n_nodes, largest.min()), total, np.inf).argmin()
+    row, col = np.unravel_index(best, total.shape)
+    return of_rows[row], of_cols[col]
+
+
+def _ways_to_cut(length: int, halo: int, stride: int) -> list[_Cuts]:
+    """Return an axis cut into 1, 2, … pieces, as even as cuts at multiples of the stride can be."""
+    ways = []
+    for n_pieces in range(1, length // stride + 1):
+        cuts = [length // stride * i // n_pieces * stride for i in range(n_pieces)] + [length]
+        ways.append([(slice(a, b), slice(max(0, a - halo), min(length, b + halo))) for a, b in zip(cuts, cuts[1:])])
+    return ways
+
+
+def _longest(cuts: _Cuts) -> int:
+    return max(wide.stop - wide.start for _, wide in cuts)
+
+
+def _length(cuts: _Cuts) -> int:
+    return sum(wide.stop - wide.start for _, wide in cuts)

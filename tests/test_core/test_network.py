@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from oadg.core import network as network_module
 from oadg.core import train_universal
 from oadg.core.hard_data import HardData
 from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
@@ -132,6 +133,30 @@ def test_the_shipped_configuration_keeps_its_radius():
     changed[0, side // 2, 8] = 1
     moved = (network(changed, inside, NO_DATA, 2) - network(known, inside, NO_DATA, 2)).abs().amax(dim=(0, 1)) > 1e-7
     assert int((moved.nonzero()[:, 0] - side // 2).abs().max()) <= config.receptive_radius
+
+
+@pytest.mark.parametrize("n_together", [1, 3])
+def test_facies_that_go_through_it_a_few_at_a_time_come_to_the_same(kriging_network, monkeypatch, n_together):
+    """Seven facies in parts of one or of three, the last part smaller; data beside the lattice; an absent facies."""
+    known, inside, data = random_input(7, (24, 16), n_maps=1)
+    generator = torch.Generator().manual_seed(6)
+    width = kriging_network.config
+    features = KrigingFeatures(
+        torch.rand(1, 7, width.n_of_facies, 24, 16, generator=generator),
+        torch.rand(1, width.n_of_place, 24, 16, generator=generator),
+    )
+    run = {"n_facies": 7, "features": features, "present": torch.arange(7)[None] != 5}
+    learning = kriging_network(known, inside, data, **run)
+    streams = []
+    kriging_network.stream_stem.register_forward_hook(lambda _, given, __: streams.append(len(given[0])))
+    with torch.inference_mode():
+        whole = kriging_network(known, inside, data, **run)
+        monkeypatch.setattr(network_module, "_PART_NODES_TIMES_FACIES", n_together * 24 * 16 + 1)
+        in_parts = kriging_network(known, inside, data, **run)
+    assert streams == [7, *[n_together] * (7 // n_together), *[1] * (7 % n_together)]
+    assert whole[:, :5].std() > 0.1
+    for other in (learning, in_parts):
+        assert torch.allclose(other, whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 40), (24, 16)])

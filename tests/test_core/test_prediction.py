@@ -1,0 +1,78 @@
+"""Tiles: they cover a lattice once, fit the memory, and ask about as few nodes as they can."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core import prediction
+from oadg.core.hard_data import HardData
+from oadg.core.network import NetworkConfig
+from oadg.core.prediction import look_around, predict
+from oadg.core.refiner import refiner_radius
+
+NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
+CONFIG = NetworkConfig(refiner=8, n_classes=2, n_refiner_blocks=6, n_pass_blocks=1)
+
+
+class Echo:
+    """Answers with what it is shown, and keeps how large that was."""
+
+    config = CONFIG
+
+    def __init__(self):
+        self.shapes = []
+
+    def __call__(self, class_index, inside, data, n_facies, **options):
+        self.shapes.append(tuple(class_index.shape[1:]))
+        return class_index[:, None].expand(-1, n_facies, -1, -1).float()
+
+    def context(self, class_index, inside, data, n_facies, *, level):
+        return self(class_index, inside, data, 1)
+
+
+@pytest.mark.parametrize("shape", [(504, 504), (1000, 96), (64, 2000), (8, 8)])
+@pytest.mark.parametrize("n_nodes", [300**2, 500 * 400])
+def test_tiles_cover_a_lattice_once_and_fit(shape, n_nodes):
+    halo, stride = 40, 8
+    rows, cols = prediction._tiles(*shape, halo, stride, n_nodes)
+    covered = np.zeros(shape, dtype=int)
+    for (inner_rows, wide_rows), (inner_cols, wide_cols) in itertools.product(rows, cols):
+        covered[inner_rows, inner_cols] += 1
+        assert covered[wide_rows, wide_cols].size <= n_nodes
+        for inner, wide, length in ((inner_rows, wide_rows, shape[0]), (inner_cols, wide_cols, shape[1])):
+            assert wide.start % stride == 0
+            assert wide.stop % stride == 0 or wide.stop == length
+            assert wide.start == max(0, inner.start - halo)
+            assert wide.stop == min(length, inner.stop + halo)
+    assert (covered == 1).all()
+
+
+def test_tiles_are_as_few_nodes_as_can_be():
+    """A strip across has a halo on two sides only; squares have one on four."""
+    rows, cols = prediction._tiles(1000, 400, 40, 8, 400 * 560)
+    assert (len(rows), len(cols)) == (2, 1)
+    rows, cols = prediction._tiles(1000, 1000, 120, 8, 700**2)
+    assert (len(rows), len(cols)) == (2, 2), "strips of 490 rows would be four"
+
+
+def test_where_no_tile_fits_the_smallest_are_taken():
+    rows, cols = prediction._tiles(160, 160, 40, 8, 50**2)
+    assert max(wide.stop - wide.start for _, wide in rows + cols) == 40 + 8 + 40
+
+
+def test_a_tile_of_the_refiner_has_a_halo_as_wide_as_that_part_of_it_sees(monkeypatch):
+    monkeypatch.setattr(prediction, "_TILE_NODES_OF_REFINER", 100 * 64)
+    class_index = torch.arange(160 * 64).view(1, 160, 64) % 5
+    inside, echo = torch.ones(1, 160, 64, dtype=torch.bool), Echo()
+    context = look_around(echo, class_index, inside, NO_DATA, 2, level=0)
+    assert torch.equal(context[:, 0], class_index.float())
+    far = -(-refiner_radius(CONFIG.n_refiner_blocks, 0) // CONFIG.total_stride) * CONFIG.total_stride
+    assert echo.shapes == [(80 + far, 64)] * 2
+    echo.shapes.clear()
+    answer = predict(echo, class_index, inside, NO_DATA, 2, level=0, context=context)
+    assert torch.equal(answer[:, 1], class_index.float())
+    near = -(-refiner_radius(0, CONFIG.n_pass_blocks) // CONFIG.total_stride) * CONFIG.total_stride
+    assert echo.shapes == [(80 + near, 64)] * 2
+    assert near < far < CONFIG.receptive_radius
