@@ -21,7 +21,10 @@ from .refiner import refiner_radius
 from .turning import Answer, Shown, answer_turned
 
 _TILE_NODES_TIMES_STREAMS = 12_000_000
-"""Largest lattice, in nodes times (facies + 2), that goes through the network whole: about 2 GiB of activations."""
+"""Largest lattice, in nodes times streams, that goes through the network whole: about 2 GiB of activations."""
+
+_STREAMS_OF_TRUNK = 6
+"""As many streams as the trunk, which all facies share, takes memory for."""
 
 _TILE_NODES_OF_REFINER = 1_000_000
 """Largest lattice, in nodes, that goes through a refiner whole: about 1 GiB of activations."""
@@ -89,7 +92,7 @@ def predict(
         maps, within, told, features, context = shown
         return predictor(maps, within, told, n_facies, level=level, features=features, context=context)
 
-    config, n_nodes = predictor.config, _TILE_NODES_TIMES_STREAMS // (n_facies + 2)
+    config, n_nodes = predictor.config, _TILE_NODES_TIMES_STREAMS // (n_facies + _STREAMS_OF_TRUNK)
     radius = config.receptive_radius
     if context is not None:
         radius, n_nodes = refiner_radius(0, config.n_pass_blocks), _TILE_NODES_OF_REFINER

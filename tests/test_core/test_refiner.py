@@ -212,7 +212,7 @@ def test_in_tiles_it_says_the_same(network, monkeypatch):
     run = {"n_facies": 3, "schedule": replace(Schedule.even((2,), 4), corrections=(2,)), "level": 1}
     streams = [draw_stream(1, 0, shape)]
     whole = sample(network, known, inside, streams, **run)
-    monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 5 * 64**2)
+    monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 9 * 64**2)
     monkeypatch.setattr(prediction, "_TILE_NODES_OF_REFINER", 40**2)
     assert torch.equal(sample(network, known, inside, streams, **run), whole)
 

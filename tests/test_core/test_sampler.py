@@ -175,7 +175,7 @@ def test_tiled_equals_untiled(tiny_network, monkeypatch):
     run = {"n_facies": 2, "schedule": SCHEDULES["preview"], "level": 1}
     whole = sample(tiny_network, known, inside, streams_of(1, 2, shape), **run)
     probability = marginal(tiny_network, known, n_facies=2, level=1, positions_at_once=4)
-    monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 4 * 44**2)
+    monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 8 * 44**2)
     tiled_probability = marginal(tiny_network, known, n_facies=2, level=1, positions_at_once=4)
     assert torch.allclose(probability, tiled_probability, atol=1e-5)
     assert torch.equal(sample(tiny_network, known, inside, streams_of(1, 2, shape), **run), whole)
@@ -284,7 +284,7 @@ class SmallMemory:
 
 
 def test_where_memory_does_not_suffice_tiles_get_smaller(tiny_network, monkeypatch):
-    monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 4 * 400**2)
+    monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 8 * 400**2)
     shape = (150, 180)
     known, inside = unknown(shape)
     known[::7, ::5] = 1
