@@ -354,9 +354,9 @@ class FaciesNetwork(nn.Module):
         if config.reads_kriging:
             of_place.append(told.of_place[:, : config.n_of_place])
             of_facies.append(told.of_facies[:, :, : config.n_of_facies])
-        trunk = self.trunk_stem(_fold(torch.cat(of_place, dim=1)))
+        trunk = _folded(self.trunk_stem, torch.cat(of_place, dim=1))
         flat = [channels.flatten(0, 1) for channels in of_facies]
-        stream = [self.stream_stem(_fold(torch.cat([channels[part] for channels in flat], dim=1))) for part in parts]
+        stream = [_folded(self.stream_stem, torch.cat([channels[part] for channels in flat], dim=1)) for part in parts]
         return trunk, _of_parts(stream)
 
     def _told(self, told: KrigingFeatures) -> Tensor:
@@ -387,14 +387,14 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return trunk (batch, channels, rows, cols) and streams (batch * n_facies, channels, rows, cols)."""
         normed = _normalise(stream)
-        strips = normed.chunk(len(parts), dim=2)
-        pooled = _of_parts([self._pooled(strip, n_facies, present) for strip in strips], dim=2)
-        trunk = trunk + self.join(pooled)
+        strips = normed.permute(0, 2, 3, 1).chunk(len(parts), dim=1)
+        pooled = _of_parts([self._pooled(strip, n_facies, present) for strip in strips], dim=1)
+        trunk = trunk + _pointwise(self.join, pooled.permute(0, 3, 1, 2))
         trunk = trunk + self.look_again(F.gelu(self.look(_normalise(trunk))))
-        scale, shift = self.gate(_normalise(trunk))[:, None].chunk(2, dim=2)
+        scale, shift = _pointwise(self.gate, _normalise(trunk))[:, None].chunk(2, dim=2)
         for part in parts:
             looked = self.stream_look(normed[part]).unflatten(0, (len(trunk), -1))
-            change = self.stream_out(F.gelu(looked * (1 + scale) + shift).flatten(0, 1))
+            change = _pointwise(self.stream_out, F.gelu(torch.addcmul(shift, looked, 1 + scale)).flatten(0, 1))
             if torch.is_grad_enabled():
                 stream = stream + change
             else:
@@ -402,8 +402,12 @@ class Block(nn.Module):
         return trunk, stream
 
     def _pooled(self, normed: Tensor, n_facies: int, present: Tensor | None) -> Tensor:
-        """Return what all facies of a node say together (batch, n_pooled, rows, cols)."""
-        weight, value = self.pool(normed).unflatten(0, (-1, n_facies)).chunk(2, dim=2)
+        """Return what all facies of a node say together (batch, rows, cols, n_pooled), channels last as in `normed`."""
+        assert self.pool.bias is not None
+        weight, value = (
+            torch.unflatten(F.linear(normed, matrix.flatten(1), bias), 0, (-1, n_facies))
+            for matrix, bias in zip(self.pool.weight.chunk(2), self.pool.bias.chunk(2))
+        )
         if present is not None:
             weight = weight.masked_fill(~present[:, :, None, None, None], -torch.inf)
         return (weight.softmax(dim=1) * value).sum(dim=1)
@@ -450,6 +454,12 @@ def _normalise(x: Tensor) -> Tensor:
     return F.layer_norm(channels_last, channels_last.shape[-1:]).permute(0, 3, 1, 2)
 
 
-def _fold(x: Tensor) -> Tensor:
-    """Fold FOLD x FOLD nodes into channels, in the memory layout that convolutions are fastest in."""
-    return F.pixel_unshuffle(x, FOLD).contiguous(memory_format=torch.channels_last)
+def _folded(stem: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a stem, whose weights take FOLD x FOLD nodes as channels of one, in the layout that is fastest later on."""
+    weight = stem.weight.view(len(stem.weight), -1, FOLD, FOLD)
+    return F.conv2d(x.contiguous(memory_format=torch.channels_last), weight, stem.bias, stride=FOLD)
+
+
+def _pointwise(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolve each node with itself: a product of matrices, without copies where channels come last in memory."""
+    return F.linear(x.permute(0, 2, 3, 1), convolution.weight.flatten(1), convolution.bias).permute(0, 3, 1, 2)

@@ -148,7 +148,7 @@ def test_facies_that_go_through_it_a_few_at_a_time_come_to_the_same(kriging_netw
     run = {"n_facies": 7, "features": features, "present": torch.arange(7)[None] != 5}
     learning = kriging_network(known, inside, data, **run)
     streams = []
-    kriging_network.stream_stem.register_forward_hook(lambda _, given, __: streams.append(len(given[0])))
+    kriging_network.head.register_forward_hook(lambda _, given, __: streams.append(len(given[0])))
     with torch.inference_mode():
         whole = kriging_network(known, inside, data, **run)
         monkeypatch.setattr(network_module, "_PART_NODES_TIMES_FACIES", n_together * 24 * 16 + 1)
