@@ -33,7 +33,7 @@ from .training import Examples, TrainingConfig, train, validation_nats
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=8_000, seed=20_261_201, n_uses=4)
+RECIPE = TrainingConfig(steps=8_000, seed=20_261_204, learning_rate=1e-3, warmup_steps=200, n_uses=4)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(
     trunk=(64, 96, 160),
@@ -59,10 +59,11 @@ _BATCH_CELLS = 16_000 * 9
 _WINDOWS_PER_FIELD = 4
 _REFINING_SHARE = 0.4
 """Of the batches on lattices that the sampler refines: a coarser one is known, and kriging tells nothing."""
-_SHORTEST_REFINED_CELLS = 4.0
-"""What is refined has no detail shorter than this: users choose cells that resolve what they map."""
-_SHORTEST_STARTED_NODES = 0.7
-"""On the lattice that the sampler starts from, what lies between nodes is a nugget to the network."""
+_SHORTEST_CELLS, _SHORTEST_NODES = 4.0, 0.7
+"""No detail is shorter than this: users choose cells that resolve what they map, and what lies between nodes is noise
+to the network."""
+_ROUGH_SHARE = 0.15
+"""Of the batches on lattices that the sampler starts from: detail may be shorter than these cells."""
 _DATA_ONLY_SHARE = 0.35
 """Of the maps on these whose nodes are all unknown: the task of the first pass, which the probability layer shows."""
 _TOLD_SHARE = 0.9
@@ -96,7 +97,8 @@ def draw_examples(
     n_facies = int(rng.choice(_FACIES, p=_FACIES_SHARES))
     spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
     refining = rng.random() < _REFINING_SHARE and not data_only
-    shortest = max(_SHORTEST_STARTED_NODES * spacing, _SHORTEST_REFINED_CELLS if refining else 0)
+    is_rough = not refining and rng.random() < _ROUGH_SHARE
+    shortest = max(_SHORTEST_NODES * spacing, 0 if is_rough else _SHORTEST_CELLS)
     windows = _draw_windows(n_facies, spacing, shortest, rng, generator, n_maps_times)
     n_maps, *grid_shape = windows.shape
     n_nodes = grid_shape[0] * grid_shape[1] // spacing**2
@@ -169,6 +171,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=RECIPE.steps, help="instead of the recipe's")
     parser.add_argument("--maps-times", type=int, default=1, help="so many times as many maps in a batch: 20 for a GPU")
     parser.add_argument("--uses", type=int, default=RECIPE.n_uses, help="steps that learn from each batch, 1 to 4")
+    parser.add_argument("--seed", type=int, default=RECIPE.seed, help="of what is drawn, instead of the recipe's")
     parser.add_argument("--start", type=Path, help="a model file, whose weights the first step starts from")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
@@ -177,12 +180,12 @@ def main() -> None:
     prepare_process()
 
     start = FaciesModel.load(arguments.start) if arguments.start else None
-    recipe = replace(RECIPE, steps=arguments.steps, n_uses=arguments.uses)
+    recipe = replace(RECIPE, steps=arguments.steps, n_uses=arguments.uses, seed=arguments.seed)
     device = "cpu" if arguments.workers else arguments.device
     network, state = train(
         NETWORK,
         recipe,
-        partial(draw_examples, seed=RECIPE.seed, device=device, n_maps_times=arguments.maps_times),
+        partial(draw_examples, seed=recipe.seed, device=device, n_maps_times=arguments.maps_times),
         arguments.folder,
         device=arguments.device,
         start=start.network if start else None,
@@ -195,7 +198,7 @@ def main() -> None:
         return
     network = network.float()
     scores = {
-        name: validation_nats(network, map(partial(draw_examples, seed=RECIPE.seed, data_only=only), VALIDATION_STEPS))
+        name: validation_nats(network, map(partial(draw_examples, seed=recipe.seed, data_only=only), VALIDATION_STEPS))
         for name, only in (("validation_nats", False), ("validation_nats_data_only", True))
     }
     provenance = {
