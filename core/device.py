@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Sequence, TypeVar
 
 import numpy as np
 import torch
@@ -11,8 +13,11 @@ import torch
 from .errors import DeviceError
 from .memory import keep_freed_memory
 
+_Piece = TypeVar("_Piece")
+_Result = TypeVar("_Result")
+
 _NODES_TIMES_STREAMS = 400_000
-"""Nodes times (facies + 2) per network pass: about 0.5 GiB of activations, and enough to keep two cores busy."""
+"""Nodes times (facies + 2) per network pass: at most 0.5 GiB of activations, and enough to keep two cores busy."""
 _GRAPHICS_SHARE, _BYTES = 0.25, 2**29
 """On a graphics card, which is idle for the most part when it is asked about few, as many as take this share of its
 memory, at so many bytes for the above."""
@@ -20,8 +25,8 @@ _CPU_UNIT = "amx_bf16"
 """What a processor needs to compute in half precision: with the instructions of AVX-512 alone a realization took 1.3 to
 1.7 times as long as in float32 (on two Xeon cores)."""
 _MOST_MAPS = 8
-_MOST_AT_ONCE = 5
-"""Times the nodes and streams of a pass that the batches on the cores of a processor may come to: some 2.5 GiB."""
+_MOST_AT_ONCE = 12
+"""Times the nodes and streams of a pass that the batches on the cores of a processor may come to: some 2 GiB."""
 
 
 def prepare_process() -> None:
@@ -150,3 +155,46 @@ def batches_at_once(n_nodes: int, n_facies: int, device: torch.device | str = "c
     if torch.device(device).type != "cpu":
         return 1
     return max(1, min(torch.get_num_threads(), _MOST_AT_ONCE * _NODES_TIMES_STREAMS // (n_nodes * (n_facies + 2))))
+
+
+def side_by_side(work: Callable[[_Piece], _Result], pieces: Sequence[_Piece], n_workers: int) -> Iterator[_Result]:
+    """
+    Do pieces of work in so many threads, among which torch's are divided, and yield the results in their order.
+
+    They are divided alike for a single piece: sums of floats differ with the number of threads, and results would.
+
+    Parameters
+    ----------
+    work : callable
+        Of a piece; what it raises ends all. Modes such as `torch.inference_mode` are each thread's own.
+    pieces : sequence
+        What to work on.
+    n_workers : int
+        Threads, as of `batches_at_once`; with 1 the caller's own works.
+
+    Yields
+    ------
+    object
+        What `work` returns.
+    """
+    if n_workers == 1:
+        yield from map(work, pieces)
+        return
+    n_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(-(-n_threads // n_workers),))
+    try:
+        yield from pool.map(work, pieces)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(n_threads)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work in the caller's thread alone: faster for small matrices, above all where threads sleep."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

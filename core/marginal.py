@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from .device import batches_at_once, side_by_side
 from .kriging_features import KrigingFeatures, SurveyKriging
 from .prediction import Predictor, predict
 from .sampler import hard_data, lattice_of
@@ -76,7 +78,7 @@ def marginal(
         Quarter turns by which the foldings are shown to the network turned, one after the other: four numbers, two or
         one.
     on_pass : callable
-        Called before each of `marginal_batches`.
+        Called before each of `marginal_batches`, in any thread; what it raises ends the computation.
 
     Returns
     -------
@@ -86,9 +88,14 @@ def marginal(
     step = _step_of(level)
     ticks = [torch.arange(step // 2, n, step, device=known.device) for n in known.shape]
     asked = torch.cartesian_prod(*ticks)  # (n_places, 2)
-    told = None if survey is None else survey.at(asked.float(), 2**level)
-    probability = torch.zeros(n_facies, len(asked), device=known.device)
-    for turn, chosen in marginal_batches(level, positions_at_once, turns):
+    n_nodes = positions_at_once * known.numel() // 4**level
+    n_workers = batches_at_once(n_nodes, n_facies, known.device)
+    told = None if survey is None else _told(survey, asked.float(), 2**level, n_workers)
+
+    @torch.inference_mode()
+    def ask(batch: tuple[int, list[tuple[int, int]]]) -> tuple[Tensor, Tensor]:
+        """Return places (n,), those that are nodes of a batch, and the probabilities there (n_facies, n)."""
+        turn, chosen = batch
         on_pass()
         lattice = lattice_of(predictor, known.shape, 2**level, chosen, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
@@ -101,14 +108,23 @@ def marginal(
         features = None if told is None else _features_at(told, place, on_grid)
         inputs = (class_index, on_grid, data, n_facies)
         logits = predict(predictor, *inputs, level=level, features=features, turns=[turn] * len(chosen))
-        predicted = logits.float().softmax(dim=1)
-        # Each place is a node in four of the positions.
-        probability.index_add_(1, place[on_grid], predicted.permute(1, 0, 2, 3)[:, on_grid] / 4)
+        return place[on_grid], logits.float().softmax(dim=1).permute(1, 0, 2, 3)[:, on_grid]
+
+    probability = torch.zeros(n_facies, len(asked), device=known.device)
+    for place, predicted in side_by_side(ask, marginal_batches(level, positions_at_once, turns), n_workers):
+        probability.index_add_(1, place, predicted / 4)  # each place is a node in four of the positions
     probability = _interpolate(probability.view(n_facies, *map(len, ticks)), step, known.shape)
     row, col = (known >= 0).nonzero(as_tuple=True)
     probability[:, row, col] = 0
     probability[known[row, col], row, col] = 1
     return probability
+
+
+def _told(survey: SurveyKriging, place: Tensor, spacing: int, n_workers: int) -> tuple[Tensor, Tensor]:
+    """Return what `survey.at` does, of parts of the places (n, 2) in a thread each."""
+    at = torch.inference_mode()(partial(survey.at, spacing=spacing))
+    of_facies, of_place = zip(*side_by_side(at, place.chunk(n_workers), n_workers))
+    return torch.cat(of_facies, dim=-1), torch.cat(of_place, dim=-1)
 
 
 def _features_at(told: tuple[Tensor, Tensor], place: Tensor, on_grid: Tensor) -> KrigingFeatures:

@@ -6,21 +6,16 @@ A graphics card is filled by one batch. The cores of a processor work better on 
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterator, Sequence, TypeVar
+from typing import Callable, Iterator
 
-import torch
 from torch import Tensor
 
-from .device import batch_size, batches_at_once
+from .device import batch_size, batches_at_once, side_by_side
 from .kriging_features import SurveyKriging
 from .model import FaciesModel
 from .precision import drawing_predictor
 from .sampler import coarsest_level, read_survey, sample
 from .visits import draw_stream
-
-_Piece = TypeVar("_Piece")
-_Result = TypeVar("_Result")
 
 
 def simulate_in_batches(
@@ -88,23 +83,5 @@ def simulate_in_batches(
 
     starts = range(0, n_realizations, n_maps)
     n_workers = batches_at_once(n_maps * known.numel(), n_facies, known.device)
-    for start, batch in zip(starts, _side_by_side(simulate, starts, n_workers)):
+    for start, batch in zip(starts, side_by_side(simulate, starts, n_workers)):
         yield batch[: n_realizations - start]
-
-
-def _side_by_side(work: Callable[[_Piece], _Result], pieces: Sequence[_Piece], n_workers: int) -> Iterator[_Result]:
-    """
-    Do pieces of work in so many threads, among which torch's are divided, and yield the results in their order.
-
-    They are divided alike for a single piece: sums of floats differ with the number of threads, and results would.
-    """
-    if n_workers == 1:
-        yield from map(work, pieces)
-        return
-    n_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(-(-n_threads // n_workers),))
-    try:
-        yield from pool.map(work, pieces)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(n_threads)

@@ -9,12 +9,14 @@ cells by the network's confidence would sharpen the distribution (arXiv 2510.045
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
 from functools import partial
 from typing import Callable
 
 import torch
 from torch import Tensor
 
+from .device import one_thread
 from .kriging_features import SurveyKriging
 from .lattice import Lattice
 from .network import NetworkConfig
@@ -26,7 +28,8 @@ _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
 _NODES_PER_DATUM = 1
 """And at least so many for each datum."""
-
+_DATA_FOR_THREADS = 1_500
+"""What so many data tell is computed in several threads; with fewer, threads would wait for each other."""
 
 Choose = Callable[[Tensor, Visit], Tensor]
 """Facies probabilities (n_cells, n_facies) of the cells of a pass, and the pass, to their class indices."""
@@ -200,7 +203,10 @@ def draw_facies(probability: Tensor, uniform: Tensor) -> Tensor:
 def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:
     """Return what all hard data (n_rows, n_cols) together tell, if the network takes it and they are fit for it."""
     config = predictor.config
-    return SurveyKriging.of_map(known, n_facies, reads_order=config.reads_order) if config.reads_kriging else None
+    if not config.reads_kriging:
+        return None
+    with one_thread() if int((known >= 0).sum()) < _DATA_FOR_THREADS else nullcontext():
+        return SurveyKriging.of_map(known, n_facies, reads_order=config.reads_order)
 
 
 def lattice_of(

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import oadg
-from oadg.core.device import batches_at_once
+from oadg.core.device import batches_at_once, one_thread
 from oadg.core.errors import Cancelled
 from oadg.core.model import FaciesModel
 from oadg.core.realizations import simulate_in_batches
+from oadg.core.simulation import facies_probability_from_data
 
 MODELS = Path(oadg.__file__).parent / "resources" / "models"
 
@@ -69,3 +71,29 @@ def test_as_many_batches_as_threads_and_memory_allow(threads):
     assert 1 < batches_at_once(250 * 250, 4) < 16
     assert batches_at_once(2000 * 2000, 2) == 1
     assert batches_at_once(100, 2, "cuda") == 1
+
+
+def test_the_marginal_in_several_threads_is_that_of_one(model, threads):
+    """Batches and what kriging tells in a thread each; torch has its threads again, also after an error."""
+    generator = torch.Generator().manual_seed(3)
+    known = torch.full((60, 50), -1)
+    known.view(-1)[torch.randperm(known.numel(), generator=generator)[:40]] = torch.arange(40) % 3
+    threads(1)
+    alone = facies_probability_from_data(model, known, 3)
+    threads(3)
+    assert np.allclose(facies_probability_from_data(model, known, 3), alone, atol=1e-5)
+    assert torch.get_num_threads() == 3
+
+    def cancel():
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled, match="enough"):
+        facies_probability_from_data(model, known, 3, on_pass=cancel)
+    assert torch.get_num_threads() == 3
+
+
+def test_one_thread_lends_the_others_back(threads):
+    threads(3)
+    with pytest.raises(ZeroDivisionError), one_thread():
+        1 / (torch.get_num_threads() - 1)
+    assert torch.get_num_threads() == 3
