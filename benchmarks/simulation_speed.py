@@ -1,5 +1,5 @@
 """
-Time and memory of the universal model: `python -m benchmarks.simulation_speed [--side 2000 --quality preview]`.
+Time and memory of the universal model: `python -m benchmarks.simulation_speed [--side 440 --facies 30]`.
 
 The main job, Jura, 117 x 97 cells, 5 facies; and a field of 5 facies on a larger grid, seen at 300 observations. Each
 line is the minimum of several runs of `run_simulation` in this process (what a warm engine does), and the peak memory
@@ -25,17 +25,17 @@ from oadg.core.job import SimulationJob
 from oadg.core.random_fields import categorical_fields
 from oadg.core.simulation import run_simulation
 
-_N_OBSERVATIONS, _N_FACIES = 300, 5
+_N_OBSERVATIONS = 300
 
 
-def field_job(work_folder: str, side: int, n_realizations: int, quality: str) -> SimulationJob:
+def field_job(work_folder: str, side: int, n_realizations: int, quality: str, n_facies: int = 5) -> SimulationJob:
     """Return a job of a field of the prior, side x side cells, seen at random places."""
     generator, rng = torch.Generator().manual_seed(1), np.random.default_rng(1)
-    field = categorical_fields(1, _N_FACIES, side, 20.0, side / 2, generator)[0].numpy()
+    field = categorical_fields(1, n_facies, side, 20.0, side / 2, generator)[0].numpy()
     row, col = np.divmod(rng.choice(side * side, _N_OBSERVATIONS, replace=False), side)
     return SimulationJob(
         grid=Grid(0.0, float(side), 1.0, side, side),
-        facies=build_facies_table(range(_N_FACIES)),
+        facies=build_facies_table(range(n_facies)),
         row=tuple(row.tolist()),
         col=tuple(col.tolist()),
         class_index=tuple(field[row, col].tolist()),
@@ -61,6 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, help="of the field, in cells")
     parser.add_argument("--quality", default="standard", help="of the field's realization")
+    parser.add_argument("--facies", type=int, default=5, help="of the field")
     options = parser.parse_args()
     prepare_process()
     with tempfile.TemporaryDirectory() as folder:
@@ -74,8 +75,8 @@ def main() -> None:
             "500 x 500 cells, 10 realizations": (field_job(folder, 500, 10, "standard"), 1),
         }
         if options.side:
-            name = f"{options.side} x {options.side} cells, 1 realization, {options.quality}"
-            jobs = {name: (field_job(folder, options.side, 1, options.quality), 1)}
+            name = f"{options.side}², {options.facies} facies, 1 realization, {options.quality}"
+            jobs = {name: (field_job(folder, options.side, 1, options.quality, options.facies), 1)}
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
         print(f"{'job':<40}{'seconds':>9}{'relative':>10}{'peak MiB':>10}")
         reference = None
