@@ -1,4 +1,4 @@
-"""Which device computes, in which precision, and how much fits on it at a time."""
+"""Which device computes, in which precision, how much fits on it at a time, and what its threads do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
 
 _NODES_TIMES_STREAMS = 400_000
-"""Nodes times (facies + 2) per network pass: at most 0.5 GiB of activations, and enough to keep two cores busy."""
+"""Nodes times (facies + 2) per network pass: some 0.1 GiB of activations, and enough to keep two cores busy."""
 _GRAPHICS_SHARE, _BYTES = 0.25, 2**29
 """On a graphics card, which is idle for the most part when it is asked about few, as many as take this share of its
 memory, at so many bytes for the above."""
@@ -26,7 +26,7 @@ _CPU_UNIT = "amx_bf16"
 1.7 times as long as in float32 (on two Xeon cores)."""
 _MOST_MAPS = 8
 _MOST_AT_ONCE = 12
-"""Times the nodes and streams of a pass that the batches on the cores of a processor may come to: some 2 GiB."""
+"""Times the nodes and streams of a pass that the batches on the cores of a processor may come to: some 1.5 GiB."""
 
 
 def prepare_process() -> None:

@@ -27,7 +27,7 @@ _STREAMS_OF_TRUNK = 6
 """As many streams as the trunk, which all facies share, takes memory for."""
 
 _TILE_NODES_OF_REFINER = 1_000_000
-"""Largest lattice, in nodes, that goes through a refiner whole: about 1 GiB of activations."""
+"""Largest lattice, in nodes, that goes through a refiner whole: about 0.8 GiB of activations."""
 
 
 class Predictor(Protocol):

@@ -87,10 +87,12 @@ def is_newer(file: Path, started: float) -> bool:
 
 
 def photograph_report() -> None:
-    """Take the picture of the report's beginning with Chromium, where there is one."""
+    """Take the picture of the report's beginning with Chromium."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
-        return
+        raise SystemExit(
+            f"There is no Chromium, and {IMAGES / 'report.png'} is as it was. Install it, and run this again."
+        )
     size, picture = "--window-size=1000,770", f"--screenshot={IMAGES / 'report.png'}"
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     subprocess.run([browser, *options, size, picture, REPORT.as_uri()], capture_output=True, check=True)
