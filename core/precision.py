@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -24,13 +25,16 @@ class Rounded:
     Parameters
     ----------
     network : FaciesNetwork
-        On its device.
+        On its device; it stays as it is, and a copy has its weights rounded once, not anew in each pass.
     precision : torch.dtype
         Of the convolutions.
     """
 
     def __init__(self, network: FaciesNetwork, precision: torch.dtype):
-        self.network, self.precision = network, precision
+        self.network, self.precision = copy.deepcopy(network), precision
+        for layer in self.network.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                layer.to(precision)
 
     @property
     def config(self) -> NetworkConfig:

@@ -16,7 +16,13 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize(
     ("capabilities", "expected"),
-    [({"amx_bf16": True}, torch.bfloat16), ({"avx512_bf16": True}, torch.float32), ({"avx2": True}, torch.float32)],
+    [
+        ({"amx_bf16": True, "cpu_name": "Intel(R) Xeon(R) Processor"}, torch.bfloat16),
+        ({"avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R) Processor"}, torch.float32),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, torch.bfloat16),
+        ({"avx512_bf16": True}, torch.float32),
+        ({"avx2": True, "cpu_name": "AMD EPYC"}, torch.float32),
+    ],
 )
 def test_a_processor_with_units_for_it_computes_in_half_precision(monkeypatch, deep_network, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
@@ -39,7 +45,8 @@ def test_rounded_logits_are_float32_and_nearly_the_same(deep_network):
     nothing = torch.zeros(0, dtype=torch.int64)
     data = [nothing] * 4 + [nothing.float()] * 2
     asked = (known, inside, HardData(*data), 3)
-    exact, rounded = deep_network(*asked), Rounded(deep_network, torch.bfloat16)(*asked)
+    rounded, exact = Rounded(deep_network, torch.bfloat16)(*asked), deep_network(*asked)
+    assert exact.dtype == torch.float32  # the network stays as it was
     assert rounded.dtype == torch.float32
     assert 0 < (exact.softmax(dim=1) - rounded.softmax(dim=1)).abs().max() < 0.05
 
