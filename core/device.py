@@ -84,7 +84,7 @@ def fast_precision(device: torch.device) -> torch.dtype:
     else:
         found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
         is_amd = str(found.get("cpu_name", "")).startswith("AMD")
-        has_units = bool(found.get(_CPU_UNIT) or is_amd and found.get(_CPU_UNIT_OF_AMD))
+        has_units = bool(found.get(_CPU_UNIT) or (is_amd and found.get(_CPU_UNIT_OF_AMD)))
     return torch.bfloat16 if has_units else torch.float32
 
 

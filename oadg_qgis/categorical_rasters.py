@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 from osgeo import gdal
@@ -19,6 +19,26 @@ _SQUARE = 0.01
 """By what share a cell's sides may differ."""
 
 Styles = Mapping[int, Tuple[Optional[str], Optional[str]]]
+
+
+class Nodata(NamedTuple):
+    """
+    Which values of a band count as none, beside those that are no numbers.
+
+    Parameters
+    ----------
+    ranges : tuple of (float, float)
+        The first and the last value of each range.
+    as_stored : bool
+        Whether what the raster itself declares counts as well.
+    """
+
+    ranges: Tuple[Tuple[float, float], ...] = ()
+    as_stored: bool = True
+
+
+STORED_NODATA = Nodata()
+"""What the raster itself declares."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,8 @@ class CategoricalRaster:
         Its upper left corner; 0 without a geotransform.
     in_degrees : bool
         Whether the cell size is in degrees.
+    drift : float
+        By how many cells its far corner lies off where square cells would put it.
     """
 
     codes: np.ndarray
@@ -49,9 +71,10 @@ class CategoricalRaster:
     west: float
     north: float
     in_degrees: bool = False
+    drift: float = 0.0
 
 
-def read_codes(path: str, band: int = 1) -> CategoricalRaster:
+def read_codes(path: str, band: int = 1, nodata: Nodata = STORED_NODATA) -> CategoricalRaster:
     """
     Read facies codes from a raster, or from a picture whose colours are the facies.
 
@@ -60,12 +83,14 @@ def read_codes(path: str, band: int = 1) -> CategoricalRaster:
     path : str
         Anything that GDAL opens.
     band : int
-        The band that holds the codes; of a coloured picture all are read.
+        The band that holds the codes; of a coloured picture, when it is the first, all are read.
+    nodata : Nodata
+        Which values of a band count as none; a coloured picture has its own.
 
     Raises
     ------
     TrainingImageError
-        When the file cannot be read, is rotated, or has cells that are not square.
+        When the file cannot be read, is rotated or placed by control points, or has cells that are not square.
     """
     with quiet_gdal():
         try:
@@ -84,26 +109,33 @@ def read_codes(path: str, band: int = 1) -> CategoricalRaster:
                 f"{MAX_CELLS:,} cells are read. Clip it, or resample it to coarser cells."
             )
         cell_size = _cell_size(dataset, path)
-        west, _, _, north, _, height = dataset.GetGeoTransform()
-        if _is_coloured(dataset):
+        west, width, _, north, _, height = dataset.GetGeoTransform()
+        if band == 1 and _is_coloured(dataset):
             codes, known, styles = _read_colours(dataset)
         else:
-            codes, known, styles = _read_band(dataset.GetRasterBand(band))
+            codes, known, styles = _read_band(dataset.GetRasterBand(band), nodata)
     if cell_size is not None and height > 0:  # stored from south to north
         codes, known, north = codes[::-1], known[::-1], north + height * len(codes)
     crs = dataset.GetSpatialRef()
-    return CategoricalRaster(codes, known, styles, cell_size, west, north, bool(crs and crs.IsGeographic()))
+    drift = abs(abs(height) - width) * max(codes.shape) / width
+    return CategoricalRaster(codes, known, styles, cell_size, west, north, bool(crs and crs.IsGeographic()), drift)
 
 
 def read_training_image(
-    path: str, *, band: int = 1, symmetry: str = "none", styles: Optional[Styles] = None, origin: str = ""
+    path: str,
+    *,
+    band: int = 1,
+    nodata: Nodata = STORED_NODATA,
+    symmetry: str = "none",
+    styles: Optional[Styles] = None,
+    origin: str = "",
 ) -> TrainingImage:
     """
     Read a training image. Cells in degrees count as cells without a size, which no map in metres can compare with.
 
     Parameters
     ----------
-    path, band
+    path, band, nodata
         As `read_codes` takes them.
     symmetry : {'none', 'half turn', 'flips', 'rotations'}
         What leaves the image as likely as it was.
@@ -117,7 +149,7 @@ def read_training_image(
     TrainingImageError
         What `read_codes` and `image_of_codes` refuse.
     """
-    raster = read_codes(path, band)
+    raster = read_codes(path, band, nodata)
     return image_of_codes(
         raster.codes,
         raster.known,
@@ -131,10 +163,15 @@ def read_training_image(
 def _cell_size(dataset: gdal.Dataset, path: str) -> Optional[float]:
     """Return the side of a cell, None for a picture without a geotransform."""
     transform = dataset.GetGeoTransform(can_return_null=True)
+    if transform is None and dataset.GetGCPCount():
+        raise TrainingImageError(
+            f"The raster {path} is placed by ground control points, so its cells have no size yet. Bring it into its "
+            "coordinate system first, with 'Warp (reproject)' and resampling by nearest neighbour."
+        )
     if transform is None:
         return None
     _, width, skew_east, _, skew_north, height = transform
-    if abs(skew_east) > 1e-9 * abs(width) or abs(skew_north) > 1e-9 * abs(height):
+    if width < 0 or abs(skew_east) > 1e-9 * abs(width) or abs(skew_north) > 1e-9 * abs(height):
         raise TrainingImageError(
             f"The raster {path} is rotated against its coordinate system, so its directions are not those of "
             "a map. Bring it north up first, with 'Warp (reproject)' and resampling by nearest neighbour."
@@ -148,10 +185,12 @@ def _cell_size(dataset: gdal.Dataset, path: str) -> Optional[float]:
 
 
 def _is_coloured(dataset: gdal.Dataset) -> bool:
-    """Return whether a dataset is a picture of red, green and blue."""
+    """Return whether a dataset is a picture of red, green and blue, which those with names of classes are not."""
     wanted = [gdal.GCI_RedBand, gdal.GCI_GreenBand, gdal.GCI_BlueBand]
     return (
         dataset.RasterCount >= 3
+        and "OADG_FACIES" not in dataset.GetMetadata()
+        and not dataset.GetRasterBand(1).GetRasterCategoryNames()
         and [dataset.GetRasterBand(n).GetColorInterpretation() for n in (1, 2, 3)] == wanted
         and all(dataset.GetRasterBand(n).DataType == gdal.GDT_Byte for n in (1, 2, 3))
     )
@@ -167,10 +206,16 @@ def _read_colours(dataset: gdal.Dataset) -> Tuple[np.ndarray, np.ndarray, Dict[i
     return codes, known, {number: (name, name) for number, name in enumerate(names, start=1)}
 
 
-def _read_band(band: gdal.Band) -> Tuple[np.ndarray, np.ndarray, Dict[int, Tuple[Optional[str], Optional[str]]]]:
+def _read_band(
+    band: gdal.Band, nodata: Nodata
+) -> Tuple[np.ndarray, np.ndarray, Dict[int, Tuple[Optional[str], Optional[str]]]]:
     """Return codes, known cells and styles of a band."""
     codes = band.ReadAsArray()
-    known = band.GetMaskBand().ReadAsArray() > 0
+    known = np.ones(codes.shape, dtype=bool)
+    if nodata.as_stored or band.GetMaskFlags() != gdal.GMF_NODATA:
+        known = band.GetMaskBand().ReadAsArray() > 0
+    for first, last in nodata.ranges:
+        known &= ~((codes >= first) & (codes <= last))
     if np.issubdtype(codes.dtype, np.floating):
         known &= np.isfinite(codes)
     names: List[str] = band.GetRasterCategoryNames() or []

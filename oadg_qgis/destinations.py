@@ -8,11 +8,12 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any, Collection, Mapping, Optional
+from typing import Any, Collection, Mapping, Optional, Tuple
 
 from osgeo import gdal
 from qgis.core import (
     QgsDataSourceUri,
+    QgsMapLayer,
     QgsProcessing,
     QgsProcessingContext,
     QgsProcessingOutputLayerDefinition,
@@ -28,12 +29,12 @@ _STYLELESS = (".html", ".htm")
 _NO_FILE = ("memory:", "postgis:", "postgres:", "spatialite:", "mssql:")
 
 
-def file_of(layer: Optional[QgsVectorLayer]) -> Optional[Path]:
+def file_of(layer: Optional[QgsMapLayer]) -> Optional[Path]:
     """Return the file that a layer is read from; None for a layer without one (in memory, in a database)."""
     if layer is None:
         return None
     path = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source()).get("path")
-    return Path(path) if path else None
+    return Path(path) if path and os.path.exists(path) else None
 
 
 def sink_of(value: Any, context: QgsProcessingContext) -> str:
@@ -50,11 +51,15 @@ def file_of_sink(sink: str) -> Optional[Path]:
 
 
 def check_format(name: str, path: Path) -> None:
-    """Raise `JobError` when no format of vector layers belongs to a file's extension."""
-    if not QgsVectorFileWriter.driverForExtension(path.suffix.lstrip(".")):
+    """Raise `JobError` unless a file's extension is that which QGIS gives to files of a format of vector layers."""
+    extension = path.suffix.lstrip(".").lower()
+    format_ = QgsVectorFileWriter.MetaData()
+    known = QgsVectorFileWriter.driverMetadata(QgsVectorFileWriter.driverForExtension(extension), format_)
+    if not known or format_.ext != extension:
+        instead = f"{format_.longName} (.{format_.ext}) or GeoPackage" if known and format_.ext else "GeoPackage"
         raise JobError(
-            f"{name} is to be written to {path}, but {path.suffix or 'no extension'} is no format of vector layers "
-            "that can be written. Choose GeoPackage (.gpkg)."
+            f"{name} is to be written to {path}, but {path.suffix or 'no extension'} is no extension of vector layers "
+            f"that QGIS writes. Choose {instead} (.gpkg)."
         )
 
 
@@ -124,6 +129,12 @@ def check_destinations(
     read = {_identity(path): (name, path) for name, path in inputs.items()}
     written = {}
     for name, path in outputs.items():
+        try:
+            path.is_symlink()
+        except OSError as error:
+            raise JobError(
+                f"{name} cannot be written to {path}: {error.strerror}. Choose another name or folder."
+            ) from error
         if path.as_posix().startswith("/vsi"):
             raise JobError(f"{name} is to be written to {path}, which is no file on a disk. Choose a file in a folder.")
         same = _identity(path)
@@ -144,10 +155,13 @@ def check_destinations(
                 f"{name} is to be written to {path}, whose style file would replace the style of {owner}. "
                 "Choose another name."
             )
-        n_layers = _count_vector_layers(path)
-        if n_layers > (name in layers):
+        n_vector, n_raster = _count_layers(path)
+        may_replace = (1, 0) if name in layers else (0, 1)  # its own result of an earlier run
+        if n_vector > may_replace[0] or n_raster > may_replace[1]:
+            found = {"vector layer(s)": n_vector, "raster(s)": n_raster}
             raise JobError(
-                f"{name} is to be written to {path}, a file with {n_layers} vector layer(s), which would be lost. "
+                f"{name} is to be written to {path}, a file with "
+                f"{' and '.join(f'{number} {what}' for what, number in found.items() if number)}, which would be lost. "
                 "Choose another name, or delete the file first."
             )
         written[same] = name
@@ -167,12 +181,18 @@ def _owner_of_style(path: Path) -> Optional[Path]:
     return min(beside, default=None)
 
 
-def _count_vector_layers(path: Path) -> int:
+def _count_layers(path: Path) -> Tuple[int, int]:
+    """Return how many vector layers and rasters a file holds."""
     if not path.is_file():
-        return 0
+        return 0, 0
     with quiet_gdal():
-        try:
-            dataset = gdal.OpenEx(str(path), gdal.OF_VECTOR)
-        except RuntimeError:  # where another plugin has switched GDAL's exceptions on
-            return 0
-        return dataset.GetLayerCount() if dataset else 0
+        vector, raster = (_opened(path, kind) for kind in (gdal.OF_VECTOR, gdal.OF_RASTER))
+        tables = raster.GetSubDatasets() if raster else []
+        return (vector.GetLayerCount() if vector else 0), len(tables) or int(raster is not None)
+
+
+def _opened(path: Path, kind: int) -> Optional[gdal.Dataset]:
+    try:
+        return gdal.OpenEx(str(path), kind)
+    except RuntimeError:  # where another plugin has switched GDAL's exceptions on
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
@@ -24,9 +25,10 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
+from ..core.cautions import stray_caution
 from ..core.conditioning import median_spacing
 from ..core.errors import ConditioningError, FaciesError, GridError
-from ..core.facies import FaciesTable, build_facies_table, sort_facies
+from ..core.facies import Facies, FaciesTable, build_facies_table, sort_facies
 from ..core.grid import Grid, default_cell_size
 
 Value = Union[int, str]
@@ -72,22 +74,24 @@ class Observations:
         """All points of the layer, used or not."""
         return len(self.values) + self.n_empty + self.n_nowhere
 
-    def facies_table(self, of_model: Optional[FaciesTable] = None) -> Tuple[FaciesTable, np.ndarray]:
+    def facies_table(self, known: Optional[FaciesTable] = None, whose: str = "model") -> Tuple[FaciesTable, np.ndarray]:
         """
         Return the facies table of all observations, and the class index of each point.
 
         Parameters
         ----------
-        of_model : FaciesTable, optional
-            The facies of a model that knows no others: integers are its codes, texts its names. The table is then
-            the model's, with what the layer's style says of names and colours.
+        known : FaciesTable, optional
+            The facies of a model, or of a map, that has no others: integers are its codes, texts its names. The table
+            is then that one, with what the layer's style says of names and colours.
+        whose : str
+            'model' or 'map', for what is told about facies that it does not have.
 
         Raises
         ------
         ConditioningError
             When there is no observation.
         FaciesError
-            For fewer than 2 or too many facies, or one that the model does not know.
+            For fewer than 2 or too many facies, or one that is not known.
         """
         if not self.values:
             raise ConditioningError(
@@ -95,29 +99,33 @@ class Observations:
                 f"{self.n_empty} have an empty facies field and {self.n_nowhere} no position. "
                 "Choose a layer and a field with observed facies."
             )
-        if of_model is not None:
-            return self._facies_of_model(of_model)
+        if known is not None:
+            return self._facies_among(known, whose)
         facies = build_facies_table(self.values, self.styles)
         index = {value: k for k, value in enumerate(sort_facies(self.values))}
         return facies, np.array([index[value] for value in self.values])
 
-    def _facies_of_model(self, known: FaciesTable) -> Tuple[FaciesTable, np.ndarray]:
-        """Return a model's facies, restyled, and the class index of each point among them."""
+    def _facies_among(self, known: FaciesTable, whose: str) -> Tuple[FaciesTable, np.ndarray]:
+        """Return known facies, restyled, and the class index of each point among them."""
         index: Dict[Value, int] = {f.code: k for k, f in enumerate(known.facies)}
-        index.update({f.name.casefold(): k for k, f in enumerate(known.facies)})
+        index.update({_composed(f.name).casefold(): k for k, f in enumerate(known.facies)})
         found = {value: index.get(value.casefold() if isinstance(value, str) else value) for value in set(self.values)}
         unknown = sorted(str(value) for value, k in found.items() if k is None)
         if unknown:
+            or_else = ", or choose the universal model, which takes any facies" if whose == "model" else ""
             raise FaciesError(
-                f"The model does not know the facies {', '.join(unknown[:5])} of the observations; it was trained on "
+                f"The {whose} does not have the facies {', '.join(unknown[:5])} of the observations; it has "
                 f"{', '.join(f'{f.name} (code {f.code})' for f in known.facies)}. Whole numbers have to be its codes, "
-                "and texts its names: rename them, or choose the universal model, which takes any facies."
+                f"and texts its names: rename them{or_else}."
             )
         styled = {k: self.styles[value] for value, k in found.items() if value in self.styles}
-        facies = []
+        facies: List[Facies] = []
         for k, own in enumerate(known.facies):
             name, color = styled.get(k, (None, None))
-            facies.append(replace(own, name=name or own.name, color=color or own.color))
+            name = name or own.name
+            while name in {f.name for f in facies}:
+                name = f"{name} ({own.name})"
+            facies.append(replace(own, name=name, color=color or own.color))
         return FaciesTable(tuple(facies)), np.array([found[value] for value in self.values])
 
 
@@ -169,9 +177,10 @@ def observations_reader(
     """
     geometry_kind = QgsWkbTypes.geometryDisplayString(QgsWkbTypes.geometryType(source.wkbType()))
     if geometry_kind != "Point":
+        maker = "Centroids" if source.wkbType() != QgsWkbTypes.Type.NoGeometry else "Create points layer from table"
         raise ConditioningError(
             f"The layer {source.sourceName()!r} holds geometries of type {geometry_kind}; observations are points. "
-            "Choose a point layer, or make points of it first (for example with 'Centroids')."
+            f"Choose a point layer, or make points of it first (for example with '{maker}')."
         )
     position, to_value = _facies_reader(source, field_name)
     request = QgsFeatureRequest().setDestinationCrs(crs, transform_context)
@@ -183,7 +192,6 @@ def observations_reader(
         request.setFilterFids([feature.id() for feature in source.getFeatures(identifiers, unchecked)])
     # Processing's own source asks the layer, which belongs to the main thread.
     snapshot = QgsVectorLayerFeatureSource(layer)
-    multipart = QgsWkbTypes.isMultiType(source.wkbType())
     styles = layer_styles(layer, field_name)
 
     def read() -> Observations:
@@ -196,7 +204,8 @@ def observations_reader(
             if shape is None or shape.isEmpty():
                 n_nowhere += 1
                 continue
-            points = list(shape.parts()) if multipart else (shape,)
+            # A file may hold multipoints in a layer of points.
+            points = list(shape.parts()) if QgsWkbTypes.isMultiType(shape.wkbType()) else (shape,)
             value = to_value(feature.attribute(position))
             if value is None:
                 n_empty += len(points)
@@ -274,7 +283,12 @@ def _integer_facies(value: Any) -> Optional[int]:
 
 
 def _text_facies(value: Any) -> Optional[str]:
-    return (value.strip() or None) if isinstance(value, str) else None
+    return (_composed(value) or None) if isinstance(value, str) else None
+
+
+def _composed(text: str) -> str:
+    """Return a text without blanks around it, and with accents in the one way of two to write them."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def _check_codes(values: List[Value]) -> None:
@@ -303,7 +317,7 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
     if QgsProject.instance().mapLayer(layer.id()) is None and not _is_categorised(layer):
         layer = QgsVectorLayer(layer.source(), layer.name(), layer.providerType())  # opened with its saved style
     renderer = layer.renderer()
-    if not _is_categorised(layer) or renderer.classAttribute().strip('"') != field_name:
+    if not _is_categorised(layer) or renderer.classAttribute().strip('"').lower() != field_name.lower():
         return {}
     position = layer.fields().lookupField(field_name)
     integer = position >= 0 and _type_number(layer.fields().at(position)) in _INTEGER_TYPES
@@ -314,7 +328,7 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
             if raw is None or raw == NULL or str(raw).strip() == "":
                 continue  # the category of all other values
             try:
-                value: Value = int(raw) if integer else str(raw).strip()
+                value: Value = int(raw) if integer else _composed(str(raw))
             except ValueError:
                 continue
             styles[value] = (category.label().strip() or None, category.symbol().color().name())
@@ -405,10 +419,14 @@ def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_s
     if cell_size is None:
         cell_size = 1.0  # the extent is empty, which from_extent tells
     more = max(0.0, cell_size - padding) if extent is None and math.isfinite(cell_size) else 0.0
-    grid = Grid.from_extent(box[0] - more, box[1] - more, box[2] + more, box[3] + more, cell_size)
+    try:
+        grid = Grid.from_extent(box[0] - more, box[1] - more, box[2] + more, box[3] + more, cell_size)
+    except GridError as error:
+        stray = stray_caution(east, north) if extent is None else None
+        raise GridError(" ".join(filter(None, [str(error), stray]))) from error
     if max(grid.shape) < 2 or cell_size > max(width, height):
         raise GridError(
-            f"The cell size {cell_size:g} exceeds the area of {width:g} x {height:g}, so one cell would be left. "
-            f"Use smaller cells, for example {default_cell_size(width, height, 0):g}."
+            f"Cells of {cell_size:g} x {cell_size:g} leave one of the area of {width:g} x {height:g}. "
+            f"Use smaller ones, for example {default_cell_size(width, height, 0):g}."
         )
     return grid

@@ -87,8 +87,9 @@ def rasterise(polygons: List[bytes], grid: Grid) -> np.ndarray:
     inside = raster.ReadAsArray().astype(bool)
     if not inside.any():
         raise GridError(
-            f"The mask covers no cell of the grid (easting {grid.west:g} to {grid.east:g}, northing {grid.south:g} to "
-            f"{grid.north:g}). Check that it lies over the observations and the extent, or use smaller cells."
+            f"The mask covers no cell of the grid (easting {grid.west:.10g} to {grid.east:.10g}, northing "
+            f"{grid.south:.10g} to {grid.north:.10g}). Check that it lies over the observations and the "
+            "extent, or use smaller cells."
         )
     return inside
 

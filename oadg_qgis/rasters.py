@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import traceback
 import uuid
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _GTIFF_OPTIONS = (
 )  # fmt: skip
 _INTEGER_TYPES = (np.uint8, np.int16, np.uint16, np.int32)
 _PROBE_CELLS = 16
+_OFF = 0.01
+"""By what share of a cell a format may place a raster off."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,10 @@ def storage_of(codes: Sequence[int]) -> Tuple[Any, int]:
 
 class RasterWriter:
     """
-    Writes rasters beside their final places and moves them there together; on any failure nothing stays.
+    Writes rasters in folders beside their final places and moves them there together; on any failure nothing stays.
 
-    Used as a context manager: what was not committed when it ends is removed.
+    They have their final names there, which some formats write into their files. Used as a context manager: what was
+    not committed when it ends is removed.
 
     Parameters
     ----------
@@ -111,8 +115,7 @@ class RasterWriter:
         # The failure's frames hold datasets open, which would write their sidecars after we have cleaned up.
         traceback.clear_frames(trace)
         for staged, _ in self._staged:
-            for file in _files_of(staged):
-                file.unlink()
+            shutil.rmtree(staged.parent, ignore_errors=True)
 
     def check(self, plan: RasterPlan) -> None:
         """
@@ -126,13 +129,13 @@ class RasterWriter:
         """
         if plan.path.is_dir():
             raise _cannot_write(plan, "it is a folder")
-        for old in _files_at(plan.path):
-            aside = self._aside(old)
-            try:
+        try:
+            for old in _files_at(plan.path):
+                aside = self._aside(old)
                 os.replace(old, aside)
                 os.replace(aside, old)
-            except OSError as error:
-                raise _cannot_replace(plan.path, error) from error
+        except OSError as error:
+            raise _cannot_replace(plan.path, error) from error
         values = np.array([*plan.values, plan.nodata], dtype=plan.data_type)
         # Neighbours differ, so that a format that loses detail shows it.
         tile = np.resize(values, (_PROBE_CELLS, _PROBE_CELLS))
@@ -140,13 +143,9 @@ class RasterWriter:
         grid = Grid(self._grid.west, self._grid.north, self._grid.cell_size, _PROBE_CELLS, _PROBE_CELLS)
         staged = self._stage(plan)
         self._create(plan, staged, grid, bands, {})
-        kept = gdal.OpenEx(str(staged), gdal.OF_RASTER)
-        back = kept.ReadAsArray().reshape(-1, *tile.shape) if kept else np.empty((0, *tile.shape))
-        if back.shape[0] != len(bands) or not np.allclose(back, np.stack(bands), rtol=1e-5, atol=1e-6):
+        if not self._holds(staged, grid, np.stack(bands)):
             raise _cannot_hold(plan)
-        kept = None  # closes it, without which Windows cannot remove the file
-        for file in _files_of(staged):
-            file.unlink()
+        shutil.rmtree(staged.parent)
         self._staged.pop()
 
     def write(self, plan: RasterPlan, bands: Iterable[np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -185,7 +184,7 @@ class RasterWriter:
         moved: List[Tuple[Path, Path]] = []  # (from, to)
         try:
             for staged, final in self._staged:
-                files = {file: final.with_name(file.name.replace(self._mark, "")) for file in _files_of(staged)}
+                files = {file: final.with_name(file.name) for file in _files_of(staged)}
                 old = {*_files_at(final), *(file for file in files.values() if file.exists())}
                 for source, target in [*((file, self._aside(file)) for file in sorted(old)), *files.items()]:
                     os.replace(source, target)
@@ -205,9 +204,28 @@ class RasterWriter:
         return file.with_name(f"{file.name}{self._mark}")
 
     def _stage(self, plan: RasterPlan) -> Path:
-        staged = plan.path.with_name(f"{plan.path.stem}{self._mark}{plan.path.suffix}")
+        folder = plan.path.with_name(f"{self._mark}-{len(self._staged)}")
+        staged = folder / plan.path.name
         self._staged.append((staged, plan.path))
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(plan, error.strerror or str(error)) from error
         return staged
+
+    def _holds(self, path: Path, grid: Grid, bands: np.ndarray) -> bool:
+        """Return whether a file has kept bands (n_bands, n_rows, n_cols), where they lie, and in which CRS, if any."""
+        with quiet_gdal():
+            kept = gdal.OpenEx(str(path), gdal.OF_RASTER)
+            back = kept.ReadAsArray() if kept else None
+            if back is None or back.size != bands.size:
+                return False
+            off = np.subtract(kept.GetGeoTransform(), grid_transform(grid))
+            return bool(
+                np.allclose(back.reshape(bands.shape), bands, rtol=1e-5, atol=1e-6)
+                and np.abs(off).max() <= _OFF * grid.cell_size
+                and (kept.GetProjection() or not self._wkt)
+            )
 
     def _create(
         self,
@@ -248,7 +266,7 @@ class RasterWriter:
 
     def _fill(self, dataset, plan: RasterPlan, grid: Grid, bands: Iterable[np.ndarray], metadata) -> None:
         """Give a new dataset its place, names, metadata and values."""
-        dataset.SetGeoTransform((grid.west, grid.cell_size, 0.0, grid.north, 0.0, -grid.cell_size))
+        dataset.SetGeoTransform(grid_transform(grid))
         dataset.SetProjection(self._wkt)
         dataset.SetMetadata(dict(metadata))
         categories = _category_list(plan.category_names)
@@ -261,6 +279,11 @@ class RasterWriter:
             if categories:
                 band.SetCategoryNames(categories)
             band.WriteArray(values)
+
+
+def grid_transform(grid: Grid) -> Tuple[float, float, float, float, float, float]:
+    """Return the geotransform of a grid, as GDAL has it."""
+    return grid.west, grid.cell_size, 0.0, grid.north, 0.0, -grid.cell_size
 
 
 def bands_of(path: Path) -> Iterator[np.ndarray]:
@@ -299,9 +322,8 @@ def describe(**properties: Any) -> Dict[str, str]:
 
 
 def _files_of(staged: Path) -> List[Path]:
-    """Return a temporary raster and then all that lies beside it under the same name (style, auxiliary metadata …)."""
-    files = (f for f in staged.parent.glob("*") if f.name.startswith(f"{staged.stem}."))
-    return sorted(files, key=lambda file: (file != staged, file))
+    """Return a temporary raster and then all that lies beside it (style, auxiliary metadata …)."""
+    return sorted(staged.parent.iterdir(), key=lambda file: (file != staged, file))
 
 
 def _files_at(final: Path) -> List[Path]:
@@ -339,5 +361,5 @@ def _unexpected(path: Path) -> EngineError:
 def _cannot_hold(plan: RasterPlan) -> JobError:
     return JobError(
         f"The format {plan.path.suffix or '(no extension)'} of {plan.path} cannot hold {len(plan.band_names)} band(s) "
-        f"of type {np.dtype(plan.data_type).name} without loss. Choose GeoTIFF (.tif)."
+        f"of type {np.dtype(plan.data_type).name} with their place and coordinate system. Choose GeoTIFF (.tif)."
     )

@@ -41,7 +41,7 @@ from ...core.folds import (
 from ...core.grid import Grid
 from ...core.job import MODEL, QUALITIES
 from ...core.model_header import read_header
-from ..categorical_rasters import CategoricalRaster, read_codes
+from ..categorical_rasters import CategoricalRaster, Nodata, read_codes
 from ..destinations import check_destinations, check_writable, put_in_place
 from ..engine_jobs import compare
 from ..layers import make_grid
@@ -50,11 +50,13 @@ from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import errors_for_qgis, is_given, report_to, tr
 from .facies_algorithm import FaciesAlgorithm
-from .image_algorithm import check_file
+from .image_algorithm import check_file, nodata_of
 from .parameters import Helped, choice, helped, whole_number
 
 _ALIKE = 0.01
 """By what share the cells of a reference may differ from those of the grid."""
+_SAME = 0.1
+"""By what share of a cell they may lie off each other, anywhere, and count as the same ones."""
 _HELP = """
 <p>Which is better on your data, the model or sequential indicator simulation (SIS), and how sure is that? Both run on
 the same observations, with the same grid, seed and number of realizations.</p>
@@ -137,7 +139,7 @@ class CompareSimulations(FaciesAlgorithm):
 
     def _read_reference_layer(self, parameters, context) -> None:
         """Take hold of the reference's file, if one is given."""
-        self._reference: Optional[Tuple[str, int]] = None
+        self._reference: Optional[Tuple[str, int, Nodata]] = None
         if not is_given(parameters, "REFERENCE"):
             return
         layer = self.parameterAsRasterLayer(parameters, "REFERENCE", context)
@@ -145,9 +147,8 @@ class CompareSimulations(FaciesAlgorithm):
             raise JobError(self.invalidRasterError(parameters, "REFERENCE"))
         check_file(layer)
         band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
-        self._reference, self._reference_crs = (layer.source(), band), layer.crs()
-        if Path(layer.source()).is_file():
-            self._inputs["REFERENCE"] = Path(layer.source())
+        self._reference, self._reference_crs = (layer.source(), band, nodata_of(layer, band)), layer.crs()
+        self.note_input("REFERENCE", layer)
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the page; every declared key is returned, None for a number that there is not."""
@@ -232,13 +233,17 @@ class CompareSimulations(FaciesAlgorithm):
         _check_reference(raster, grid)
         class_index = _class_index(raster, facies)
         if raster.cell_size is not None and self._reference_crs == self._crs:
-            row = round((raster.north - grid.north) / grid.cell_size)
-            col = round((grid.west - raster.west) / grid.cell_size)
+            south, east = (raster.north - grid.north) / grid.cell_size, (grid.west - raster.west) / grid.cell_size
+            row, col = round(south), round(east)
             part = class_index[max(row, 0) : row + grid.n_rows, max(col, 0) : col + grid.n_cols]
-            if min(row, col) >= 0 and part.shape == grid.shape and (part >= 0).any():
+            drift = raster.drift + abs(raster.cell_size / grid.cell_size - 1) * max(class_index.shape)
+            is_same = max(abs(south - row), abs(east - col)) + drift <= _SAME
+            if is_same and min(row, col) >= 0 and part.shape == grid.shape and (part >= 0).any():
                 feedback.pushInfo(tr("The reference covers the grid: the same cells of it are compared."))
                 return part
-        feedback.pushInfo(tr("The reference is elsewhere: pieces of the grid's size are cut from it at random."))
+        feedback.pushInfo(
+            tr("The reference has none of the grid's cells, or not all: pieces of its size are cut at random.")
+        )
         return class_index
 
 
@@ -334,7 +339,7 @@ def _settings() -> Iterator[Helped]:
 def _advanced() -> Iterator[Helped]:
     yield (
         QgsProcessingParameterBand("BAND", tr("Band of the reference"), None, "REFERENCE", optional=True),
-        tr("The band that holds the codes, the first by default; of a coloured picture all are read."),
+        tr("The band that holds the codes, the first by default, with which all are read of a coloured picture."),
     )
     yield shared.model_file()
     yield choice("QUALITY", tr("Quality"), QUALITIES), tr("How many passes the model's realizations get.")

@@ -77,8 +77,7 @@ class EvaluateModel(ImageAlgorithm):
         page = self.parameterAsFileOutput(parameters, "REPORT", context)
         self._page = Path(page) if page else None
         if self._page is not None:
-            source = Path(self._source)
-            check_destinations({"REPORT": self._page}, {"IMAGE": source} if source.is_file() else {})
+            check_destinations({"REPORT": self._page}, self._inputs)
             check_writable({"REPORT": self._page})
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:

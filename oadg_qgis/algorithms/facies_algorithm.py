@@ -8,6 +8,7 @@ from typing import Dict, List, Mapping, Optional
 import numpy as np
 from qgis.core import (
     QgsCoordinateReferenceSystem,
+    QgsMapLayer,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsRectangle,
@@ -49,7 +50,10 @@ class FaciesAlgorithm(EngineAlgorithm):
         layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
         if source is None or layer is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
-        self.choose_crs(parameters, context, source.sourceExtent(), source.sourceCrs())
+        crs = source.sourceCrs()
+        if not crs.isValid() and is_given(parameters, "EXTENT"):
+            crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
+        self.choose_crs(parameters, context, source.sourceExtent(), crs)
         if not source.sourceCrs().isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
         self._read = observations_reader(
@@ -93,7 +97,7 @@ class FaciesAlgorithm(EngineAlgorithm):
         model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
         self._inputs: Dict[str, Path] = {"MODEL_FILE": Path(model_file)} if model_file else {}
 
-    def note_input(self, name: str, layer: Optional[QgsVectorLayer]) -> None:
+    def note_input(self, name: str, layer: Optional[QgsMapLayer]) -> None:
         """Note from which file a layer is read, if from any: no result may go there."""
         path = file_of(layer)
         if path is not None:

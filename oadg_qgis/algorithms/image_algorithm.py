@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Mapping, Optional, Tuple
+from pathlib import Path
+from typing import Dict, Iterator, Mapping, Optional, Tuple
 
 from qgis.core import (
     QgsPalettedRasterRenderer,
@@ -13,7 +14,8 @@ from qgis.core import (
 
 from ...core.errors import JobError
 from ...core.training_image import TrainingImage
-from ..categorical_rasters import read_training_image
+from ..categorical_rasters import Nodata, read_training_image
+from ..destinations import file_of
 from .base import is_given, tr
 from .engine_algorithm import EngineAlgorithm
 from .parameters import Helped
@@ -34,19 +36,26 @@ class ImageAlgorithm(EngineAlgorithm):
     GROUP = "Models"
 
     def read(self, parameters, context, feedback) -> None:
-        """Take hold of the raster's file, and of the layer's own names and colours."""
+        """Take hold of the raster's file, and of the layer's own names, colours and nodata."""
         layer = self.parameterAsRasterLayer(parameters, self.RASTER, context)
         if layer is None:
             raise JobError(self.invalidRasterError(parameters, self.RASTER))
         check_file(layer)
         self._source, self._layer_name, self._crs = layer.source(), layer.name(), layer.crs()
         self._band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
-        self._styles = styles_of(layer, self._band)
+        self._styles, self._nodata = styles_of(layer, self._band), nodata_of(layer, self._band)
+        file = file_of(layer)
+        self._inputs: Dict[str, Path] = {} if file is None else {self.RASTER: file}
 
     def read_image(self, symmetry: str = "none") -> TrainingImage:
         """Read the training image."""
         return read_training_image(
-            self._source, band=self._band, symmetry=symmetry, styles=self._styles, origin=self._layer_name
+            self._source,
+            band=self._band,
+            nodata=self._nodata,
+            symmetry=symmetry,
+            styles=self._styles,
+            origin=self._layer_name,
         )
 
 
@@ -67,6 +76,13 @@ def styles_of(layer: QgsRasterLayer, band: int) -> Mapping[int, Tuple[Optional[s
     return {int(c.value): (c.label.strip() or None, c.color.name()) for c in renderer.classes() if c.value % 1 == 0}
 
 
+def nodata_of(layer: QgsRasterLayer, band: int) -> Nodata:
+    """Return what counts as nodata of a band by the layer's own properties."""
+    provider = layer.dataProvider()
+    ranges = tuple((values.min(), values.max()) for values in provider.userNoDataValues(band))
+    return Nodata(ranges, provider.useSourceNoDataValue(band))
+
+
 def image_parameters(name: str = ImageAlgorithm.RASTER, description: str = "Training image") -> Iterator[Helped]:
     """Yield the raster and its band."""
     yield (
@@ -75,5 +91,5 @@ def image_parameters(name: str = ImageAlgorithm.RASTER, description: str = "Trai
     )
     yield (
         QgsProcessingParameterBand("BAND", tr("Band"), 1, name, optional=True),
-        tr("The band that holds the codes; of a coloured picture all are read."),
+        tr("The band that holds the codes; of a coloured picture 1, with which all are read."),
     )

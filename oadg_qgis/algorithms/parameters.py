@@ -81,7 +81,7 @@ def cells(of_model: bool = True) -> Iterator[Helped]:
             "distance between observations."
         )
     yield (
-        QgsProcessingParameterDistance("CELL_SIZE", tr("Cell size"), None, "OBSERVATIONS", optional=True),
+        QgsProcessingParameterDistance("CELL_SIZE", tr("Cell size"), None, "CRS", optional=True),
         " ".join([tr("Side of a cell, in units of the CRS."), default]),
     )
     yield (

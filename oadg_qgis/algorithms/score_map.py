@@ -35,6 +35,9 @@ from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
 _ENGINE_SHARE = 0.95  # of the progress; the rest is for writing
+_MOST_CODE = 2**31 - 1
+_MOST_DRIFT = 0.5
+"""Cells by which the map's cells may add up to another place than square ones."""
 _HELP = """
 <p>Takes a map of facies (drawn by a geologist, made by another program, or one of the realizations) and tells how
 plausible it is to a model: its <b>log-likelihood</b> in bits, given the observations if there are any. Of two maps of
@@ -80,14 +83,20 @@ class ScoreMap(ImageAlgorithm):
     def read(self, parameters, context, feedback) -> None:
         """Take hold of the raster, and of the observations if there are any."""
         super().read(parameters, context, feedback)
-        self._inputs = {"MAP": Path(self._source)} if Path(self._source).is_file() else {}
         self._read_observations: Optional[Callable[[], Observations]] = None
         if not is_given(parameters, "OBSERVATIONS"):
+            if is_given(parameters, "FACIES_FIELD"):
+                raise JobError(
+                    f"FACIES_FIELD is {parameters['FACIES_FIELD']!r}, but the layer with this field is not given. Give "
+                    "it as OBSERVATIONS, or leave both away."
+                )
             return
         source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
         layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
         if source is None or layer is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
+        if not source.sourceCrs().isValid():
+            feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the map's."))
         self._read_observations = observations_reader(
             source,
             layer,
@@ -131,7 +140,13 @@ class ScoreMap(ImageAlgorithm):
         """Return the job and the map's class indices (n_rows, n_cols), -1 where it holds nothing."""
         path = self.model_of(parameters, context)
         header = read_header(path)
-        raster = read_codes(self._source, self._band)
+        raster = read_codes(self._source, self._band, self._nodata)
+        if raster.drift > _MOST_DRIFT:
+            raise JobError(
+                "The cells of the map are not quite square: taken for square, its far border would lie "
+                f"{raster.drift:.1f} cells off, and so would observations there and the surprise. Resample it with "
+                "'Warp (reproject)' and resampling by nearest neighbour."
+            )
         facies = _facies_of(raster, {**raster.styles, **self._styles}, header)
         class_index = np.full(raster.codes.shape, -1, dtype=np.int16)
         class_index[raster.known] = facies.class_index(raster.codes[raster.known])
@@ -165,7 +180,7 @@ class ScoreMap(ImageAlgorithm):
         if self._read_observations is None:
             return (), (), ()
         observations = self._read_observations()
-        _, class_index = observations.facies_table(facies)
+        _, class_index = observations.facies_table(facies, tr("map"))
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
         if data.n_outside:
@@ -187,6 +202,11 @@ class ScoreMap(ImageAlgorithm):
 def _facies_of(raster: CategoricalRaster, styles: Dict[int, Any], header: ModelHeader) -> FaciesTable:
     """Return the facies of a map: the model's if it has its own, else those that occur."""
     values = raster.codes[raster.known]
+    if values.size and np.abs(values.astype(float)).max() > _MOST_CODE:
+        raise FaciesError(
+            f"The map holds {values[np.abs(values.astype(float)).argmax()]:g}, which is no facies code but may stand "
+            "for nodata. Declare it as the raster's nodata value, for example in the layer's properties."
+        )
     if not np.array_equal(values, np.round(values)):
         raise FaciesError(
             f"The map holds {values[values != np.round(values)][0]:g}, which is no facies code: codes are whole "

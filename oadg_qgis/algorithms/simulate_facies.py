@@ -274,9 +274,10 @@ class SimulateFacies(FaciesAlgorithm):
         unseen = [f.name for k, f in enumerate(facies.facies) if not (data.class_index == k).any()]
         if unseen:
             feedback.pushWarning(
-                tr("These facies were observed only elsewhere, and are possible here all the same: {}.").format(
-                    ", ".join(unseen)
-                )
+                tr(
+                    "No cell holds an observation of these facies, which are possible all the same: {}. They were "
+                    "observed elsewhere, or lost their cell to another facies; smaller cells keep these."
+                ).format(", ".join(unseen))
             )
         if len(data) < FEW_OBSERVATIONS:
             feedback.pushWarning(

@@ -88,7 +88,7 @@ def _advanced() -> Iterator[Helped]:
         tr("'fitted' chooses kind, range and nugget by the observations; the others need a range."),
     )
     yield (
-        QgsProcessingParameterDistance("RANGE", tr("Range"), None, "OBSERVATIONS", optional=True),
+        QgsProcessingParameterDistance("RANGE", tr("Range"), None, "CRS", optional=True),
         tr("Distance at which 5 % of the correlation is left (spherical: none), when the covariance is given."),
     )
     yield (

@@ -140,10 +140,16 @@ def test_a_reference_of_the_same_cells(compare, survey, codes, write_raster, wor
     assert result["SHARE_DIFFERENCE_REFERENCE"] < 0.15
 
 
+def test_a_reference_half_a_cell_off_has_other_cells(compare, survey, codes, write_raster, world, log):
+    wide = np.pad(codes, 5, constant_values=world.CODES[0])
+    compare(survey, REFERENCE=write_raster(wide, before=4.5), REPORT=None)
+    assert "The reference has none of the grid's cells, or not all: pieces of its size are cut at random." in log.infos
+
+
 @pytest.mark.parametrize("epsg", [None, 32633])
 def test_a_reference_from_elsewhere_is_cut_into_pieces(compare, survey, codes, write_raster, log, epsg):
     result = compare(survey, REFERENCE=write_raster(np.tile(codes, (2, 2)), epsg=epsg), REPORT=None)
-    assert "The reference is elsewhere: pieces of the grid's size are cut from it at random." in log.infos
+    assert "The reference has none of the grid's cells, or not all: pieces of its size are cut at random." in log.infos
     assert result["BODIES_REFERENCE"] >= 3
     assert result["REPORT"] is None
 

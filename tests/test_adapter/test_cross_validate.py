@@ -337,8 +337,9 @@ def test_the_table_of_the_observations_is_not_replaced(refused, survey, tmp_path
     [
         ("REPORT", "/proc/self/report.html", "REPORT cannot be written to /proc/self/report.html: .*Choose a folder"),
         ("ERRORS", "/proc/self/errors.gpkg", "ERRORS cannot be written to /proc/self/errors.gpkg"),
-        ("ERRORS", "/tmp/errors.nonsense", r"\.nonsense is no format of vector layers .*GeoPackage"),
-        ("ERRORS", "/tmp/errors", "no extension is no format of vector layers"),
+        ("ERRORS", "/tmp/errors.nonsense", r"\.nonsense is no extension of vector layers .*GeoPackage"),
+        ("ERRORS", "/tmp/errors.json", r"\.json is no extension .*Choose GeoJSON \(\.geojson\) or GeoPackage"),
+        ("ERRORS", "/tmp/errors", "no extension is no extension of vector layers"),
     ],
 )
 def test_a_place_that_cannot_be_written_to_is_told_before_the_work(refused, survey, name, value, message):

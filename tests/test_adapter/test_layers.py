@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
+from osgeo import ogr, osr
 from qgis.core import (
     NULL,
     QgsCategorizedSymbolRenderer,
@@ -21,6 +24,7 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QColor
 
 from oadg.core.errors import ConditioningError, FaciesError, GridError
+from oadg.core.facies import Facies, FaciesTable
 from oadg.core.grid import Grid
 from oadg.oadg_qgis.layers import (
     Observations,
@@ -97,6 +101,53 @@ def test_each_part_of_a_multipoint_is_an_observation(world):
     assert observations.values == [1, 1, 2]
     assert observations.easting.tolist() == [0, 5, 9]
     assert observations.n_empty == 2
+
+
+def test_a_file_of_points_may_hold_multipoints(world, tmp_path):
+    """OGR writes them with no more than a warning."""
+    path = str(tmp_path / "mixed.gpkg")
+    file = ogr.GetDriverByName("GPKG").CreateDataSource(path)
+    reference = osr.SpatialReference()
+    reference.ImportFromEPSG(32632)
+    table = file.CreateLayer("mixed", reference, ogr.wkbPoint)
+    table.CreateField(ogr.FieldDefn("facies", ogr.OFTString))
+    for text, place in (("sand", "POINT (1 2)"), ("clay", "MULTIPOINT (3 4, 5 6)")):
+        feature = ogr.Feature(table.GetLayerDefn())
+        feature.SetField("facies", text)
+        feature.SetGeometry(ogr.CreateGeometryFromWkt(place))
+        table.CreateFeature(feature)
+    del feature, table, file
+    observations = read(QgsVectorLayer(path, "mixed", "ogr"))
+    assert observations.values == ["sand", "clay", "clay"]
+    assert observations.northing.tolist() == [2, 4, 6]
+
+
+def test_accents_are_the_same_however_they_are_written(world):
+    both = [unicodedata.normalize(form, "Grès") for form in ("NFC", "NFD")]
+    observations = read(world.make_layer([(0, 0), (1, 1), (2, 2)], [*both, "clay"], kind="string"))
+    assert observations.facies_table()[0].names == ["Grès", "clay"]
+
+
+def test_facies_of_a_model_keep_names_of_their_own(world):
+    """Whatever the layer's style calls them."""
+    known = FaciesTable((Facies(0, "mud", "#112233"), Facies(1, "sand", "#445566"), Facies(2, "silt", "#778899")))
+    values, nowhere = [0, 1, 2], np.zeros(3)
+    alike = Observations(nowhere, nowhere, values, styles={0: ("Rock", None), 1: ("Rock", None)})
+    assert alike.facies_table(known)[0].names == ["Rock", "Rock (sand)", "silt"]
+    swapped = Observations(nowhere, nowhere, values, styles={0: ("sand", None), 1: ("mud", None)})
+    assert swapped.facies_table(known)[0].names == ["sand", "mud", "silt"]
+
+
+def test_a_table_is_no_layer_of_observations(world):
+    layer = QgsVectorLayer("NoGeometry?field=facies:integer", "table", "memory")
+    with pytest.raises(ConditioningError, match="Create points layer from table"):
+        read(layer)
+
+
+def test_a_stray_observation_is_named_when_the_grid_gets_too_large():
+    east, north = np.append(np.arange(40.0), 5e6), np.zeros(41)
+    with pytest.raises(GridError, match=r"at most 16,000,000 .* 1 of 41 observations lie far .* easting 5000000"):
+        make_grid(Observations(east, north, [1] * 41), None, 0.5)
 
 
 def test_selected_features_only(world):
@@ -239,7 +290,7 @@ def test_cell_size_must_be_positive(cell_size):
 
 
 def test_cell_larger_than_the_area_is_refused():
-    with pytest.raises(GridError, match=r"cell size 5000 exceeds the area of 100 x 100.*smaller cells"):
+    with pytest.raises(GridError, match=r"5000 x 5000 leave one of the area of 100 x 100.*smaller ones"):
         make_grid(points([(0, 0), (90, 90)]), QgsRectangle(0, 0, 100, 100), 5000)
 
 

@@ -144,7 +144,7 @@ def test_shipped_model_chains_oadg_with_other_algorithms(provider):
     assert provider.algorithm(ZONES.split(":")[1]).canExecute()[0]
 
 
-@pytest.mark.parametrize("limit", [{"limit": 0.5}, {}], ids=["limit", "default"])
+@pytest.mark.parametrize("limit", [{"limit": 0.5}, {}, {"limit": 5}], ids=["limit", "default", "never reached"])
 def test_shipped_model_outlines_uncertain_zones(processing, limit, survey, tiny_model, log, monkeypatch):
     monkeypatch.setattr(models, "SHIPPED_FOLDER", shipped_as_universal(tiny_model))
     result = processing.run(
@@ -161,7 +161,8 @@ def test_shipped_model_outlines_uncertain_zones(processing, limit, survey, tiny_
         feedback=log.feedback,
     )
     zones = result["statistics:Uncertain zones"]
-    assert zones.featureCount() > 0
+    assert (zones.featureCount() > 0) == (limit != {"limit": 5})
+    assert {"area", "entropy_mean"} <= set(zones.fields().names())
     entropy = gdal.Open(result["simulate:Entropy"]).ReadAsArray()
     uncertain = (entropy >= limit.get("limit", 1.0)).sum() * 100.0
     assert sum(feature["area"] for feature in zones.getFeatures()) == pytest.approx(uncertain)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal, osr
-from qgis.core import QgsProcessingException
+from qgis.core import QgsProcessingException, QgsProject, QgsRasterLayer
 
 from oadg.core.facies import Facies, FaciesTable
 from oadg.oadg_qgis.engine_client import close_idle_engines
@@ -113,3 +113,49 @@ def test_the_map_itself_is_not_replaced(score_map, write_map, world):
     with pytest.raises(QgsProcessingException, match="which would replace MAP"):
         score_map(path, SURPRISE=path)
     assert Path(path).read_bytes() == before
+
+
+def test_a_map_in_a_geopackage_is_not_replaced(score_map, write_map, world, tmp_path):
+    """Its source names a table, too: GPKG:file:table."""
+    path = tmp_path / "maps.gpkg"
+    options = gdal.TranslateOptions(format="GPKG", outputType=gdal.GDT_Int16, creationOptions=["RASTER_TABLE=map"])
+    gdal.Translate(str(path), write_map(codes_of(world)), options=options).FlushCache()
+    before = path.read_bytes()
+    layer = QgsProject.instance().addMapLayer(QgsRasterLayer(f"GPKG:{path}:map", "map"))
+    try:
+        with pytest.raises(QgsProcessingException, match="which would replace MAP"):
+            score_map(layer.id(), SURPRISE=str(path))
+    finally:
+        QgsProject.instance().removeMapLayer(layer.id())  # a layer that outlives GDAL takes the process down
+    assert path.read_bytes() == before
+
+
+def test_a_map_with_cells_that_are_not_quite_square(score_map, write_map, world, tmp_path):
+    """Every single one may be taken for square, but not all together."""
+    path = write_map(np.tile(codes_of(world), (2, 2)))
+    dataset = gdal.Open(path, gdal.GA_Update)
+    dataset.SetGeoTransform((world.WEST, world.CELL, 0, world.NORTH, 0, -0.991 * world.CELL))
+    del dataset
+    with pytest.raises(QgsProcessingException, match=r"its far border would lie 0\.\d cells off"):
+        score_map(path)
+    assert not (tmp_path / "surprise.tif").exists()
+
+
+def test_nodata_that_is_not_declared(score_map, write_map, world, tmp_path):
+    codes = codes_of(world).astype(np.float32)
+    codes[0] = np.finfo(np.float32).min
+    path = str(tmp_path / "esri.tif")
+    gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 1, gdal.GDT_Float32).WriteArray(codes)
+    with pytest.raises(QgsProcessingException, match=r"holds -3\.40282e\+38, .*Declare it as the raster's nodata"):
+        score_map(path)
+
+
+def test_a_field_without_its_layer(score_map, write_map, world):
+    with pytest.raises(QgsProcessingException, match="FACIES_FIELD is 'facies', but the layer with this field"):
+        score_map(write_map(codes_of(world)), FACIES_FIELD="facies")
+
+
+def test_observations_of_facies_that_the_map_has_not(score_map, write_map, world):
+    layer = world.make_layer(world.centres(np.arange(2), np.arange(2)), [world.CODES[0], 99])
+    with pytest.raises(QgsProcessingException, match=r"The map does not have the facies 99 .* rename them\.$"):
+        score_map(write_map(codes_of(world)), OBSERVATIONS=layer, FACIES_FIELD="facies")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import sqlite3
 import time
 from pathlib import Path
 
@@ -386,3 +388,39 @@ def test_runs_at_once_do_not_wait_for_each_other_for_ever(processing, fake_engin
         assert [(successful, result.get("N_USED")) for successful, result in results] == [(True, 4000)] * n_at_once
     assert len(list(tmp_path.glob("*.tif"))) == 6
     QgsProject.instance().clear()
+
+
+def test_a_geopackage_names_its_table_after_the_file(simulate_facies, survey, fake_engine, tmp_path):
+    path = tmp_path / "most.gpkg"
+    simulate_facies(survey, MOST_PROBABLE=str(path))
+    with contextlib.closing(sqlite3.connect(path)) as tables:
+        assert tables.execute("select table_name from gpkg_contents").fetchall() == [("most",)]
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".mbtiles", ".ers", ".gtx"])
+def test_formats_that_lose_bands_or_their_place(simulate_facies, survey, fake_engine, tmp_path, suffix):
+    with pytest.raises(QgsProcessingException, match=f"The format {suffix} of .* cannot hold|cannot be written"):
+        simulate_facies(survey, REALIZATIONS=str(tmp_path / f"maps{suffix}"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_geopackage_of_several_rasters_is_not_replaced(simulate_facies, survey, fake_engine, tmp_path):
+    path = str(tmp_path / "two.gpkg")
+    empty = gdal.GetDriverByName("MEM").Create("", 20, 20, 1)
+    empty.SetGeoTransform((0, 1, 0, 0, 0, -1))
+    for table in ("one", "other"):
+        gdal.GetDriverByName("GPKG").CreateCopy(path, empty, options=["APPEND_SUBDATASET=YES", f"RASTER_TABLE={table}"])
+    with pytest.raises(QgsProcessingException, match=r"a file with 2 raster\(s\), which would be lost"):
+        simulate_facies(survey, ENTROPY=path)
+
+
+def test_a_name_that_is_too_long(simulate_facies, survey, fake_engine, tmp_path):
+    with pytest.raises(QgsProcessingException, match="ENTROPY cannot be written to .*File name too long"):
+        simulate_facies(survey, ENTROPY=str(tmp_path / f"{300 * 'x'}.tif"))
+
+
+def test_without_a_crs_of_its_own_it_is_that_of_the_extent(simulate_facies, world, fake_engine):
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), np.array(world.CODES)[index].tolist(), crs="")
+    result = simulate_facies(layer, EXTENT=f"{world.EXTENT.split('[')[0]}[EPSG:25832]")
+    assert QgsRasterLayer(result["ENTROPY"], "e").crs().authid() == "EPSG:25832"

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal, osr
-from qgis.core import QgsProcessingException, QgsRasterLayer
+from qgis.core import QgsProcessingException, QgsRasterLayer, QgsRasterRange
 
+from oadg.core.errors import TrainingImageError
 from oadg.core.model_header import read_header
 from oadg.core.training_image import TrainingImage, image_of_codes
 from oadg.oadg_qgis.algorithms import train_model as module
-from oadg.oadg_qgis.algorithms.image_algorithm import styles_of
-from oadg.oadg_qgis.categorical_rasters import read_training_image
+from oadg.oadg_qgis.algorithms.image_algorithm import nodata_of, styles_of
+from oadg.oadg_qgis.categorical_rasters import read_codes, read_training_image
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
 CODES = (3, 311, -1)
@@ -26,7 +27,16 @@ def stripes() -> np.ndarray:
     return np.array(CODES)[((row + 4 * np.sin(col / 9)) // 8).astype(int) % 3]
 
 
-def write(path: Path, codes: np.ndarray, *, nodata=None, transform=(0, 10.0, 0, 0, 0, -10.0), names=None, kind=None):
+def write(
+    path: Path,
+    codes: np.ndarray,
+    *,
+    nodata=None,
+    transform=(0, 10.0, 0, 0, 0, -10.0),
+    names=None,
+    kind=None,
+    metadata=None,
+):
     """Write a raster of one or more bands."""
     bands = codes[None] if codes.ndim == 2 else codes
     kind = kind or (gdal.GDT_Float32 if bands.dtype.kind == "f" else gdal.GDT_Int32)
@@ -39,6 +49,7 @@ def write(path: Path, codes: np.ndarray, *, nodata=None, transform=(0, 10.0, 0, 
         reference = osr.SpatialReference()
         reference.ImportFromEPSG(32632)
         dataset.SetProjection(reference.ExportToWkt())
+    dataset.SetMetadata(metadata or {})
     for number, values in enumerate(bands, start=1):
         band = dataset.GetRasterBand(number)
         band.WriteArray(values)
@@ -117,11 +128,11 @@ def test_observations_that_the_model_does_not_know(processing, refused_simulatio
     row, col, index = world.survey_cells()
     places = world.centres(row, col)
     refused_simulation(
-        world.make_layer(places, [7 * k for k in index.tolist()]), r"does not know the facies 0, 14, 7 of"
+        world.make_layer(places, [7 * k for k in index.tolist()]), r"does not have the facies 0, 14, 7 of"
     )
     texts = [("sand", "mud", "silt")[k] for k in index]
     refused_simulation(
-        world.make_layer(places, texts, kind="string"), r"does not know the facies mud, silt .*Sand \(code 3\)"
+        world.make_layer(places, texts, kind="string"), r"does not have the facies mud, silt .*Sand \(code 3\)"
     )
 
 
@@ -221,9 +232,10 @@ def test_images_that_nothing_can_be_learnt_from(train_model, tmp_path, change, m
     ("transform", "message"),
     [
         ((0, 10.0, 2.0, 0, 2.0, -10.0), r"is rotated against its coordinate system"),
+        ((0, -10.0, 0, 0, 0, -10.0), r"is rotated against its coordinate system"),
         ((0, 10.0, 0, 0, 0, -20.0), r"has cells of 10 x 20; they must be square"),
     ],
-    ids=["rotated", "not square"],
+    ids=["rotated", "mirrored", "not square"],
 )
 def test_geotransforms_that_no_realization_could_have(train_model, tmp_path, transform, message):
     with pytest.raises(QgsProcessingException, match=message):
@@ -260,3 +272,35 @@ def test_a_cancelled_training_goes_on(train_model, log, tmp_path):
     result = train_model(image, STEPS=8)
     assert result["STEPS"] == 8
     assert isinstance(read_training_image(image), TrainingImage)
+
+
+def test_what_is_no_data_by_the_layers_properties(tmp_path):
+    path = write(tmp_path / "image.tif", np.where(stripes() == 3, 1, 2), nodata=1)
+    layer = QgsRasterLayer(path, "image")
+    layer.dataProvider().setUserNoDataValue(1, [QgsRasterRange(2, 2)])
+    assert not read_codes(path, 1, nodata_of(layer, 1)).known.any()
+    layer.dataProvider().setUseSourceNoDataValue(1, False)
+    raster = read_codes(path, 1, nodata_of(layer, 1))
+    assert (raster.known == (raster.codes == 1)).all()
+    assert (read_codes(path).known == (raster.codes == 2)).all()
+
+
+def test_bands_of_codes_are_no_colours(tmp_path):
+    """Three bands of bytes look like red, green and blue; our realizations are not, nor is a second band alone."""
+    bands = np.stack([stripes() == 3, stripes() != 3, np.ones((SIDE, SIDE + 8))]).astype(np.uint8)
+    path = write(tmp_path / "bands.tif", bands, kind=gdal.GDT_Byte, metadata={"OADG_FACIES": "[]"})
+    for band in (1, 2, 3):
+        assert np.array_equal(read_codes(path, band).codes, bands[band - 1])
+    plain = write(tmp_path / "plain.tif", bands, kind=gdal.GDT_Byte)
+    assert "#010001" in str(read_codes(plain).styles), "a picture, as far as anybody can tell"
+    assert np.array_equal(read_codes(plain, 2).codes, bands[1])
+
+
+def test_rasters_placed_by_control_points_are_refused(tmp_path):
+    path = write(tmp_path / "image.tif", stripes(), transform=None)
+    dataset = gdal.Open(path, gdal.GA_Update)
+    corners = [(0, 0), (SIDE, 0), (0, SIDE)]
+    dataset.SetGCPs([gdal.GCP(5e5 + 10 * x, 4.6e6 - 10 * y, 0, x, y) for x, y in corners], dataset.GetProjection())
+    del dataset
+    with pytest.raises(TrainingImageError, match="placed by ground control points.*'Warp"):
+        read_codes(path)

@@ -184,7 +184,7 @@ def test_a_field_without_its_layer(refused, fake_engine, model):
         ),
         ({"EXTENT": "5,5,0,100 [EPSG:25832]"}, r"The extent \(west 5, south 0, east 5, north 100\) is empty"),
         ({"CELL_SIZE": 0}, r"The cell size is 0; it must be a positive number"),
-        ({"CELL_SIZE": 5000}, r"The cell size 5000 exceeds the area of 640 x 640"),
+        ({"CELL_SIZE": 5000}, r"Cells of 5000 x 5000 leave one of the area of 640 x 640"),
         ({"CRS": "EPSG:99999999"}, r"which QGIS does not know.*that of the observations or the extent"),
         (
             {"OBSERVATIONS": "/no/p.gpkg", "FACIES_FIELD": "rock"},
