@@ -94,7 +94,11 @@ def uniformity(ranks: np.ndarray, n_ranks: int, n_bins: int = 10) -> Uniformity:
 
 
 def chi_square_tail(value: float, degrees: int) -> float:
-    """Return the chance that a chi-square variable exceeds a value, by Wilson and Hilferty's cube root: within .01."""
+    """
+    Return the chance that a chi-square variable exceeds a value, by Wilson and Hilferty's cube root.
+
+    Within .01 from three degrees of freedom on.
+    """
     variance = 2 / (9 * degrees)
     return 1 - NormalDist().cdf(((value / degrees) ** (1 / 3) - (1 - variance)) / variance**0.5)
 

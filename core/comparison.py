@@ -63,12 +63,15 @@ class Comparison:
         """
         Return the percentage by which a method's log loss is lower than another's, with its 95 % interval.
 
-        The observations of a fold resemble each other, so the interval counts folds, not observations. It ends at
-        100 %, for no loss is below 0.
+        The observations of a fold resemble each other, so the interval counts folds, not observations. The gain is a
+        ratio of two means, both of which are uncertain: the interval is that of the residuals from it (Cochran 1977,
+        section 6.4). It ends at 100 %, for no loss is below 0.
         """
-        loss = self.losses[other]
-        interval = paired_interval(100 * (loss - self.losses[method]) / loss.mean(), groups=self.fold)
-        return replace(interval, high=min(interval.high, 100.0))
+        loss, own = self.losses[other], self.losses[method]
+        ratio = own.mean() / loss.mean()
+        interval = paired_interval(100 * (ratio * loss - own) / loss.mean(), groups=self.fold)
+        gain = 100 * (1 - float(ratio))
+        return replace(interval, mean=gain, low=gain + interval.low, high=min(gain + interval.high, 100.0))
 
     @property
     def verdict(self) -> str:

@@ -69,10 +69,14 @@ def divergence_bits(first: Histogram, second: Histogram) -> float:
 
 
 def variogram(maps: np.ndarray, facies: int, lag: int, axis: int) -> float:
-    """Return the indicator variogram of a facies over maps (n_maps, n_rows, n_cols), along axis 0 or 1 of a map."""
+    """
+    Return the indicator variogram of a facies over maps (n_maps, n_rows, n_cols), along axis 0 or 1 of a map.
+
+    NaN where no two known cells are so far apart.
+    """
     near, far = _apart(maps, lag, axis)
     valid = (near >= 0) & (far >= 0)
-    return float(0.5 * ((near == facies) != (far == facies))[valid].mean())
+    return float(0.5 * ((near == facies) != (far == facies))[valid].mean()) if valid.any() else float("nan")
 
 
 def connectivity(maps: np.ndarray, bodies: np.ndarray, facies: int, lag: int, axis: int) -> float:
@@ -210,7 +214,7 @@ class Fidelity:
     bodies : array, shape (n_facies,)
         Mean number of bodies.
     variogram_difference, connectivity_difference : float
-        Largest absolute difference over facies, axes and lags; of facies with no pair at a lag, none.
+        Largest absolute difference over facies, axes and lags; where there is no pair at a lag, none.
     between, within : float
         Mean divergence of one map's patterns from those of the reference set, and from one another's.
     """
@@ -225,9 +229,13 @@ class Fidelity:
     within: float
 
 
+def _largest(differences: np.ndarray) -> float:
+    """Return the largest absolute difference; NaN when there is none."""
+    return float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else float("nan")
+
+
 def compare(measured: Statistics, reference: Statistics) -> Fidelity:
     """Return how far measured maps are from reference maps of the same size."""
-    connected = np.abs(measured.connectivity - reference.connectivity)
     ours, theirs = measured.patterns_of_maps, reference.patterns_of_maps
     pairs = [(i, j) for i in range(len(ours)) for j in range(i)]
     return Fidelity(
@@ -237,8 +245,8 @@ def compare(measured: Statistics, reference: Statistics) -> Fidelity:
         proportion_difference=measured.proportions.mean(axis=0) - reference.proportions.mean(axis=0),
         proportion_spread=measured.proportions.std(axis=0),
         bodies=measured.n_bodies.mean(axis=0),
-        variogram_difference=float(np.abs(measured.variogram - reference.variogram).max()),
-        connectivity_difference=float(np.nanmax(connected)) if np.isfinite(connected).any() else float("nan"),
+        variogram_difference=_largest(measured.variogram - reference.variogram),
+        connectivity_difference=_largest(measured.connectivity - reference.connectivity),
         between=float(np.mean([divergence_bits(mine, other) for mine in ours for other in theirs])),
         within=float(np.mean([divergence_bits(ours[i], ours[j]) for i, j in pairs])) if pairs else float("nan"),
     )

@@ -12,6 +12,8 @@ from .errors import GridError
 
 MAX_CELLS = 16_000_000
 """Largest grid that is accepted (4,000 x 4,000 cells): above it, memory and time are no longer reasonable."""
+_ROUNDED = 1e-6
+"""By what share of a cell coordinates may be off, for they are rounded."""
 _MOST_WITH_REACH = 2.25
 """Times as many cells as its own a grid has at most with those around it that observations condition it from."""
 
@@ -77,8 +79,8 @@ class Grid:
                 f"Cells of {cell_size:g} are far too small for an extent of {width:g} by {height:g}. Use larger cells."
             )
         # A hair of tolerance, so that 1000 / 10 gives 100 cells and not 101.
-        n_rows = max(1, math.ceil(height / cell_size - 1e-6))
-        n_cols = max(1, math.ceil(width / cell_size - 1e-6))
+        n_rows = max(1, math.ceil(height / cell_size - _ROUNDED))
+        n_cols = max(1, math.ceil(width / cell_size - _ROUNDED))
         check_cell_count(n_rows, n_cols, cell_size)
         return cls(west=west, north=north, cell_size=cell_size, n_rows=n_rows, n_cols=n_cols)
 
@@ -119,7 +121,8 @@ class Grid:
         Parameters
         ----------
         easting, northing : array, shape (n,)
-            World coordinates. Points on the eastern or southern border belong to the last column or row.
+            World coordinates. Points on the border, or no farther outside than coordinates are rounded, belong to the
+            cells there.
         reach : int
             So many cells beyond the border count, too; their indices are negative, or at least the number of rows or
             columns.
@@ -133,7 +136,8 @@ class Grid:
         """
         x = (np.asarray(easting, dtype=float) - self.west) / self.cell_size
         y = (self.north - np.asarray(northing, dtype=float)) / self.cell_size
-        is_held = (x >= -reach) & (x <= self.n_cols + reach) & (y >= -reach) & (y <= self.n_rows + reach)
+        beyond = reach + _ROUNDED
+        is_held = (x >= -beyond) & (x <= self.n_cols + beyond) & (y >= -beyond) & (y <= self.n_rows + beyond)
         row, col = (
             np.where(at == n, n - 1, np.floor(np.where(is_held, at, 0))).clip(-reach, n - 1 + reach).astype(np.int64)
             for at, n in ((y, self.n_rows), (x, self.n_cols))

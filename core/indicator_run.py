@@ -9,6 +9,7 @@ from typing import Callable
 import numpy as np
 
 from .ensemble import OUTSIDE
+from .errors import ConditioningError
 from .indicator_job import IndicatorJob
 from .indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
 from .job import SimulationResult
@@ -40,9 +41,13 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
     began = time.monotonic()
     progress(0.0, "Fitting covariances")
     maps = read_maps(job)
-    estimator = _estimator(job)
-    progress(_FITTING, "Facies probabilities")
-    from_data = probabilities_from_data(maps.known, estimator, job.n_neighbours)
+    estimator = _estimator(job, lambda: progress(0.0, "Fitting covariances"))
+    from_data = probabilities_from_data(
+        maps.known,
+        estimator,
+        job.n_neighbours,
+        on_part=lambda fraction: progress(_FITTING + (_KRIGING - _FITTING) * fraction, "Facies probabilities"),
+    )
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
@@ -71,9 +76,11 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
     )
 
 
-def _estimator(job: IndicatorJob) -> Estimator:
+def _estimator(job: IndicatorJob, on_part: Callable[[], None]) -> Estimator:
     """Return what is given, or what fits the observations best: class by class, or one covariance for all."""
-    class_index, n_facies = np.array(job.class_index), len(job.facies)
+    class_index, n_facies = np.array(job.class_index, dtype=np.int64), len(job.facies)
+    if not len(class_index):
+        raise ConditioningError("There are no observations, and kriging needs at least one. Check the observations.")
     proportions = np.bincount(class_index, minlength=n_facies) / len(class_index)
     is_ordinary = job.kriging == "ordinary"
     if job.covariance is not None and job.range is not None:
@@ -82,7 +89,10 @@ def _estimator(job: IndicatorJob) -> Estimator:
     places = np.stack([job.row, job.col], axis=1).astype(float)
     chosen = np.random.default_rng(job.seed).permutation(len(places))[:MOST_FITTED]
     sample = places[chosen], class_index[chosen]
-    candidates = [fit(*sample, n_facies) for fit in (choose_by_leave_one_out, fit_class_by_class)]
+    candidates = [
+        choose_by_leave_one_out(*sample, n_facies, on_part=on_part),
+        fit_class_by_class(*sample, n_facies),
+    ]
     losses = [log_loss_nats(leave_one_out(*sample, each, n_facies), sample[1]).mean() for each in candidates]
     return Estimator(candidates[int(np.argmin(losses))], proportions, is_ordinary)
 

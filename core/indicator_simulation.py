@@ -22,7 +22,7 @@ N_NEIGHBOURS = 16
 """Hard data, and visited cells, that an estimate is made of: so many of each at most, the nearest ones."""
 _TEMPLATE = 9
 """Visited cells are looked for so many nodes of the cell's own lattice away."""
-_CELLS_AT_ONCE = 4096
+_CELLS_AT_ONCE, _PAIRS_AT_ONCE = 4096, 4_000_000
 _JITTER = 1e-8
 
 
@@ -113,7 +113,13 @@ class Estimator:
         return correct_order_relations(estimate.T, self.proportions)
 
 
-def probabilities_from_data(known: np.ndarray, estimator: Estimator, n_neighbours: int = N_NEIGHBOURS) -> np.ndarray:
+def probabilities_from_data(
+    known: np.ndarray,
+    estimator: Estimator,
+    n_neighbours: int = N_NEIGHBOURS,
+    *,
+    on_part: Callable[[float], None] = lambda fraction: None,
+) -> np.ndarray:
     """
     Estimate facies probabilities at every cell by indicator kriging from the nearest hard data.
 
@@ -125,6 +131,8 @@ def probabilities_from_data(known: np.ndarray, estimator: Estimator, n_neighbour
         How.
     n_neighbours : int
         How many data an estimate is made of.
+    on_part : callable
+        Told the share of cells that are done, now and then; what it raises ends the estimation.
 
     Returns
     -------
@@ -143,6 +151,7 @@ def probabilities_from_data(known: np.ndarray, estimator: Estimator, n_neighbour
     cells = np.indices(known.shape).reshape(2, -1).T
     probability = np.empty((len(estimator.proportions), len(cells)), dtype=np.float32)
     for start in range(0, len(cells), _CELLS_AT_ONCE):
+        on_part(start / len(cells))
         block = slice(start, start + _CELLS_AT_ONCE)
         nearest = _nearest(cells[block], data, n_neighbours)
         there = np.ones(nearest.shape, dtype=bool)
@@ -191,7 +200,7 @@ def simulate_indicators(
     """
     shape = known.shape
     rank = dispersed_rank((shape[0], shape[1]), np.random.default_rng([seed, 0]))
-    uniform = np.stack([np.random.default_rng([seed, 1, i]).random(known.size) for i in range(n_realizations)])
+    generators = [np.random.default_rng([seed, 1, i]) for i in range(n_realizations)]
     todo = inside & (known < 0)
     cells = np.argwhere(todo)
     cells = cells[np.argsort(rank[todo])]  # in the order of the path
@@ -208,19 +217,24 @@ def simulate_indicators(
         weights = estimator.weights(block, neighbours, there)
         flat = neighbours[..., 0] * shape[1] + neighbours[..., 1]
         own = block[:, 0] * shape[1] + block[:, 1]
-        for cell, weight, around, exists in zip(own, weights, flat, there):
+        uniform = np.stack([rng.random(len(block)) for rng in generators], axis=1)  # (n_block, n_realizations)
+        for cell, weight, around, exists, of_cell in zip(own, weights, flat, there, uniform):
             values = np.where(exists, maps[:, around], -1)  # (n_realizations, n_neighbours)
             cumulative = estimator.probabilities(weight, values).cumsum(axis=0)
-            maps[:, cell] = (cumulative <= uniform[:, cell] * cumulative[-1]).sum(axis=0)
-    return np.where(inside, maps.reshape(n_realizations, *shape), np.int16(-1))
+            maps[:, cell] = (cumulative <= of_cell * cumulative[-1]).sum(axis=0)
+    maps[:, ~inside.ravel()] = -1
+    return maps.reshape(n_realizations, *shape)
 
 
 def _nearest(cells: np.ndarray, data: np.ndarray, n_neighbours: int) -> np.ndarray:
     """Return the numbers (n, n_nearest) of the data nearest to each cell."""
     if len(data) <= n_neighbours:
         return np.broadcast_to(np.arange(len(data)), (len(cells), len(data)))
-    away = distances(cells.astype(float), data.astype(float))
-    return np.argpartition(away, n_neighbours, axis=1)[:, :n_neighbours]
+    n_at_once, nearest = max(1, _PAIRS_AT_ONCE // len(data)), []
+    for start in range(0, len(cells), n_at_once):
+        away = distances(cells[start : start + n_at_once].astype(float), data.astype(float))
+        nearest.append(np.argpartition(away, n_neighbours, axis=1)[:, :n_neighbours])
+    return np.concatenate(nearest)
 
 
 def _visited(cells: np.ndarray, rank: np.ndarray, todo: np.ndarray, n_neighbours: int) -> tuple[np.ndarray, np.ndarray]:
@@ -228,7 +242,7 @@ def _visited(cells: np.ndarray, rank: np.ndarray, todo: np.ndarray, n_neighbours
     Return the nearest cells (n, n_neighbours, 2) that are simulated before each cell, and whether there are so many.
 
     They are looked for on lattices of doubling spacing, from the cell itself on: in a multiple-grid path those nearby
-    are rare early, and many later.
+    are rare early, and many later. Where that finds too few (the first cells, thin grids and masks), all are looked at.
     """
     shape, own = rank.shape, rank[tuple(cells.T)]
     side = np.arange(-_TEMPLATE, _TEMPLATE + 1)
@@ -239,14 +253,26 @@ def _visited(cells: np.ndarray, rank: np.ndarray, todo: np.ndarray, n_neighbours
     missing = np.arange(len(cells))
     spacing = 1
     while len(missing) and spacing < max(shape):
-        near = cells[missing][:, None, :] + spacing * offsets[None, :, :]
+        near = cells[missing][:, None, :] + spacing * offsets[None, :, :]  # none of which was looked at before
         on_grid = ((near >= 0) & (near < np.array(shape))).all(axis=-1)
         near = np.where(on_grid[..., None], near, 0)
         row, col = near[..., 0], near[..., 1]
         earlier = on_grid & todo[row, col] & (rank[row, col] < own[missing][:, None])
+        near = np.concatenate([found[missing], near], axis=1)
+        earlier = np.concatenate([there[missing], earlier], axis=1)
         order = np.argsort(~earlier, axis=1, kind="stable")[:, :n_neighbours]
         found[missing] = np.take_along_axis(near, order[..., None], axis=1)
         there[missing] = np.take_along_axis(earlier, order, axis=1)
         missing = missing[~there[missing].all(axis=1)]
+        offsets = offsets[np.abs(offsets).max(axis=1) > _TEMPLATE // 2] if spacing == 1 else offsets
         spacing *= 2
+    if len(missing):
+        before = np.argwhere(todo & (rank < own[missing].max()))
+        n_at_once = max(1, _PAIRS_AT_ONCE // max(1, len(before)))
+        for part in np.split(missing, range(n_at_once, len(missing), n_at_once)):
+            away = distances(cells[part].astype(float), before.astype(float))
+            away[rank[tuple(before.T)] >= own[part][:, None]] = np.inf
+            order = np.argsort(away, axis=1, kind="stable")[:, :n_neighbours]
+            found[part, : order.shape[1]] = before[order]
+            there[part, : order.shape[1]] = np.isfinite(np.take_along_axis(away, order, axis=1))
     return found, there

@@ -320,6 +320,8 @@ def describe_job(job: Any) -> dict[str, Any]:
 def rebuild_job(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
     """Rebuild a job from `describe_job`; raise `JobError` when a part is missing, wrong or unknown."""
     names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(description, Mapping):
+        raise JobError(f"The job is no table of its parts but {type(description).__name__}.")
     unknown = sorted(set(description) - names)
     if unknown:
         raise JobError(f"The job has parts that this engine does not know: {', '.join(unknown)}.")
@@ -331,7 +333,7 @@ def rebuild_job(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
         for name in set(_NUMBERS) & names:
             plain[name] = tuple(_NUMBERS[name](v) for v in plain[name])
         return cls(**plain)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise JobError(f"The job is incomplete or wrong: {error}.") from error
 
 

@@ -205,7 +205,12 @@ def correct_order_relations(estimate: np.ndarray, proportions: np.ndarray) -> np
 
 
 def choose_by_leave_one_out(
-    places: np.ndarray, class_index: np.ndarray, n_facies: int, *, floor: float = FLOOR
+    places: np.ndarray,
+    class_index: np.ndarray,
+    n_facies: int,
+    *,
+    floor: float = FLOOR,
+    on_part: Callable[[], None] = lambda: None,
 ) -> tuple[Covariance, ...]:
     """
     Choose one covariance for all facies: the one whose leave-one-out log loss is lowest.
@@ -224,6 +229,8 @@ def choose_by_leave_one_out(
         Number of facies.
     floor : float
         Smallest probability in the log loss.
+    on_part : callable
+        Called before each kind and range; what it raises ends the choice.
 
     Returns
     -------
@@ -242,6 +249,7 @@ def choose_by_leave_one_out(
     between = distances(places, places)
     best, least = Covariance("exponential", 1.0, 1.0), np.inf
     for kind, distance in product(KINDS, _ranges(places)):
+        on_part()
         spectrum = np.linalg.eigh(KINDS[kind](between / distance))
         for nugget in (n for n in _NUGGETS if n >= _LEAST_NUGGET[kind]):
             estimate = indicator - _leave_one_out_error(spectrum, nugget, indicator - mean)

@@ -97,14 +97,15 @@ def typical_nats(
 
     Returns
     -------
-    float32 Tensor, shape (n_realizations,)
-        Nats, summed over the cells of each.
+    float64 Tensor, shape (n_realizations,)
+        Nats, summed over the cells of each; on the processor.
     """
-    total = torch.zeros(len(streams), device=known.device)
+    total = torch.zeros(len(streams), dtype=torch.float64)
 
     def draw(probability: Tensor, visited: Visit) -> Tensor:
         facies = draw_facies(probability, visited.uniform)
-        total.index_add_(0, visited.batch, -probability.gather(1, facies[:, None])[:, 0].log())
+        nats = -probability.gather(1, facies[:, None])[:, 0].log()
+        total.index_add_(0, visited.batch.cpu(), nats.cpu().double())  # in float32 sums of many cells would be rounded
         return facies
 
     visit(

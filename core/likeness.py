@@ -9,7 +9,7 @@ from typing import Callable
 import numpy as np
 import torch
 
-from .errors import ConditioningError, JobError
+from .errors import ConditioningError, JobError, TrainingImageError
 from .evaluation import MethodScores, Survey, model_method, score
 from .fidelity import Fidelity, Statistics, compare, isolated_share, measure
 from .model import FaciesModel
@@ -32,6 +32,8 @@ _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
 _FARTHEST_SPREADS = 1.5
 """Of the image's crops: farther off no facies' share may be, on average, for realizations to look like it."""
+_CROPS_TRIED, _LEAST_KNOWN = 8, 0.3
+"""Of an image with nodata: times as many crops are drawn as are taken; share of its cells that each of these knows."""
 _LEAST_VARIETY = 0.6
 """Of realizations against crops of the image; at most its inverse."""
 
@@ -44,7 +46,7 @@ class ModelEvaluation:
     Parameters
     ----------
     realizations, crops : int array, shape (n, side, side)
-        Class index.
+        Class index; -1 in a crop where the image has no facies.
     measured, reference : Statistics
         Of realizations, and of crops.
     fidelity, among_crops : Fidelity
@@ -100,6 +102,13 @@ def evaluate_model(
         Of realizations, crops and surveys.
     progress : callable
         Told the fraction done and what is being done.
+
+    Raises
+    ------
+    ConditioningError
+        When the image's held-out block holds one facies only.
+    TrainingImageError
+        When too little of the image is known.
     """
     began = time.monotonic()
 
@@ -112,7 +121,14 @@ def evaluate_model(
     rng = np.random.default_rng([seed, 1])
     n_facies = len(image.facies)
     crops, others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(2))
-    reference, measured = measure(crops, n_facies), measure(realizations, n_facies)
+    for pieces in (crops, others):
+        if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
+            raise TrainingImageError(
+                f"Pieces of {side} x {side} cells of the training image are nodata for the most part, so that there "
+                "is nothing to compare realizations with. Use smaller pieces, or an image with less nodata."
+            )
+    reference = measure(crops, n_facies)
+    measured = measure(np.where(crops < 0, -1, realizations), n_facies)  # where crops know nothing, nor do these
     among_crops = compare(measure(others, n_facies), reference)
     surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
     n_data, n_isolated = 0, 0.0
@@ -205,9 +221,31 @@ def _simulate(
 
 
 def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut crops (n_crops, *shape) out of an image (n_rows, n_cols) at random."""
-    places = [rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_crops)]
-    return np.stack([class_index[row : row + shape[0], col : col + shape[1]] for row, col in places])
+    """
+    Cut crops out of an image at random; of one that is not known everywhere, the best known of several times as many.
+
+    Parameters
+    ----------
+    class_index : int array, shape (n_rows, n_cols)
+        The image; -1 where it has no facies.
+    shape : (int, int)
+        Of the crops.
+    n_crops : int
+        How many.
+    rng : numpy Generator
+        Of their places.
+
+    Returns
+    -------
+    int array, shape (n_crops, *shape)
+    """
+    is_known = bool((class_index >= 0).all())
+    n_drawn = n_crops if is_known else _CROPS_TRIED * n_crops
+    places = [rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)]
+    crops = np.stack([class_index[row : row + shape[0], col : col + shape[1]] for row, col in places])
+    if is_known:
+        return crops
+    return crops[np.argsort((crops < 0).sum(axis=(1, 2)), kind="stable")[:n_crops]]
 
 
 def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng: np.random.Generator) -> list[Survey]:

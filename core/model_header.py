@@ -52,7 +52,9 @@ class ModelHeader:
 
 def bits_per_cell(provenance: Mapping[str, Any]) -> Optional[float]:
     """Return what a provenance says of cells that training did not see, in bits per cell; None when nothing."""
-    scores = provenance.get("scores") or {}
+    scores = provenance.get("scores")
+    if not isinstance(scores, dict):
+        return None
     if "held_out_bits" in scores:
         return float(scores["held_out_bits"])
     return float(scores["validation_nats"]) / math.log(2) if "validation_nats" in scores else None
@@ -77,7 +79,7 @@ def read_header(path: Path) -> ModelHeader:
             provenance=dict(header["provenance"]),
             takes_any_grid="side" not in header["network"],
         )
-    except (KeyError, TypeError, ValueError, FaciesError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, FaciesError) as error:
         raise ModelError(
             f"The model file {path} does not hold together: {str(error)[:300]}. "
             "It was damaged, or written by another version: install the model again."
@@ -88,7 +90,7 @@ def parse_header(path: Path, text: Optional[str]) -> Dict[str, Any]:
     """Return the header of a file from its text; raise `ModelError` when it is none of ours."""
     try:
         header = json.loads(text or "null")
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelError(
@@ -111,7 +113,7 @@ def _metadata(path: Path) -> Dict[str, str]:
             if length > _LONGEST_HEADER:
                 raise ValueError("its header has no end")
             return dict(json.loads(file.read(length)).get("__metadata__") or {})
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
             "safetensors files; this one is truncated, damaged or of another kind. Install the model again."

@@ -190,9 +190,13 @@ def _tiles(n_rows: int, n_cols: int, halo: int, stride: int, n_nodes: int) -> tu
 
 
 def _ways_to_cut(length: int, halo: int, stride: int) -> list[_Cuts]:
-    """Return an axis cut into 1, 2, … pieces, as even as cuts at multiples of the stride can be."""
+    """
+    Return an axis cut into 1, 2, … pieces, as even as cuts at multiples of the stride can be.
+
+    Pieces shorter than a halo are none: they would be halo for the most part.
+    """
     ways = []
-    for n_pieces in range(1, length // stride + 1):
+    for n_pieces in range(1, max(1, length // max(halo, stride)) + 1):
         cuts = [length // stride * i // n_pieces * stride for i in range(n_pieces)] + [length]
         ways.append([(slice(a, b), slice(max(0, a - halo), min(length, b + halo))) for a, b in zip(cuts, cuts[1:])])
     return ways

@@ -26,6 +26,7 @@ STRAY_CELLS = 25
 MAX_STRAY_SHARE = 0.01
 """Of all cells: where the rare codes cover more, they are taken for what they are."""
 _LARGEST_CODE = 2**31 - 1
+_MOST_LISTED = 10
 HELD_OUT_SHARE = 0.25
 """Of the image's sides: the block in its lower right corner that training does not see."""
 MAX_GAP = 64
@@ -275,8 +276,18 @@ def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
     """
     told = []
     if image.stray:
-        codes = ", ".join(f"{code} ({n:,} cells)" for code, n in image.stray.items())
+        listed = [f"{code} ({n:,} cells)" for code, n in image.stray.items()]
+        more = f" and {len(listed) - _MOST_LISTED:,} more" if len(listed) > _MOST_LISTED else ""
+        codes = ", ".join(listed[:_MOST_LISTED]) + more
         told.append(f"These codes are so rare that they are taken for errors, and their cells for unknown: {codes}.")
+    row, col = image.largest_window()
+    learnt = np.union1d(image.class_index[:row], image.class_index[:, :col])
+    unseen = [f.name for k, f in enumerate(image.facies.facies) if k not in learnt]
+    if unseen:
+        told.append(
+            "These facies occur only in the lower right corner of the training image, which is held out to judge the "
+            f"model, so that it never sees them: {', '.join(unseen)}. Turn the image, or clip it."
+        )
     spacing = 2**image.coarsest_level
     independent = image.class_index.size / (spacing * FEWEST_NODES) ** 2
     if independent < 4:

@@ -44,6 +44,13 @@ def test_gains_by_hand():
     assert MODEL not in compare(0.8).gains
 
 
+def test_the_interval_of_a_gain_knows_that_both_losses_are_uncertain():
+    """Losses in one ratio everywhere leave no doubt about it, however they vary."""
+    kriging = np.random.default_rng(1).uniform(0.2, 0.9, FOUND.size)
+    gain = compare(kriging**0.5, first=kriging).gains[FIRST]
+    assert (gain.low, gain.mean, gain.high) == pytest.approx((50, 50, 50))
+
+
 def test_no_gain_is_beyond_100_percent():
     gain = compare(np.full(len(FOLD), 0.99), first=np.where(FOLD == 0, 1e-6, 0.98)).gains[FIRST]
     assert gain.low < gain.mean < gain.high == 100

@@ -64,6 +64,13 @@ def test_borders_belong_to_the_grid_and_nothing_beyond():
     np.testing.assert_array_equal(row[:3], [0, 2, 1])
     np.testing.assert_array_equal(col[:3], [0, 1, 1])
     assert row.min() >= 0
+
+
+def test_a_grid_of_an_extent_holds_the_points_on_its_border():
+    """The extent may be longer than whole cells by what coordinates are rounded to."""
+    grid = Grid.from_extent(0, 0, 10.000005, 10.000005, 10)
+    row, col, inside = grid.cell_of(np.array([10.000005, 10.0001]), np.array([5.0, 5.0]))
+    assert (grid.shape, inside.tolist(), col[0], row[0]) == ((1, 1), [True, False], 0, 0)
     assert col.max() < 2
 
 

@@ -10,8 +10,10 @@ from oadg.core.errors import ConditioningError, JobError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.grid import Grid
 from oadg.core.indicator_job import IndicatorJob
+from oadg.core.indicator_run import run_indicator_simulation
 from oadg.core.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
 from oadg.core.kriging import Covariance, indicator_kriging, simple_kriging_weights
+from oadg.core.path import dispersed_rank
 
 SPHERICAL = Covariance("spherical", 12.0, 0.1)
 EXPONENTIAL = Covariance("exponential", 20.0, 0.0)
@@ -143,3 +145,44 @@ def test_jobs_that_cannot_be(change, message):
     )
     with pytest.raises(JobError, match=message):
         IndicatorJob(**job, work_folder="w", **change)
+
+
+def test_a_job_without_observations_is_refused_in_words(tmp_path):
+    facies = FaciesTable((Facies(1, "a", "#112233"), Facies(2, "b", "#445566")))
+    job = IndicatorJob(Grid(0, 0, 1, 4, 4), facies, (), (), (), work_folder=str(tmp_path))
+    with pytest.raises(ConditioningError, match="There are no observations"):
+        run_indicator_simulation(job, lambda *_: None)
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (4, 300), (1, 200)])
+def test_an_estimate_is_made_of_as_many_visited_cells_as_there_are(shape):
+    """Early cells, which decide the large scale, and cells of thin grids and masks have them far away."""
+    rank = dispersed_rank(shape, np.random.default_rng(3))
+    mask = np.ones(shape, bool) if shape[0] < 30 else np.abs(np.subtract(*np.indices(shape))) < 2
+    cells = np.argwhere(mask)
+    cells = cells[np.argsort(rank[mask])]
+    found, there = indicator_simulation._visited(cells, rank, mask, 16)
+    assert (there.sum(axis=1) == np.minimum(np.arange(len(cells)), 16)).all()
+    flat = np.where(there, found[..., 0] * shape[1] + found[..., 1], -1 - np.arange(16))
+    assert all(np.unique(of_cell).size == 16 for of_cell in flat), "none twice"
+    earlier = rank[found[..., 0], found[..., 1]] < rank[tuple(cells.T)][:, None]
+    assert (earlier & mask[found[..., 0], found[..., 1]])[there].all()
+
+
+def test_the_variogram_of_an_elongated_grid_is_the_model_s_too():
+    estimator = Estimator([Covariance("exponential", 60.0, 0.0)] * 2, np.array([0.5, 0.5]))
+    shape, maps = (4, 600), []
+    for seed in range(6):
+        maps.append(simulate_indicators(np.full(shape, -1), np.ones(shape, bool), estimator, 10, seed=seed))
+    simulated = np.concatenate(maps)
+    for lag in (4, 16):
+        gamma = 2 * (simulated[:, :, lag:] != simulated[:, :, :-lag]).mean()  # of the sill, .25
+        assert gamma == pytest.approx(1 - np.exp(-3 * lag / 60), abs=0.05)
+
+
+def test_many_data_take_bounded_memory(monkeypatch):
+    known = data((40, 40), 300)
+    estimator = Estimator([SPHERICAL] * 3, SHARES)
+    whole = probabilities_from_data(known, estimator)
+    monkeypatch.setattr(indicator_simulation, "_PAIRS_AT_ONCE", 1000)
+    assert np.array_equal(probabilities_from_data(known, estimator), whole)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oadg.core import likeness
-from oadg.core.errors import ConditioningError, FaciesError, JobError
+from oadg.core.errors import ConditioningError, FaciesError, JobError, TrainingImageError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.likeness import (
     describe_verdict,
@@ -54,6 +54,31 @@ def test_crops_are_parts_of_the_image(image):
     windows = np.lib.stride_tricks.sliding_window_view(image.class_index, (20, 30))
     for crop in crops:
         assert (windows == crop).all(axis=(2, 3)).any()
+
+
+def test_crops_of_an_image_with_nodata_are_the_best_known(image):
+    cells = image.class_index.copy()
+    cells[:, 60:] = -1
+    crops = draw_crops(cells, (20, 30), 8, np.random.default_rng(0))
+    assert (crops >= 0).mean() > 0.95
+
+
+def test_nodata_of_the_image_makes_no_realization_worse(model, image, monkeypatch):
+    """Realizations are measured where the crops know something."""
+    cells = image.class_index.copy()
+    cells[:30, 80:] = -1
+
+    def crops(*_, **__):
+        return draw_crops(image.class_index, (40, 40), 6, np.random.default_rng(9)).astype(np.uint8)
+
+    monkeypatch.setattr(likeness, "simulate_freely", crops)
+    scores = summarise(evaluate_model(model, TrainingImage(cells, FACIES), side=40, n_realizations=6))
+    assert scores["proportion_difference"] < 0.1
+    assert 0.5 < scores["variety"] < 2
+    assert 0.5 < scores["bodies_ratio"] < 2
+    holes = np.where(np.arange(100)[:, None] % 4, -1, image.class_index)
+    with pytest.raises(TrainingImageError, match="Pieces of 40 x 40 cells .* are nodata for the most part"):
+        evaluate_model(model, TrainingImage(holes, FACIES), side=40, n_realizations=6)
 
 
 def test_surveys_keep_the_numbers_of_facies_and_hide_their_targets(image):

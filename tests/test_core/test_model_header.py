@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from oadg.core.errors import ModelError
 from oadg.core.facies import build_facies_table
 from oadg.core.model import FaciesModel
-from oadg.core.model_header import FORMAT, ModelHeader, parse_header, read_header
+from oadg.core.model_header import FORMAT, ModelHeader, bits_per_cell, parse_header, read_header
 
 
 @pytest.fixture
@@ -121,8 +121,10 @@ def test_truncated_file(saved, keep):
         struct.pack("<Q", 2) + b"[]",
         struct.pack("<Q", 1) + b"5",
         struct.pack("<Q", 0),
+        struct.pack("<Q", 100_000) + b"[" * 100_000,
+        struct.pack("<Q", 24) + b'{"__metadata__": [1, 2]}',
     ],
-    ids=["picture", "archive", "no text", "list", "number", "empty"],
+    ids=["picture", "archive", "no text", "list", "number", "empty", "deep", "metadata"],
 )
 def test_files_of_another_kind(tmp_path, content):
     path = tmp_path / "other.safetensors"
@@ -171,9 +173,10 @@ def test_a_text_that_is_a_header(tmp_path):
         {"cell_size": "large"},
         {"schedules": None},
         {"provenance": 5},
+        {"facies": [{"code": float("inf"), "name": "a", "color": "#112233"}] * 2},
         {"network": None},
     ],
-    ids=["one facies", "text", "no names", "cell size", "schedules", "provenance", "network"],
+    ids=["one facies", "text", "no names", "cell size", "schedules", "provenance", "code", "network"],
 )
 def test_a_header_that_does_not_hold_together(tmp_path, change):
     whole = {"format": FORMAT, "name": "a", "network": {}, "facies": None, "schedules": {}, "provenance": {}}
@@ -189,3 +192,7 @@ def test_a_header_that_lacks_a_part_names_it(tmp_path, missing):
     del parts[missing]
     with pytest.raises(ModelError, match=f"does not hold together: '{missing}'"):
         read_header(with_text(tmp_path / "m.safetensors", json.dumps(parts)))
+
+
+def test_scores_that_are_none_tell_no_bits():
+    assert bits_per_cell({"scores": 5}) is None

@@ -57,9 +57,15 @@ def test_tiles_are_as_few_nodes_as_can_be():
     assert (len(rows), len(cols)) == (2, 2), "strips of 490 rows would be four"
 
 
+def test_a_long_lattice_is_not_cut_into_slivers():
+    """To try all would take minutes and gigabytes."""
+    assert len(prediction._ways_to_cut(160_000, halo=120, stride=8)) < 160_000 / 120 + 1
+    assert len(prediction._ways_to_cut(16, halo=120, stride=8)) == 1
+
+
 def test_where_no_tile_fits_the_smallest_are_taken():
     rows, cols = prediction._tiles(160, 160, 40, 8, 50**2)
-    assert max(wide.stop - wide.start for _, wide in rows + cols) == 40 + 8 + 40
+    assert max(wide.stop - wide.start for _, wide in rows + cols) == 40 + 40 + 40
 
 
 def test_a_tile_of_the_refiner_has_a_halo_as_wide_as_that_part_of_it_sees(monkeypatch):

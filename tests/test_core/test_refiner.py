@@ -110,7 +110,7 @@ def test_asked_about_every_second_node_it_says_of_them_what_it_says_when_asked_a
     few = refined(network, known, inside)
     monkeypatch.setattr(refiner, "_asked_of_four", lambda unknown: None)
     asked, everywhere = unknown[:, None].expand_as(few), refined(network, known, inside)
-    assert torch.allclose(few[asked], everywhere[asked], atol=1e-4)
+    assert torch.allclose(few[asked], everywhere[asked], atol=1e-3)  # of logits of some hundreds
     assert (few[~asked] == 0).all()
     assert (everywhere[~asked] != 0).any()
 

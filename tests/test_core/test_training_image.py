@@ -198,6 +198,21 @@ def test_a_facies_thicker_than_the_model_sees_needs_a_caution():
     assert "The facies mud is 27 cells thick on average, and the model sees 20 cells to each side" in told
 
 
+def test_a_facies_of_the_held_out_corner_alone_needs_a_caution():
+    codes = stripes(8)
+    codes[-60:, -60:] = 5
+    (told,) = image_cautions(image_of(codes, styles={5: ("coal", None)}), 20)
+    assert "occur only in the lower right corner" in told
+    assert "never sees them: coal" in told
+
+
+def test_hundreds_of_stray_codes_are_not_listed_all():
+    codes = stripes(8)
+    codes[0, :200] = np.arange(100, 300)
+    (told,) = image_cautions(image_of(codes), 20)
+    assert told.endswith("109 (1 cells) and 190 more.")
+
+
 def test_a_facies_of_few_cells_needs_a_caution():
     codes = stripes(8)
     codes[:32, :40] = 5
