@@ -8,7 +8,6 @@ from qgis.core import (
     QgsProcessing,
     QgsProcessingParameterCrs,
     QgsProcessingParameterDefinition,
-    QgsProcessingParameterDistance,
     QgsProcessingParameterEnum,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
@@ -58,6 +57,16 @@ def number(
     return parameter
 
 
+def length(name: str, description: str) -> QgsProcessingParameterNumber:
+    """
+    Return an optional length in units of the results' CRS.
+
+    No distance of QGIS's: that counts in units of a layer, or of a CRS that is given, and the results' may be neither.
+    """
+    kind = QgsProcessingParameterNumber.Type.Double
+    return QgsProcessingParameterNumber(name, description, kind, None, optional=True)
+
+
 def observations(without: str = "") -> Iterator[Helped]:
     """Yield the layer of observations and its field of facies, optional when it is told what is done without them."""
     points = [QgsProcessing.SourceType.TypeVectorPoint]
@@ -81,7 +90,7 @@ def cells(of_model: bool = True) -> Iterator[Helped]:
             "distance between observations."
         )
     yield (
-        QgsProcessingParameterDistance("CELL_SIZE", tr("Cell size"), None, "CRS", optional=True),
+        length("CELL_SIZE", tr("Cell size (units of the CRS)")),
         " ".join([tr("Side of a cell, in units of the CRS."), default]),
     )
     yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator
 
-from qgis.core import QgsProcessingParameterDefinition, QgsProcessingParameterDistance
+from qgis.core import QgsProcessingParameterDefinition
 
 from ...core.indicator_job import COVARIANCE_KINDS, KRIGING_KINDS, MAX_NEIGHBOURS, IndicatorJob
 from ...core.model_header import ModelHeader
@@ -88,7 +88,7 @@ def _advanced() -> Iterator[Helped]:
         tr("'fitted' chooses kind, range and nugget by the observations; the others need a range."),
     )
     yield (
-        QgsProcessingParameterDistance("RANGE", tr("Range"), None, "CRS", optional=True),
+        shared.length("RANGE", tr("Range (units of the CRS)")),
         tr("Distance at which 5 % of the correlation is left (spherical: none), when the covariance is given."),
     )
     yield (

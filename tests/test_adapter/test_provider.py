@@ -70,7 +70,7 @@ def test_parameters_and_outputs_of_simulatefacies(provider):
         "FACIES_FIELD": "field",
         "EXTENT": "extent",
         "MASK": "source",
-        "CELL_SIZE": "distance",
+        "CELL_SIZE": "number",
         "CRS": "crs",
         "MODEL": "enum",
         "N_REALIZATIONS": "number",
