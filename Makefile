@@ -90,7 +90,7 @@ check: env ## Lint, check types, the direction of imports, and security
 	$(PYTHON) -m pytest -q tests/test_package/test_imports.py
 	$(PYTHON) -m bandit --quiet --recursive --configfile pyproject.toml --severity-level high .
 
-bench: env ## Measure speed and memory
+bench: env ## Measure speed, memory and what else benchmarks/*.py does
 	@for benchmark in $(shell grep -ls '^if __name__' benchmarks/*.py); do
 		echo "==> $$benchmark"
 		$(PYTHON) -m "$$(tr / . <<< "$${benchmark%.py}")"
@@ -126,10 +126,10 @@ train: env ## Train a model on an image or on digits: IMAGE=path NAME=name (resu
 train-universal: env ## Train the universal model (seeded, resumable; hours)
 	$(PYTHON) -m oadg.core.train_universal $(if $(START),--start $(START)) $(TRAIN_ARGS)
 
-train-shipped: env ## Train a shipped model of a training image: MODEL=channels or delta, IMAGE=... (seeded, resumable; an hour)
+train-shipped: env ## Train a shipped model of a training image: MODEL=channels or delta, IMAGE=... (seeded, resumable; an hour and a half)
 	$(PYTHON) resources/recipes/shipped_models.py "$(MODEL)" "$(IMAGE)"
 
-evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (20 minutes)
+evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (25 minutes)
 	nice $(PYTHON) -m benchmarks.evaluate_universal $(if $(JURA_MAP),--map "$(JURA_MAP)") $(EVALUATE_ARGS)
 
 publish: env ## Upload a model with its card to the Hugging Face hub: MODEL_FILE=... REPOSITORY=USER/NAME

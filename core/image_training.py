@@ -39,7 +39,7 @@ NETWORKS = {
     "base": replace(_READING, trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, refiner=32, n_refiner_blocks=8),
     "large": replace(_READING, trunk=(96, 144, 224), stream=(48, 48, 64), n_bottom=4, refiner=48, n_refiner_blocks=10),
 }
-"""By size; 'base' has the shape of the universal model, whose weights it starts from."""
+"""By size; 'base' has the shape of the universal model but for what it is told, and starts from its weights."""
 CHECKPOINTS = 40
 """Of a training, at most; at each of them the held-out loss is measured."""
 _LEAST_BETWEEN = 40

@@ -12,6 +12,7 @@ QGIS to engine
     {"type": "score", "job_id": …, "job": ScoreJob.to_dict()}
     {"type": "simulate_indicators", "job_id": …, "job": IndicatorJob.to_dict()}
     {"type": "compare", "job_id": …, "job": SimulationComparisonJob.to_dict()}
+    {"type": "install", "job_id": …, "job": InstallJob.to_dict()}
     {"type": "cancel", "job_id": …}
 Engine to QGIS, each with the `job_id` it answers
     {"type": "ready", "pid": …, "protocol": PROTOCOL_VERSION}     once, when the engine has started; without job_id

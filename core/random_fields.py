@@ -50,7 +50,7 @@ class Texture(NamedTuple):
 
 def draw_textures(n_fields: int, shortest: float, longest: float, generator: torch.Generator) -> Texture:
     """
-    Draw textures with ranges log-uniform between `shortest` and `longest` cells; no detail is shorter than `shortest`.
+    Draw textures with ranges log-uniform between `shortest` and `longest` cells.
 
     Parameters
     ----------

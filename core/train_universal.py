@@ -60,10 +60,10 @@ _WINDOWS_PER_FIELD = 4
 _REFINING_SHARE = 0.4
 """Of the batches on lattices that the sampler refines: a coarser one is known, and kriging tells nothing."""
 _SHORTEST_CELLS, _SHORTEST_NODES = 4.0, 0.7
-"""No detail is shorter than this: users choose cells that resolve what they map, and what lies between nodes is noise
+"""No range is shorter than this: users choose cells that resolve what they map, and what lies between nodes is noise
 to the network."""
 _ROUGH_SHARE = 0.15
-"""Of the batches on lattices that the sampler starts from: detail may be shorter than these cells."""
+"""Of the batches on lattices that the sampler starts from: ranges may be shorter than these cells."""
 _DATA_ONLY_SHARE = 0.35
 """Of the maps on these whose nodes are all unknown: the task of the first pass, which the probability layer shows."""
 _TOLD_SHARE = 0.9

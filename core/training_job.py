@@ -141,7 +141,7 @@ class TrainingResult:
     stopped_early : bool
         Whether training stopped because the held-out bits rose.
     seconds : float
-        Wall time of the training altogether, in seconds.
+        Wall time of the learning altogether, in seconds, without what is measured before and after it.
     """
 
     model_path: str

@@ -116,7 +116,7 @@ class EngineClient:
         Parameters
         ----------
         request : dict
-            A `simulate` or `status` message of `core.job`, without `job_id`.
+            A message to the engine of `core.job`, without `job_id`.
         on_progress : callable
             Called in this thread with the fraction done, 0 to 1, and what is being done.
         is_cancelled : callable

@@ -331,7 +331,7 @@ def _settings() -> Iterator[Helped]:
         tr(
             "A raster of facies that is known to be true, or a training image: what variograms, connectivity and "
             "bodies should be. Its codes are those of the facies, as results of OADG have them; it is at least as "
-            "large as the grid, and its cells are as large."
+            "large as the grid, and its cells are as large. For the same cells to be compared give it as EXTENT, too."
         ),
     )
 
@@ -339,7 +339,9 @@ def _settings() -> Iterator[Helped]:
 def _advanced() -> Iterator[Helped]:
     yield (
         QgsProcessingParameterBand("BAND", tr("Band of the reference"), None, "REFERENCE", optional=True),
-        tr("The band that holds the codes, the first by default, with which all are read of a coloured picture."),
+        tr(
+            "The band that holds the codes, by default 1. Leave it so for a coloured picture, which is read as a whole."
+        ),
     )
     yield shared.model_file()
     yield choice("QUALITY", tr("Quality"), QUALITIES), tr("How many passes the model's realizations get.")

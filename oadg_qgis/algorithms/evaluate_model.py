@@ -142,7 +142,7 @@ def _settings() -> Iterator[Helped]:
     )
     yield (
         whole_number("SIDE", tr("Cells a side"), 250, MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE),
-        tr("Rows and columns of realizations and pieces; no more than the image has."),
+        tr("Rows and columns of realizations and pieces; where the image has fewer, as many as it has."),
     )
 
 

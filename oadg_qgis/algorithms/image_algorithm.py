@@ -91,5 +91,5 @@ def image_parameters(name: str = ImageAlgorithm.RASTER, description: str = "Trai
     )
     yield (
         QgsProcessingParameterBand("BAND", tr("Band"), 1, name, optional=True),
-        tr("The band that holds the codes; of a coloured picture 1, with which all are read."),
+        tr("The band that holds the codes. Leave it at 1 for a coloured picture, which is read as a whole."),
     )

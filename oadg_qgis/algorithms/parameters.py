@@ -95,7 +95,10 @@ def cells(of_model: bool = True) -> Iterator[Helped]:
     )
     yield (
         QgsProcessingParameterCrs("CRS", tr("CRS of the results"), optional=True),
-        tr("A projected coordinate reference system. By default that of the observations; without any, the extent's."),
+        tr(
+            "A projected coordinate reference system. By default that of the observations; where they have none, that "
+            "of the extent or the mask."
+        ),
     )
 
 

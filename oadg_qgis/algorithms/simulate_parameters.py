@@ -45,7 +45,7 @@ def area(elsewhere: str) -> Iterator[Helped]:
         QgsProcessingParameterExtent("EXTENT", tr("Extent"), optional=True),
         tr(
             "The area to simulate; with a mask, results cover only its part around the mask. By default the area "
-            "of the mask; without one that of the observations, padded by 5 %. Needed where there is neither. "
+            "of the mask; without one that of the observations, padded by 5 % of its longer side. "
         )
         + elsewhere,
     )

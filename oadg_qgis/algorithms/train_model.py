@@ -67,7 +67,7 @@ class TrainModel(ImageAlgorithm):
             ("HELD_OUT_BITS", tr("Held-out bits per cell")),
             ("N_FACIES", tr("Number of facies")),
             ("STEPS", tr("Steps")),
-            ("SECONDS", tr("Seconds")),
+            ("SECONDS", tr("Seconds of learning")),
         ):
             self.addOutput(QgsProcessingOutputNumber(name, description))
 
