@@ -242,6 +242,12 @@ def _check_free(job: InstallJob, name: str) -> None:
     folder = Path(job.model_folder)
     there = {path.stem.lower(): str(path) for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
     there.update({name.lower(): "among those that come with OADG" for name in job.taken if name.lower() not in there})
+    begun = folder / f"{name}.training"
+    if begun.is_dir():
+        raise JobError(
+            f"A training of a model named {name} is not done, and would go on in its place ({begun}). Choose another "
+            "NAME, or delete that folder."
+        )
     if name.lower() in there:
         raise JobError(
             f"There is a model named {name} already ({there[name.lower()]}). Choose another NAME, or say REPLACE."

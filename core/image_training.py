@@ -51,6 +51,8 @@ _TABLE_BATCHES = 3
 _LEARNT = 0.95
 """Of the progress that users see, when learning is done; what is measured then has the rest."""
 _TIMED_STEPS = 16
+_KEPT = ("size", "seed")
+"""What a training that goes on is asked for as it was when it began."""
 _FEWEST_STEPS = 40
 """However short the time is."""
 _LONE = 2
@@ -103,7 +105,7 @@ def run_training(
         shape = replace(shape, n_refiners=sum(refines for _, refines, _ in examples.parts_of_path))
     _check_start(job, start, shape)
     folder = checkpoint_folder(Path(job.model_path))
-    note = _read_note(folder, image)
+    note = _read_note(folder, image, job)
     begun = note.get("steps")
     if begun and job.steps and job.steps != begun:
         raise JobError(
@@ -125,7 +127,8 @@ def run_training(
     )
     on_log = track(run, {"name": job.name, "size": job.size, **asdict(config), "started_from": start.model_id})
     if not begun:
-        _write_note(folder, {"steps": steps, "run": run, "image": _fingerprint(image)})
+        asked = {name: getattr(job, name) for name in _KEPT}
+        _write_note(folder, {"steps": steps, "run": run, "image": _fingerprint(image), **asked})
 
     def save(network: FaciesNetwork, state: dict[str, Any]) -> None:
         _model(job, image, network, config, state, start).save(Path(job.model_path))
@@ -285,10 +288,16 @@ def _steps_in(
     progress: Callable[[float, str], None],
 ) -> int:
     """Return how many steps fit into the job's minutes, judgements included, as a few show, which are thrown away."""
-    progress(0.0, "Measuring how long a step takes")
-    with tempfile.TemporaryDirectory() as folder:
+    text = "Measuring how long a step takes"
+    progress(0.0, text)
+
+    def should_stop(state: dict[str, Any]) -> bool:
+        progress(0.0, text)
+        return False
+
+    with tempfile.TemporaryDirectory(dir=job.work_folder or None) as folder:
         config = TrainingConfig(steps=_TIMED_STEPS + 1, seed=job.seed, precision=job.precision)
-        how: dict[str, Any] = {"device": device, "n_workers": job.workers}
+        how: dict[str, Any] = {"device": device, "n_workers": job.workers, "should_stop": should_stop}
         _, first = train(shape, replace(config, steps=1), examples, Path(folder) / "first", **how)
         network, all_of_them = train(shape, config, examples, Path(folder) / "all", **how)
     of_step = max(1e-3, (all_of_them["seconds"] - first["seconds"]) / _TIMED_STEPS)
@@ -300,17 +309,30 @@ def _steps_in(
     return max(_FEWEST_STEPS, int(max(with_few, (seconds - CHECKPOINTS * of_judgement) / of_step)))
 
 
-def _read_note(folder: Path, image: TrainingImage) -> dict[str, Any]:
+def _read_note(folder: Path, image: TrainingImage, job: TrainingJob) -> dict[str, Any]:
     """Return 'steps' and 'run', length and name of the training whose checkpoint a folder holds, if it holds one."""
     if not (folder / "checkpoint.pt").exists():
         return {}
-    note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    if note["image"] != _fingerprint(image):
+    try:
+        note = dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+        begun_of = note["image"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise JobError(
+            f"What is noted in {folder} of the training that was begun there cannot be read. Delete that folder to "
+            "begin anew."
+        ) from error
+    for name in _KEPT:
+        if note.get(name, getattr(job, name)) != getattr(job, name):
+            raise JobError(
+                f"The training that was begun in {folder} has the {name} {note[name]}, and {getattr(job, name)} is "
+                f"asked for now. Ask for {note[name]}, choose another name, or delete that folder."
+            )
+    if begun_of != _fingerprint(image):
         raise JobError(
             f"The training that was begun in {folder} is of another image, or of another symmetry. Choose another name "
             "for this one, or delete that folder."
         )
-    return dict(note)
+    return note
 
 
 def _write_note(folder: Path, note: dict[str, Any]) -> None:

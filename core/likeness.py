@@ -34,6 +34,8 @@ _FARTHEST_SPREADS = 1.5
 """Of the image's crops: farther off no facies' share may be, on average, for realizations to look like it."""
 _CROPS_TRIED, _LEAST_KNOWN = 8, 0.3
 """Of an image with nodata: times as many crops are drawn as are taken; share of its cells that each of these knows."""
+_FARTHEST_PATTERNS = 0.5
+"""Bits by which the frequencies of small patterns may differ; where crops are small, chance makes much of it, too."""
 _LEAST_VARIETY = 0.6
 """Of realizations against crops of the image; at most its inverse."""
 
@@ -110,6 +112,20 @@ def evaluate_model(
     TrainingImageError
         When too little of the image is known.
     """
+    rng, n_facies = np.random.default_rng([seed, 1]), len(image.facies)
+    crops, others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(2))
+    for pieces in (crops, others):
+        if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
+            raise TrainingImageError(
+                f"Pieces of {side} x {side} cells of the training image are nodata for the most part, so that there "
+                "is nothing to compare realizations with. Use smaller pieces, or an image with less nodata."
+            )
+    hidden = draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)
+    if not hidden:
+        raise ConditioningError(
+            "The held-out block of the training image holds one facies only, so that there is nothing to predict in "
+            "it. Use a larger image."
+        )
     began = time.monotonic()
 
     def tell(done: int) -> None:
@@ -118,21 +134,12 @@ def evaluate_model(
     realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
     seconds = (time.monotonic() - began) / n_realizations
     progress(_SHARE_OF_REALIZATIONS, "Comparing them with the image")
-    rng = np.random.default_rng([seed, 1])
-    n_facies = len(image.facies)
-    crops, others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(2))
-    for pieces in (crops, others):
-        if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
-            raise TrainingImageError(
-                f"Pieces of {side} x {side} cells of the training image are nodata for the most part, so that there "
-                "is nothing to compare realizations with. Use smaller pieces, or an image with less nodata."
-            )
     reference = measure(crops, n_facies)
     measured = measure(np.where(crops < 0, -1, realizations), n_facies)  # where crops know nothing, nor do these
     among_crops = compare(measure(others, n_facies), reference)
     surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
     n_data, n_isolated = 0, 0.0
-    for number, survey in enumerate(draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)):
+    for number, survey in enumerate(hidden):
         share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
         progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
         for name, scores in score_survey(model, survey).items():
@@ -142,11 +149,6 @@ def evaluate_model(
         )
         cells = np.argwhere(survey.known >= 0)
         n_data, n_isolated = n_data + len(cells), n_isolated + len(cells) * isolated_share(given, cells)
-    if not surveys["model"]:
-        raise ConditioningError(
-            "The held-out block of the training image holds one facies only, so that there is nothing to predict in "
-            "it. Use a larger image."
-        )
     return ModelEvaluation(
         realizations=realizations,
         crops=crops,
@@ -320,8 +322,9 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float]) -> str:
     times = scores["pattern_divergence"] / max(1e-9, scores["reference_divergence"])
     spread = found.among_crops.proportion_spread + 1e-3
     difference = np.abs(found.fidelity.proportion_difference)
-    likeness = "resemble the image" if times < 25 else "do not look like the image"
-    if times < 5 and (difference < _FARTHEST_SPREADS * spread).all():
+    is_like = scores["pattern_divergence"] < _FARTHEST_PATTERNS
+    likeness = "resemble the image" if times < 25 and is_like else "do not look like the image"
+    if times < 5 and is_like and (difference < _FARTHEST_SPREADS * spread).all():
         likeness = "look like the image"
     if (difference < spread).all():
         kept = "Facies have the shares that they have there."

@@ -55,9 +55,12 @@ def bits_per_cell(provenance: Mapping[str, Any]) -> Optional[float]:
     scores = provenance.get("scores")
     if not isinstance(scores, dict):
         return None
-    if "held_out_bits" in scores:
-        return float(scores["held_out_bits"])
-    return float(scores["validation_nats"]) / math.log(2) if "validation_nats" in scores else None
+    try:
+        if "held_out_bits" in scores:
+            return float(scores["held_out_bits"])
+        return float(scores["validation_nats"]) / math.log(2) if "validation_nats" in scores else None
+    except (TypeError, ValueError):
+        return None
 
 
 def read_header(path: Path) -> ModelHeader:

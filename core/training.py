@@ -304,7 +304,12 @@ class _Run:
 
     def load(self, path: Path, recipe: dict[str, Any], device: torch.device | str) -> None:
         """Go on from a checkpoint; raise `JobError` when it belongs to another recipe."""
-        saved = torch.load(path, map_location=device, weights_only=True)
+        try:
+            saved = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # of many kinds: cut files, other formats
+            raise JobError(
+                f"The checkpoint {path} cannot be read: it was damaged. Delete its folder to begin anew."
+            ) from error
         if saved["recipe"] != recipe:
             raise JobError(
                 f"The checkpoint {path} belongs to another recipe: {saved['recipe']}, not {recipe}. "

@@ -163,6 +163,11 @@ class TrainingResult:
         return cls(**description)
 
 
+def largest_side(shape: tuple[int, int]) -> int:
+    """Return the side of the largest pieces of an image that tell of a model: larger ones are much the same."""
+    return max(MIN_EVALUATED_SIDE, min(shape) // 3)
+
+
 @dataclass(frozen=True)
 class EvaluationJob:
     """

@@ -26,6 +26,7 @@ from typing import Callable, Iterator, Optional, Union
 import numpy as np
 
 from ..core.comparison_job import SimulationComparisonJob, SimulationComparisonResult
+from ..core.errors import EngineError
 from ..core.hub_job import InstallJob, InstallResult
 from ..core.indicator_job import IndicatorJob
 from ..core.job import (
@@ -102,9 +103,7 @@ def _save_mask(mask: Optional[np.ndarray], folder: str) -> Optional[str]:
     """Save a mask into a work folder, and return the file; None when there is no mask."""
     if mask is None:
         return None
-    path = os.path.join(folder, "mask.npy")
-    np.save(path, np.asarray(mask, dtype=bool))
-    return path
+    return _save(np.asarray(mask, dtype=bool), folder, "mask.npy")
 
 
 @contextlib.contextmanager
@@ -250,17 +249,30 @@ def install(
         return InstallResult.from_dict(_work_on("install", job, folder, on_progress, is_cancelled, client))
 
 
-def _save(class_index: np.ndarray, folder: str) -> str:
+def _save(cells: np.ndarray, folder: str, name: str = "map.npy") -> str:
     """Save a map into a work folder, and return the file."""
-    path = os.path.join(folder, "map.npy")
-    np.save(path, class_index)
+    path = os.path.join(folder, name)
+    try:
+        np.save(path, cells)
+    except OSError as error:
+        raise _cannot_work_in(folder, error) from error
     return path
+
+
+def _cannot_work_in(folder: str, error: OSError) -> EngineError:
+    return EngineError(
+        f"The temporary folder {folder} cannot be written: {error.strerror or error}. Is the disk full? Make space "
+        "there, or name another folder in the environment variable TMPDIR (TEMP on Windows) and start QGIS again."
+    )
 
 
 @contextlib.contextmanager
 def _work_folder() -> Iterator[str]:
     """Make a work folder, and delete it afterwards."""
-    folder = os.path.realpath(tempfile.mkdtemp(prefix=WORK_FOLDER_PREFIX))
+    try:
+        folder = os.path.realpath(tempfile.mkdtemp(prefix=WORK_FOLDER_PREFIX))
+    except OSError as error:
+        raise _cannot_work_in(tempfile.gettempdir(), error) from error
     try:
         yield folder
     finally:

@@ -219,11 +219,17 @@ def _space_for_wheels(wheels: str) -> float:
 
 def _new_sibling(target: Path) -> Path:
     """Return a new empty folder beside the target, and clear away what earlier attempts may have left there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f"{target.name}-new-*"):
-        if time.time() - left.stat().st_mtime > STALE_S:
-            _remove(left)
-    return Path(tempfile.mkdtemp(prefix=f"{target.name}-new-", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f"{target.name}-new-*"):
+            if time.time() - left.stat().st_mtime > STALE_S:
+                _remove(left)
+        return Path(tempfile.mkdtemp(prefix=f"{target.name}-new-", dir=target.parent))
+    except OSError as error:
+        raise EngineError(
+            f"The engine cannot be set up in {target.parent}: {error.strerror or error}. See to it that you may write "
+            "into that folder."
+        ) from error
 
 
 def _install(python: str, arguments: Sequence[str], feedback: Feedback, building: Path, expected_gb: float) -> None:
@@ -240,6 +246,9 @@ def _install(python: str, arguments: Sequence[str], feedback: Feedback, building
         feedback.on_progress(min(0.05 + 0.85 * size_gb / expected_gb, 0.9), f"Installing: {size_gb:.1f} GB on disk")
 
     remedy = "Check the network and QGIS's proxy settings, choose another build, or install from a folder of WHEELS."
+    if "--no-index" in arguments:
+        variables.pop("PIP_FIND_LINKS", None)  # that folder alone
+        remedy = "Is there a wheel of each package in that folder, for this Python and this kind of computer?"
     what = f"Installing {', '.join(a for a in arguments if '=' in a)} with pip"
     run_program(command, what, feedback, remedy=remedy, environment=variables, every_second=measure)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
@@ -22,7 +23,8 @@ def user_folder() -> Path:
 
 def installed_models() -> Dict[str, Path]:
     """Return the files of installed models by name, the universal one first; the user's go before shipped ones."""
-    found = {path.stem: path for folder in (SHIPPED_FOLDER, user_folder()) for path in folder.glob(f"*{SUFFIX}")}
+    files = (path for folder in (SHIPPED_FOLDER, user_folder()) for path in folder.glob(f"*{SUFFIX}"))
+    found = {path.stem: path for path in files if path.is_file()}
     names = sorted(set(found) - {UNIVERSAL}, key=str.lower)
     return {name: found.get(name, SHIPPED_FOLDER / f"{name}{SUFFIX}") for name in (UNIVERSAL, *names)}
 
@@ -59,6 +61,11 @@ def model_path(name: str, file: str = "") -> Path:
     if path is None or not path.is_file():
         raise ModelError(unknown_model(name))
     return path
+
+
+def training_folder(path: Path) -> Path:
+    """Return where a training that is not done keeps what it takes to go on, beside its model's file."""
+    return path.with_name(f"{path.stem}.training")
 
 
 class ModelEntry(NamedTuple):
@@ -105,7 +112,7 @@ def describe_model(name: str, path: Path) -> ModelEntry:
 
 def remove_model(name: str) -> Path:
     """
-    Delete a model of the user's own folder, with the note about its origin.
+    Delete a model of the user's own folder, with the note about its origin and what a training of it has left.
 
     Returns
     -------
@@ -128,6 +135,8 @@ def remove_model(name: str) -> Path:
         path.unlink()
         if origin_note(path).is_file():
             origin_note(path).unlink()
+        if training_folder(path).is_dir():
+            shutil.rmtree(training_folder(path))
     except OSError as error:
         raise ModelError(
             f"The model file {path} cannot be deleted: {error.strerror or error}. Is it in use? Close other QGIS "

@@ -16,7 +16,14 @@ from ...core.errors import FaciesError, ModelError
 from ...core.job import QUALITIES
 from ...core.model_header import ModelHeader, read_header
 from ...core.training_image import TrainingImage
-from ...core.training_job import MAX_EVALUATED, MAX_EVALUATED_SIDE, MIN_EVALUATED, MIN_EVALUATED_SIDE, EvaluationJob
+from ...core.training_job import (
+    MAX_EVALUATED,
+    MAX_EVALUATED_SIDE,
+    MIN_EVALUATED,
+    MIN_EVALUATED_SIDE,
+    EvaluationJob,
+    largest_side,
+)
 from ..destinations import check_destinations, check_writable, put_in_place
 from ..engine_jobs import evaluate
 from . import parameters as shared
@@ -92,7 +99,7 @@ class EvaluateModel(ImageAlgorithm):
                 facies=image.facies,
                 model_path=str(path),
                 work_folder="",
-                side=min(self.parameterAsInt(parameters, "SIDE", context), *image.shape),
+                side=self._side(parameters, context, feedback, image),
                 n_realizations=self.parameterAsInt(parameters, "N_REALIZATIONS", context),
                 quality=self.parameterAsEnumString(parameters, "QUALITY", context),
                 seed=self.parameterAsInt(parameters, "SEED", context),
@@ -109,6 +116,17 @@ class EvaluateModel(ImageAlgorithm):
             **{name: result.scores[name.lower()] for name, _ in _NUMBERS},
             "VERDICT": result.verdict,
         }
+
+    def _side(self, parameters, context, feedback, image: TrainingImage) -> int:
+        """Return the cells along a side of realizations and pieces; tell when they are fewer than is asked."""
+        asked, most = self.parameterAsInt(parameters, "SIDE", context), largest_side(image.shape)
+        if asked > most:
+            feedback.pushWarning(
+                tr("Pieces of {} x {} cells of this image would be much alike: pieces of {} x {} are compared.").format(
+                    asked, asked, most, most
+                )
+            )
+        return min(asked, most)
 
 
 def _as_the_model_has_it(image: TrainingImage, header: ModelHeader) -> TrainingImage:
@@ -142,7 +160,10 @@ def _settings() -> Iterator[Helped]:
     )
     yield (
         whole_number("SIDE", tr("Cells a side"), 250, MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE),
-        tr("Rows and columns of realizations and pieces; where the image has fewer, as many as it has."),
+        tr(
+            "Rows and columns of realizations and pieces; at most a third of the image's, for larger pieces of it are "
+            "much alike."
+        ),
     )
 
 

@@ -91,6 +91,8 @@ def _write(path: Path, table: str) -> None:
     own = escape(tr("Your own models are in {}.").format(user_folder()))
     body = f"<!DOCTYPE html><html><head><meta charset='utf-8'><title>{title}</title></head><body style='font-family:"
     try:
-        path.write_text(f"{body}sans-serif'><h1>{title}</h1>{table}<p>{own}</p></body></html>\n", encoding="utf-8")
+        path.write_text(
+            f"{body}sans-serif'><h1>{title}</h1>{table}<p>{own}</p></body></html>\n", encoding="utf-8", errors="replace"
+        )
     except OSError as error:
         raise JobError(f"The page {path} cannot be written: {error.strerror or error}. Choose another file.") from error

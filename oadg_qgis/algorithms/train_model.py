@@ -17,11 +17,11 @@ from qgis.core import (
 )
 
 from ...core.errors import Cancelled, JobError
-from ...core.hub_job import check_name
+from ...core.hub_job import check_name, read_origin
 from ...core.training_image import SYMMETRIES, TrainingImage, image_cautions
 from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult
 from ..engine_jobs import train
-from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
+from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, training_folder, user_folder
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters
@@ -150,11 +150,15 @@ def place_of_model(name: str, folder: Optional[Path] = None) -> Path:
     if not is_writable:
         raise JobError(f"The model cannot be written into {folder}. Choose a folder in which you may write.")
     path = folder / f"{name}{SUFFIX}"
-    taken = {path} if folder != user_folder() else {path, installed_models().get(name, path)}
-    begun = path.with_name(f"{path.stem}.training")
-    if any(file.exists() for file in taken) and not begun.exists():
-        other = "" if not path.exists() else f", or delete the file {path} first"
-        raise JobError(f"There is a model named {name} already. Choose another name{other}.")
+    alike = {file for file in folder.glob(f"*{SUFFIX}") if file.stem.lower() == name.lower()}
+    if folder == user_folder():
+        alike |= {file for other, file in installed_models().items() if other.lower() == name.lower()}
+    is_begun = training_folder(path).exists() and read_origin(path) is None  # it was not installed
+    if alike and not (is_begun and alike == {path}):
+        other = "" if path not in alike else f", or delete the file {path} first"
+        raise JobError(
+            f"There is a model named {min(file.stem for file in alike)} already. Choose another name{other}."
+        )
     return path
 
 

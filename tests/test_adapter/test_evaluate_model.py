@@ -63,7 +63,8 @@ def evaluate(processing, log, tmp_path):
 def test_a_trained_model_gets_its_page(processing, evaluate, image, log, tmp_path):
     training = {"IMAGE": image, "NAME": "stripes", "STEPS": 2, "SIZE": "small", "DEVICE": "cpu"}
     model = processing.run("oadg:trainmodel", {**training, "FOLDER": str(tmp_path)})["MODEL_FILE"]
-    result = evaluate(image, model)
+    result = evaluate(image, model, SIDE=250)
+    assert "Pieces of 250 x 250 cells of this image would be much alike" in log.text
     assert set(result) == {"REPORT", "VERDICT", *NUMBERS}
     assert all(isinstance(result[name], float) for name in NUMBERS)
     text = Path(result["REPORT"]).read_text(encoding="utf-8")

@@ -140,9 +140,12 @@ def test_the_list_tells_what_headers_say_and_which_models_are_damaged(run, world
     user_folder().mkdir(parents=True)
     world.write_header(user_folder() / "image.safetensors", FACIES, 25.0)
     (user_folder() / "broken.safetensors").write_bytes(b"x")
+    (user_folder() / "folder.safetensors").mkdir()
+    world.write_header(user_folder() / "odd.safetensors", FACIES, scores={"held_out_bits": None})
     result = run("listmodels", REPORT=str(tmp_path / "models.html"))
-    assert (result["N_MODELS"], result["NAMES"]) == (3, "universal\nbroken\nimage")
-    universal, broken, image = json.loads(result["MODELS"])
+    assert (result["N_MODELS"], result["NAMES"]) == (4, "universal\nbroken\nimage\nodd")
+    universal, broken, image, odd = json.loads(result["MODELS"])
+    assert odd["bits_per_cell"] == ""
     assert (universal["facies"], universal["cell_size"], universal["origin"]) == ("any", "any", "comes with OADG")
     assert broken["facies"].startswith("cannot be used: The file")
     assert (image["facies"], image["cell_size"]) == ("mud <b> (3), sand (4)", "25")
@@ -165,5 +168,14 @@ def test_only_models_of_ones_own_are_removed(run, world):
         with pytest.raises(QgsProcessingException, match="There is no model .* yours are: image. Choose one of them"):
             run("removemodel", NAME=name)
     assert leftovers() == ["image.safetensors"]
+    (user_folder() / "image.training").mkdir()
     run("removemodel", NAME="image")
     assert leftovers() == []
+
+
+def test_a_training_that_is_not_done_keeps_its_name(run, tiny_model):
+    """Otherwise it would go on, and replace what was installed."""
+    (user_folder() / "mine.training").mkdir(parents=True)
+    with pytest.raises(QgsProcessingException, match="A training of a model named mine is not done"):
+        run("installmodel", SOURCE=tiny_model, NAME="mine")
+    assert leftovers() == ["mine.training"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from osgeo import gdal, osr
 from qgis.core import QgsProcessingException, QgsRasterLayer, QgsRasterRange
 
 from oadg.core.errors import TrainingImageError
+from oadg.core.hub_job import mark_of
 from oadg.core.model_header import read_header
 from oadg.core.training_image import TrainingImage, image_of_codes
 from oadg.oadg_qgis.algorithms import train_model as module
@@ -260,6 +262,13 @@ def test_names_that_cannot_be_or_are_taken(train_model, tmp_path):
     with pytest.raises(QgsProcessingException, match=r"There is a model named stripes already"):
         train_model(image)
     assert (tmp_path / "stripes.safetensors").read_bytes() == b"another one"
+    with pytest.raises(QgsProcessingException, match=r"There is a model named stripes already"):
+        train_model(image, NAME="Stripes")
+    (tmp_path / "stripes.training").mkdir()
+    note = {"mark": mark_of(tmp_path / "stripes.safetensors")}
+    (tmp_path / "stripes.origin.json").write_text(json.dumps(note))  # it was installed since
+    with pytest.raises(QgsProcessingException, match=r"There is a model named stripes already"):
+        train_model(image)
 
 
 def test_a_cancelled_training_goes_on(train_model, log, tmp_path):

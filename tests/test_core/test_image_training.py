@@ -309,10 +309,33 @@ def test_a_training_begun_with_another_image_is_refused(make_job, tmp_path):
     assert run_training(make_job(), never_cancel).steps == STEPS, "the one that was begun can still go on"
 
 
+@pytest.mark.parametrize("file", ["checkpoint.pt", "training.json"])
+def test_what_is_left_of_a_training_may_be_damaged(make_job, file):
+    job = make_job()
+    begin(job)
+    path = checkpoint_folder(Path(job.model_path)) / file
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(JobError, match="cannot be read.*Delete .*folder to begin anew"):
+        run_training(job, never_cancel)
+
+
+def test_no_temporary_folder_stays_when_it_is_cancelled_while_steps_are_timed(make_job, tmp_path):
+    def cancel(fraction, text):
+        if text == "Measuring how long a step takes" and next(told) > 3:
+            raise Cancelled("The run was cancelled.")
+
+    told, work = itertools.count(), tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(Cancelled):
+        run_training(make_job(steps=None, minutes=1.0, work_folder=str(work)), cancel)
+    assert list(work.iterdir()) == []
+
+
 @pytest.mark.parametrize("changes", [{"seed": 6}, {"size": "base"}])
 def test_a_training_begun_in_another_way_is_refused(make_job, changes):
     begin(make_job())
-    with pytest.raises(JobError, match="belongs to another recipe"):
+    ((name, asked),) = changes.items()
+    with pytest.raises(JobError, match=f"has the {name} (5|small), and {asked} is asked for now. Ask for"):
         run_training(make_job(**changes), never_cancel)
 
 

@@ -124,6 +124,9 @@ def test_an_untrained_model_does_not_look_like_stripes(model, image):
     verdict = describe_verdict(found, scores)
     assert verdict.startswith("Realizations do not look like the image")
     assert "stay single cells that nothing around agrees with" in verdict
+    chance = replace(found, among_crops=found.fidelity)  # where crops of an image differ by as much
+    alike = {**scores, "reference_divergence": scores["pattern_divergence"]}
+    assert describe_verdict(chance, alike).startswith("Realizations do not look like the image")
     kept = {**scores, "isolated_data": scores["isolated_in_image"]}
     assert "single cells" not in describe_verdict(found, kept)
 
