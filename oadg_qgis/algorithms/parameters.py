@@ -64,7 +64,9 @@ def length(name: str, description: str) -> QgsProcessingParameterNumber:
     No distance of QGIS's: that counts in units of a layer, or of a CRS that is given, and the results' may be neither.
     """
     kind = QgsProcessingParameterNumber.Type.Double
-    return QgsProcessingParameterNumber(name, description, kind, None, optional=True)
+    parameter = QgsProcessingParameterNumber(name, description, kind, None, optional=True)
+    parameter.setMetadata({"widget_wrapper": {"decimals": 4}})
+    return parameter
 
 
 def observations(without: str = "") -> Iterator[Helped]:
