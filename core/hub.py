@@ -38,6 +38,7 @@ from .hub_job import (
 from .model import FaciesModel
 from .model_card import PICTURE, draw_example, model_card
 from .reference_checkpoint import find_name_and_side, import_checkpoint
+from .training_job import checkpoint_folder
 
 PATIENCE_S = 60.0
 """How long a download may stand still."""
@@ -242,7 +243,7 @@ def _check_free(job: InstallJob, name: str) -> None:
     folder = Path(job.model_folder)
     there = {path.stem.lower(): str(path) for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
     there.update({name.lower(): "among those that come with OADG" for name in job.taken if name.lower() not in there})
-    begun = folder / f"{name}.training"
+    begun = checkpoint_folder(folder / f"{name}{SUFFIX}")
     if begun.is_dir():
         raise JobError(
             f"A training of a model named {name} is not done, and would go on in its place ({begun}). Choose another "

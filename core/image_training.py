@@ -31,7 +31,7 @@ from .path import Schedule
 from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
 from .training import Examples, TrainingConfig, train, validation_nats
 from .training_image import TrainingImage
-from .training_job import TrainingJob, TrainingResult
+from .training_job import TrainingJob, TrainingResult, checkpoint_folder
 
 _READING = NetworkConfig(reads_kriging=True, n_of_place=N_OF_PLACE_BY_KRIGING)
 NETWORKS = {
@@ -249,11 +249,6 @@ def _with_schedules(
     ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how often to draw anew")
     corrected = measure_corrections(model, examples.image.class_index, seed=examples.seed, on_pass=ask)
     return replace(model, schedules=corrected)
-
-
-def checkpoint_folder(model_path: Path) -> Path:
-    """Return where the checkpoint of a training lies until it is done."""
-    return model_path.with_name(f"{model_path.stem}.training")
 
 
 def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Mapping, Optional
 
 from .errors import JobError
@@ -161,6 +162,11 @@ class TrainingResult:
     def from_dict(cls, description: Mapping[str, Any]) -> TrainingResult:
         """Rebuild the result from `to_dict`."""
         return cls(**description)
+
+
+def checkpoint_folder(model_path: Path) -> Path:
+    """Return where the checkpoint of a training lies, beside its model, until it is done."""
+    return model_path.with_name(f"{model_path.stem}.training")
 
 
 def largest_side(shape: tuple[int, int]) -> int:

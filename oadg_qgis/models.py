@@ -9,6 +9,7 @@ from typing import Dict, List, NamedTuple
 from ..core.errors import ModelError
 from ..core.hub_job import origin_note, read_origin
 from ..core.model_header import read_header
+from ..core.training_job import checkpoint_folder
 from .environment import PLUGIN_FOLDER, engine_folder
 
 UNIVERSAL = "universal"
@@ -61,11 +62,6 @@ def model_path(name: str, file: str = "") -> Path:
     if path is None or not path.is_file():
         raise ModelError(unknown_model(name))
     return path
-
-
-def training_folder(path: Path) -> Path:
-    """Return where a training that is not done keeps what it takes to go on, beside its model's file."""
-    return path.with_name(f"{path.stem}.training")
 
 
 class ModelEntry(NamedTuple):
@@ -135,8 +131,8 @@ def remove_model(name: str) -> Path:
         path.unlink()
         if origin_note(path).is_file():
             origin_note(path).unlink()
-        if training_folder(path).is_dir():
-            shutil.rmtree(training_folder(path))
+        if checkpoint_folder(path).is_dir():
+            shutil.rmtree(checkpoint_folder(path))
     except OSError as error:
         raise ModelError(
             f"The model file {path} cannot be deleted: {error.strerror or error}. Is it in use? Close other QGIS "

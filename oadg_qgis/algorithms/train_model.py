@@ -19,9 +19,9 @@ from qgis.core import (
 from ...core.errors import Cancelled, JobError
 from ...core.hub_job import check_name, read_origin
 from ...core.training_image import SYMMETRIES, TrainingImage, image_cautions
-from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult
+from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, checkpoint_folder
 from ..engine_jobs import train
-from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, training_folder, user_folder
+from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters
@@ -153,7 +153,7 @@ def place_of_model(name: str, folder: Optional[Path] = None) -> Path:
     alike = {file for file in folder.glob(f"*{SUFFIX}") if file.stem.lower() == name.lower()}
     if folder == user_folder():
         alike |= {file for other, file in installed_models().items() if other.lower() == name.lower()}
-    is_begun = training_folder(path).exists() and read_origin(path) is None  # it was not installed
+    is_begun = checkpoint_folder(path).exists() and read_origin(path) is None  # it was not installed
     if alike and not (is_begun and alike == {path}):
         other = "" if path not in alike else f", or delete the file {path} first"
         raise JobError(

@@ -20,11 +20,11 @@ import torch
 from osgeo import gdal
 
 from oadg.core.device import prepare_process
-from oadg.core.image_training import checkpoint_folder
 from oadg.core.model import FaciesModel
 from oadg.core.public_images import PUBLIC_IMAGES
 from oadg.core.terminal_training import train_on
 from oadg.core.training_image import TrainingImage, image_of_codes
+from oadg.core.training_job import checkpoint_folder
 
 CHANNELS = PUBLIC_IMAGES["channels"]
 MODELS = Path(__file__).resolve().parents[1] / "models"

@@ -27,12 +27,12 @@ from oadg.core.digits import digit_set, draw_digits, read_idx
 from oadg.core.errors import Cancelled, JobError, OadgError, TrainingImageError
 from oadg.core.hub import publish_model
 from oadg.core.hub_job import SUFFIX, check_name, check_repository
-from oadg.core.image_training import NETWORKS, checkpoint_folder
+from oadg.core.image_training import NETWORKS
 from oadg.core.public_images import PUBLIC_IMAGES, PublicImage, fetch, public_image_in
 from oadg.core.terminal_training import train_on
 from oadg.core.tracking import TRACKERS, Tracker
 from oadg.core.training_image import SYMMETRIES, TrainingImage, image_cautions, image_of_codes
-from oadg.core.training_job import PRECISIONS, SIZES
+from oadg.core.training_job import PRECISIONS, SIZES, checkpoint_folder
 
 START = Path(__file__).resolve().parents[1] / "models" / "universal.safetensors"
 DIGITS = "digits"

@@ -18,13 +18,21 @@ from oadg.core import image_examples, image_training, schedules, train_universal
 from oadg.core.digits import digit_set, draw_digits
 from oadg.core.errors import Cancelled, DeviceError, FaciesError, JobError, TrainingImageError
 from oadg.core.facies import build_facies_table
-from oadg.core.image_training import checkpoint_folder, run_training
+from oadg.core.image_training import run_training
 from oadg.core.lattice import Lattice
 from oadg.core.model import FaciesModel
 from oadg.core.model_card import draw_example, model_card
 from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.sampler import coarsest_level, sample
-from oadg.core.training_job import MAX_STEPS, MAX_WORKERS, PRECISIONS, SIZES, TrainingJob, TrainingResult
+from oadg.core.training_job import (
+    MAX_STEPS,
+    MAX_WORKERS,
+    PRECISIONS,
+    SIZES,
+    TrainingJob,
+    TrainingResult,
+    checkpoint_folder,
+)
 from oadg.core.visits import draw_stream
 
 NETWORKS = dict(image_training.NETWORKS)  # as they are shipped
