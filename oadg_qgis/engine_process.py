@@ -203,6 +203,7 @@ class Engine:
 
     def _gone(self, what: str = "") -> EngineGone:
         """Kill what may be left of the process and return a sentence about its end."""
+        remedy = ""
         if what:
             self.kill()
         else:  # its output has ended; the exit code follows in a moment
@@ -210,8 +211,10 @@ class Engine:
                 self._process.wait(timeout=1)
             what = describe_exit(self._process.poll())
             self.kill()
-        words = self._last_words
-        return EngineGone(f"The engine {what}." + (f" Its last words: {words}" if words else ""))
+            if not self._is_ready:
+                remedy = f" It did not get as far as to start: is its Python damaged? {REMEDY}."
+        words = f" Its last words: {self._last_words}" if self._last_words else ""
+        return EngineGone(f"The engine {what}.{words}{remedy}")
 
     def _write(self, pipe: BinaryIO) -> None:
         """Carry messages to the engine until there are no more or the engine is gone."""

@@ -229,6 +229,23 @@ def test_a_stuck_engine_releases_the_caller_at_once_and_is_killed_after_two_seco
     assert run() != started[0].pid
 
 
+def test_an_engine_that_does_not_start_is_told_with_a_remedy():
+    with pytest.raises(EngineError, match=r"No module named .nothing.*is its Python damaged\? Run 'Set up engine'"):
+        run(client=EngineClient((sys.executable, *FLAGS, "-c", "import nothing")))
+
+
+def test_a_full_disk_is_told_with_the_folder(monkeypatch):
+    def full(path, array):
+        raise OSError("125258 requested and 12160 written")
+
+    monkeypatch.setattr(np, "save", full)
+    with (
+        pytest.raises(EngineError, match=r"temporary folder .*oadg-job-.* cannot be written: 125258 .*TMPDIR"),
+        simulate(job(), mask=np.ones((3, 4), dtype=bool), client=EngineClient(SCRIPTED)),
+    ):
+        pass
+
+
 def test_a_callback_that_fails_does_not_leave_an_engine_at_work(started):
     def fail(fraction, text):
         if fraction > 0:
