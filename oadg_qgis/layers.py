@@ -1,8 +1,7 @@
-"""Layers to arrays: observations, extents and coordinate reference systems; masks: `mask.py`, rasters: `rasters.py`."""
+"""Layers to arrays: observations and their styles; masks: `mask.py`, rasters: `rasters.py`, grids: `grids.py`."""
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
@@ -12,24 +11,18 @@ from qgis.core import (
     NULL,
     QgsCategorizedSymbolRenderer,
     QgsCoordinateReferenceSystem,
-    QgsCoordinateTransform,
     QgsCoordinateTransformContext,
-    QgsCsException,
     QgsFeatureRequest,
     QgsField,
     QgsProcessingFeatureSource,
     QgsProject,
-    QgsRectangle,
     QgsVectorLayer,
     QgsVectorLayerFeatureSource,
     QgsWkbTypes,
 )
 
-from ..core.cautions import stray_caution
-from ..core.conditioning import median_spacing
-from ..core.errors import ConditioningError, FaciesError, GridError
+from ..core.errors import ConditioningError, FaciesError
 from ..core.facies import Facies, FaciesTable, build_facies_table, sort_facies
-from ..core.grid import Grid, default_cell_size
 
 Value = Union[int, str]
 Style = Tuple[Optional[str], Optional[str]]
@@ -37,7 +30,6 @@ Style = Tuple[Optional[str], Optional[str]]
 _INTEGER_TYPES = (2, 3, 4, 5)  # Int, UInt, LongLong and ULongLong, in QVariant of Qt 5 and in QMetaType of Qt 6
 _TEXT_TYPE = 10
 _INT32 = np.iinfo(np.int32)
-_PADDING = 0.05
 
 
 @dataclass(frozen=True)
@@ -337,96 +329,3 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
 
 def _is_categorised(layer: QgsVectorLayer) -> bool:
     return isinstance(layer.renderer(), QgsCategorizedSymbolRenderer)
-
-
-def check_projected(
-    crs: QgsCoordinateReferenceSystem,
-    extent: QgsRectangle,
-    extent_crs: QgsCoordinateReferenceSystem,
-    transform_context: QgsCoordinateTransformContext,
-) -> None:
-    """
-    Raise `GridError`, naming a fitting projection, when a coordinate reference system counts in degrees.
-
-    Parameters
-    ----------
-    crs : QgsCoordinateReferenceSystem
-        The one of the grid.
-    extent, extent_crs : QgsRectangle, QgsCoordinateReferenceSystem
-        Where the grid will lie.
-    transform_context : QgsCoordinateTransformContext
-        How to transform.
-    """
-    if "+proj=geocent" in crs.toProj():
-        raise GridError(
-            f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts from the centre of "
-            "the earth: it has no map. Choose a projected one in the parameter CRS."
-        )
-    if not crs.isGeographic():
-        return
-    suggestion = ""
-    degrees = QgsCoordinateTransform(extent_crs, QgsCoordinateReferenceSystem("EPSG:4326"), transform_context)
-    try:
-        centre = degrees.transform(extent.center())
-    except QgsCsException:
-        centre = None
-    if centre is not None and -180 <= centre.x() <= 180 and -80 <= centre.y() <= 84:
-        zone = min(int((centre.x() + 180) // 6) + 1, 60)
-        suggestion = (
-            f", for example EPSG:{(32600 if centre.y() >= 0 else 32700) + zone} (WGS 84 / UTM zone {zone}"
-            f"{'N' if centre.y() >= 0 else 'S'}), which is made for this area"
-        )
-    raise GridError(
-        f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts in degrees, so its cells "
-        f"would have no size in metres. Choose a projected one in the parameter CRS{suggestion}."
-    )
-
-
-def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_size: Optional[float]) -> Grid:
-    """
-    Return the simulation grid; what is not given follows from the observations.
-
-    Parameters
-    ----------
-    observations : Observations
-        At least one, unless both others are given.
-    extent : QgsRectangle, optional
-        In the grid's coordinate reference system. By default that of the observations, padded by 5 % of its longer
-        side and at least by a cell.
-    cell_size : float, optional
-        By default a round number that resolves the spacing of the observations.
-
-    Raises
-    ------
-    GridError
-        For an empty extent, a bad cell size or too many cells.
-    """
-    east, north = observations.easting, observations.northing
-    spread = max(np.ptp(east), np.ptp(north)) if extent is None else 0.0
-    if extent is None and not spread > 0:
-        raise GridError(
-            f"All observations lie at one place (easting {east[0]:.10g}, northing {north[0]:.10g}), so the area to "
-            "simulate is unknown. Give the parameter EXTENT."
-        )
-    padding = _PADDING * spread
-    if extent is None:
-        box = (east.min() - padding, north.min() - padding, east.max() + padding, north.max() + padding)
-    else:
-        box = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
-    width, height = box[2] - box[0], box[3] - box[1]
-    if cell_size is None and width > 0 and height > 0 and math.isfinite(width + height):
-        cell_size = default_cell_size(width, height, median_spacing(east, north))
-    if cell_size is None:
-        cell_size = 1.0  # the extent is empty, which from_extent tells
-    more = max(0.0, cell_size - padding) if extent is None and math.isfinite(cell_size) else 0.0
-    try:
-        grid = Grid.from_extent(box[0] - more, box[1] - more, box[2] + more, box[3] + more, cell_size)
-    except GridError as error:
-        stray = stray_caution(east, north) if extent is None else None
-        raise GridError(" ".join(filter(None, [str(error), stray]))) from error
-    if max(grid.shape) < 2 or cell_size > max(width, height):
-        raise GridError(
-            f"Cells of {cell_size:g} x {cell_size:g} leave one of the area of {width:g} x {height:g}. "
-            f"Use smaller ones, for example {default_cell_size(width, height, 0):g}."
-        )
-    return grid

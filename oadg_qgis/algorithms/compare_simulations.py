@@ -44,7 +44,7 @@ from ...core.model_header import read_header
 from ..categorical_rasters import CategoricalRaster, Nodata, read_codes
 from ..destinations import check_destinations, check_writable, put_in_place
 from ..engine_jobs import compare
-from ..layers import make_grid
+from ..grids import make_grid
 from ..mask import crop, rasterise
 from . import parameters as shared
 from . import simulate_parameters as simulation

@@ -39,7 +39,8 @@ from ..destinations import (
 )
 from ..engine_jobs import cross_validate
 from ..error_points import STYLE, error_features, error_fields, removed_on_failure
-from ..layers import Observations, make_grid
+from ..grids import make_grid
+from ..layers import Observations
 from ..styles import ApplyStyle, save_point_style
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr

@@ -23,7 +23,8 @@ from ...core.facies import Facies, FaciesTable
 from ...core.grid import Grid
 from ...core.model_header import ModelHeader
 from ..destinations import file_of
-from ..layers import Observations, check_projected, observations_reader
+from ..grids import check_projected
+from ..layers import Observations, observations_reader
 from ..mask import extent_of, read_polygons
 from .base import is_given, tr
 from .engine_algorithm import EngineAlgorithm

@@ -26,7 +26,8 @@ from ...core.job import SimulationJob, SimulationResult
 from ...core.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_jobs import simulate
-from ..layers import NO_OBSERVATIONS, make_grid
+from ..grids import make_grid
+from ..layers import NO_OBSERVATIONS
 from ..mask import crop, rasterise
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style

@@ -26,11 +26,10 @@ from qgis.PyQt.QtGui import QColor
 from oadg.core.errors import ConditioningError, FaciesError, GridError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.grid import Grid
+from oadg.oadg_qgis.grids import check_projected, make_grid
 from oadg.oadg_qgis.layers import (
     Observations,
-    check_projected,
     layer_styles,
-    make_grid,
     observations_reader,
 )
 from oadg.oadg_qgis.mask import extent_of, rasterise, read_polygons
