@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from oadg.core import kriging_features
 from oadg.core.covariances import GAUSSIAN
 from oadg.core.kriging import Covariance, indicator_kriging
-from oadg.core.kriging_features import MOST_DATA, N_OF_FACIES, N_OF_PLACE, SurveyKriging
+from oadg.core.kriging_features import MOST_DATA, MOST_SEEN, N_OF_FACIES, N_OF_PLACE, SurveyKriging
 from oadg.core.random_fields import Texture, gaussian_fields
 
 
@@ -122,7 +123,18 @@ def test_of_a_map_it_reads_the_data_that_are_there():
         assert torch.allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("n_data", [0, 1, MOST_DATA + 1])
+def test_of_many_data_it_reads_a_part(monkeypatch):
+    monkeypatch.setattr(kriging_features, "MOST_DATA", 40)
+    place, facies = survey_of(60, 20.0)
+    known = torch.full((64, 64), -1)
+    known[place[:, 0].long(), place[:, 1].long()] = facies
+    told = SurveyKriging.of_map(known, 3)
+    assert len(told.place) == 40
+    assert (known[told.place[:, 0].long(), told.place[:, 1].long()] >= 0).all()
+    assert torch.equal(told.place, SurveyKriging.of_map(known, 3).place), "always the same"
+
+
+@pytest.mark.parametrize("n_data", [0, 1, MOST_SEEN + 1])
 def test_of_too_few_data_and_of_too_many_nothing_is_read(n_data):
     known = torch.full((64, 64), -1)
     known.view(-1)[:n_data] = torch.arange(n_data) % 3
