@@ -230,14 +230,14 @@ def test_kriging_is_told_on_the_coarsest_lattice_only(kriging_network, monkeypat
 
 
 def test_kriging_is_read_from_as_many_data_as_it_can_take(kriging_network, tiny_network):
-    known, _ = unknown((50, 50))
+    known, _ = unknown((60, 60))
     assert read_survey(kriging_network, known, 2) is None
     known[0, 0] = 1
     assert read_survey(kriging_network, known, 2) is None
     known[3, 4] = 0
     assert read_survey(kriging_network, known, 2) is not None
     assert read_survey(tiny_network, known, 2) is None
-    known[:42] = 1
+    known[:51] = 1
     assert read_survey(kriging_network, known, 2) is None
 
 
