@@ -9,7 +9,6 @@ from typing import Callable
 import numpy as np
 
 from .ensemble import OUTSIDE
-from .errors import ConditioningError
 from .indicator_job import IndicatorJob
 from .indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
 from .job import SimulationResult
@@ -79,9 +78,9 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
 def _estimator(job: IndicatorJob, on_part: Callable[[], None]) -> Estimator:
     """Return what is given, or what fits the observations best: class by class, or one covariance for all."""
     class_index, n_facies = np.array(job.class_index, dtype=np.int64), len(job.facies)
-    if not len(class_index):
-        raise ConditioningError("There are no observations, and kriging needs at least one. Check the observations.")
-    proportions = np.bincount(class_index, minlength=n_facies) / len(class_index)
+    proportions = np.bincount(class_index, minlength=n_facies) / max(
+        1, len(class_index)
+    )  # without any, kriging refuses
     is_ordinary = job.kriging == "ordinary"
     if job.covariance is not None and job.range is not None:
         given = Covariance(job.covariance, job.range / job.grid.cell_size, job.nugget)

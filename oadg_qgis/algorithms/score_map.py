@@ -180,7 +180,7 @@ class ScoreMap(ImageAlgorithm):
         if self._read_observations is None:
             return (), (), ()
         observations = self._read_observations()
-        _, class_index = observations.facies_table(facies, tr("map"))
+        _, class_index = observations.facies_table(facies, "map")
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
         if data.n_outside:
