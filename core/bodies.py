@@ -1,4 +1,4 @@
-"""Bodies of a map: cells of one facies that hang together."""
+"""Bodies of a map: cells of one facies that are connected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def label_bodies(class_index: np.ndarray, *, diagonal: bool = False) -> np.ndarr
     class_index : int array, shape (n_rows, n_cols)
         Class index of each cell.
     diagonal : bool
-        Whether cells that touch at a corner hang together too (8 neighbours instead of 4).
+        Whether cells that touch at a corner are connected too (8 neighbours instead of 4).
 
     Returns
     -------

@@ -259,7 +259,7 @@ def nearest_others(places: np.ndarray) -> Tuple[np.ndarray, np.ndarray, np.ndarr
         Between them, in the same units.
     """
     n_chosen = min(2000, max(200, 20_000_000 // len(places)))
-    looking = np.arange(0, len(places), max(1, len(places) // n_chosen))
+    looking = np.arange(0, len(places), -(-len(places) // n_chosen))
     neighbour, distance = np.empty(len(looking), dtype=np.int64), np.empty(len(looking))
     n_at_once = max(1, 1_000_000 // len(places))
     for start in range(0, len(looking), n_at_once):

@@ -85,7 +85,8 @@ def fast_precision(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         has_units = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+        ask = getattr(torch.cpu, "get_capabilities", dict)  # older versions of PyTorch lack it
+        found: dict[str, Any] = ask() if device.type == "cpu" else {}
         is_amd = str(found.get("cpu_name", "")).startswith("AMD")
         has_units = bool(found.get(_CPU_UNIT) or (is_amd and found.get(_CPU_UNIT_OF_AMD)))
     return torch.bfloat16 if has_units else torch.float32

@@ -32,7 +32,8 @@ from .score_job import ScoreJob
 from .training_job import EvaluationJob, TrainingJob
 
 OLDEST_PYTHON = (3, 9)
-OLDEST_TORCH = (2, 2)
+OLDEST_TORCH = (2, 6)
+"""Before it, a pickle that is read could run programs for all that `weights_only` says (CVE-2025-32434)."""
 TRACEBACK_LINES = 8
 """How many lines of a traceback are told when an error is not one of ours."""
 

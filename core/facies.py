@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .errors import FaciesError
+
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
 
 MAX_FACIES = 32
 """Most facies that a model can tell apart."""
@@ -43,7 +46,7 @@ class FaciesTable:
     Raises
     ------
     FaciesError
-        For too few or too many facies, or codes or names that occur twice.
+        For too few or too many facies, codes or names that occur twice, or a colour that is none.
     """
 
     facies: Tuple[Facies, ...]
@@ -55,7 +58,12 @@ class FaciesTable:
             twice = sorted({str(v) for v in values if values.count(v) > 1})
             if twice:
                 raise FaciesError(
-                    f"The facies {what} {', '.join(twice)} occurs twice. Each facies needs its own {what}."
+                    f"Some facies have the same {what}: {', '.join(twice)}. Each facies needs its own {what}."
+                )
+        for facies in self.facies:
+            if not _COLOR.fullmatch(facies.color):
+                raise FaciesError(
+                    f"The colour {facies.color!r} of the facies {facies.name!r} cannot be read. Write it as #rrggbb."
                 )
 
     def __len__(self) -> int:
@@ -97,8 +105,8 @@ class FaciesTable:
         unknown = np.unique(codes[self.codes[index] != codes])
         if unknown.size:
             raise FaciesError(
-                f"The facies code {', '.join(map(str, unknown[:5]))} is not in the facies table "
-                f"({', '.join(f'{f.code} {f.name}' for f in self.facies)})."
+                f"These facies codes are not in the facies table: {', '.join(map(str, unknown[:5]))}. It has "
+                f"{', '.join(f'{f.code} {f.name}' for f in self.facies)}."
             )
         return index
 

@@ -180,7 +180,7 @@ def measure(maps: np.ndarray, n_facies: int) -> Statistics:
     bodies = np.stack([label_bodies(m, diagonal=True) for m in maps])
     facies = range(n_facies)
     lags = np.array([lag for lag in LAGS if lag < min(maps.shape[1:]) // 2])
-    side = _pattern_side(n_facies)
+    side = pattern_side(n_facies)
     return Statistics(
         proportions=np.array([[(m == k).sum() / max(1, (m >= 0).sum()) for k in facies] for m in maps]),
         n_bodies=np.array([[np.unique(b[m == k]).size for k in facies] for m, b in zip(maps, bodies)]),
@@ -193,7 +193,7 @@ def measure(maps: np.ndarray, n_facies: int) -> Statistics:
     )
 
 
-def _pattern_side(n_facies: int) -> int:
+def pattern_side(n_facies: int) -> int:
     """Return the side of the largest patterns, up to `PATTERN_SIDE`, whose number fits into 63 bits."""
     return next(side for side in range(PATTERN_SIDE, 0, -1) if n_facies ** (side * side) < 2**63)
 

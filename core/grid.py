@@ -14,6 +14,8 @@ MAX_CELLS = 16_000_000
 """Largest grid that is accepted (4,000 x 4,000 cells): above it, memory and time are no longer reasonable."""
 _ROUNDED = 1e-6
 """By what share of a cell coordinates may be off, for they are rounded."""
+_ABSURDLY_MANY = 1e100
+"""Cells, of which one does not count how many there are."""
 _MOST_WITH_REACH = 2.25
 """Times as many cells as its own a grid has at most with those around it that observations condition it from."""
 
@@ -74,7 +76,7 @@ class Grid:
                 f"The extent (west {west:.10g}, south {south:.10g}, east {east:.10g}, north {north:.10g}) is empty. "
                 "East must exceed west and north must exceed south: choose an extent that covers the observations."
             )
-        if math.isinf(width / cell_size) or math.isinf(height / cell_size):
+        if (width / cell_size) * (height / cell_size) > _ABSURDLY_MANY:
             raise GridError(
                 f"Cells of {cell_size:g} are far too small for an extent of {width:g} by {height:g}. Use larger cells."
             )
@@ -139,7 +141,7 @@ class Grid:
         beyond = reach + _ROUNDED
         is_held = (x >= -beyond) & (x <= self.n_cols + beyond) & (y >= -beyond) & (y <= self.n_rows + beyond)
         row, col = (
-            np.where(at == n, n - 1, np.floor(np.where(is_held, at, 0))).clip(-reach, n - 1 + reach).astype(np.int64)
+            _index_along(np.where(is_held, at, 0), n).clip(-reach, n - 1 + reach)
             for at, n in ((y, self.n_rows), (x, self.n_cols))
         )
         return row, col, is_held
@@ -171,6 +173,14 @@ class Grid:
             n_rows=int(description["n_rows"]),
             n_cols=int(description["n_cols"]),
         )
+
+
+def _index_along(at: np.ndarray, n_cells: int) -> np.ndarray:
+    """Return the index of the cell at places along an axis, in cells; places on the border are in the cells there."""
+    index = np.floor(at)
+    index[(at < 0) & (at >= -_ROUNDED)] = 0
+    index[(at >= n_cells) & (at <= n_cells + _ROUNDED)] = n_cells - 1
+    return index.astype(np.int64)
 
 
 def check_cell_size(cell_size: float) -> float:

@@ -166,7 +166,10 @@ def check_repository(repository: str) -> None:
 def check_name(name: str) -> None:
     """Raise `JobError` unless a model's name can be that of a file, on every system."""
     if len(name.encode()) > _LONGEST_NAME:
-        raise JobError(f"The name {name[:20]!r} … has {len(name):,} characters. Use at most {_LONGEST_NAME // 2}.")
+        raise JobError(
+            f"The name {name[:20]!r} … is {len(name.encode()):,} bytes long, and a file's name can be {_LONGEST_NAME}. "
+            "Use a shorter one: letters beyond a to z take two bytes and more."
+        )
     if not name or name != name.strip(" .") or any(c in _FORBIDDEN or not c.isprintable() for c in name):
         raise JobError(f"The name {name!r} cannot be that of a file. Use letters, figures, spaces and '-'.")
 

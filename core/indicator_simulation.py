@@ -150,9 +150,10 @@ def probabilities_from_data(
     class_index = known[tuple(data.T)]
     cells = np.indices(known.shape).reshape(2, -1).T
     probability = np.empty((len(estimator.proportions), len(cells)), dtype=np.float32)
-    for start in range(0, len(cells), _CELLS_AT_ONCE):
+    at_once = _cells_at_once(n_neighbours)
+    for start in range(0, len(cells), at_once):
         on_part(start / len(cells))
-        block = slice(start, start + _CELLS_AT_ONCE)
+        block = slice(start, start + at_once)
         nearest = _nearest(cells[block], data, n_neighbours)
         there = np.ones(nearest.shape, dtype=bool)
         weights = estimator.weights(cells[block], data[nearest], there)
@@ -162,6 +163,11 @@ def probabilities_from_data(
     probability[:, row, col] = 0
     probability[class_index, row, col] = 1
     return probability
+
+
+def _cells_at_once(n_neighbours: int) -> int:
+    """Return of how many cells with so many neighbours the matrices fit into memory together."""
+    return min(_CELLS_AT_ONCE, _PAIRS_AT_ONCE // (n_neighbours + 1) ** 2 + 1)
 
 
 def simulate_indicators(
@@ -206,8 +212,9 @@ def simulate_indicators(
     cells = cells[np.argsort(rank[todo])]  # in the order of the path
     data = np.argwhere(known >= 0)
     maps = np.repeat(known.reshape(1, -1), n_realizations, axis=0).astype(np.int16)
-    for start in range(0, len(cells), _CELLS_AT_ONCE):
-        block = cells[start : start + _CELLS_AT_ONCE]
+    at_once = _cells_at_once(2 * n_neighbours)
+    for start in range(0, len(cells), at_once):
+        block = cells[start : start + at_once]
         on_part(start / len(cells))
         neighbours, there = _visited(block, rank, todo, n_neighbours)
         if len(data):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -140,7 +140,15 @@ class SurveyKriging:
     observed: Tensor
 
     @classmethod
-    def fit(cls, place: Tensor, class_index: Tensor, n_facies: int, *, reads_order: bool = False) -> SurveyKriging:
+    def fit(
+        cls,
+        place: Tensor,
+        class_index: Tensor,
+        n_facies: int,
+        *,
+        reads_order: bool = False,
+        on_part: Callable[[], None] = lambda: None,
+    ) -> SurveyKriging:
         """
         Test covariances on the data and solve for those that predict them best.
 
@@ -153,7 +161,9 @@ class SurveyKriging:
         n_facies : int
             Number of facies, of which some may not have been observed.
         reads_order : bool
-            Whether truncated Gaussian fields are fitted as well.
+            Whether truncated Gaussian fields are fitted as well, which takes most of the time.
+        on_part : callable
+            Called now and then while these are fitted; what it raises ends the fit.
         """
         indicator = F.one_hot(class_index, n_facies).float()
         spacing = spacing_of(place)
@@ -169,10 +179,10 @@ class SurveyKriging:
         fields: tuple[TruncatedGaussian, ...] = ()
         if reads_order and len(observed) > 1:
             best = covariances.select(torch.arange(1, device=place.device))
-            in_order = TruncatedGaussian.in_order(place, of_observed, len(observed), best)
+            in_order = TruncatedGaussian.in_order(place, of_observed, len(observed), best, on_part)
             fields = (in_order,)
             if len(observed) > 2:  # of two the field of the one is the field of the other
-                fields = in_order, TruncatedGaussian.one_by_one(place, of_observed, len(observed))
+                fields = in_order, TruncatedGaussian.one_by_one(place, of_observed, len(observed), on_part)
         factor = torch.linalg.cholesky(covariances.among(place))
         share = indicator.mean(dim=0)
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
@@ -198,7 +208,9 @@ class SurveyKriging:
         )
 
     @classmethod
-    def of_map(cls, known: Tensor, n_facies: int, *, reads_order: bool = False) -> SurveyKriging | None:
+    def of_map(
+        cls, known: Tensor, n_facies: int, *, reads_order: bool = False, on_part: Callable[[], None] = lambda: None
+    ) -> SurveyKriging | None:
         """Return what is read from hard data (n_rows, n_cols), -1 elsewhere, if they are neither few nor many."""
         row, col = (known >= 0).nonzero(as_tuple=True)
         if not FEWEST_DATA <= len(row) <= MOST_SEEN:
@@ -206,7 +218,8 @@ class SurveyKriging:
         if len(row) > MOST_DATA:
             part = torch.randperm(len(row), generator=torch.Generator().manual_seed(0))[:MOST_DATA].to(row.device)
             row, col = row[part], col[part]
-        return cls.fit(torch.stack([row, col], dim=1).float(), known[row, col], n_facies, reads_order=reads_order)
+        place, class_index = torch.stack([row, col], dim=1).float(), known[row, col]
+        return cls.fit(place, class_index, n_facies, reads_order=reads_order, on_part=on_part)
 
     def at(self, place: Tensor, spacing: int) -> tuple[Tensor, Tensor]:
         """

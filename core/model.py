@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .errors import FaciesError, ModelError
+from .errors import FaciesError, JobError, ModelError
 from .facies import MAX_FACIES, FaciesTable
 from .model_header import FORMAT, HEADER_KEY, parse_header
 from .network import FaciesNetwork, NetworkConfig
@@ -78,6 +78,15 @@ class FaciesModel:
         if not self.network.config.n_classes:
             return 0, 1, 2, 3  # any facies, in all orientations
         return _TURNS.get(self.provenance.get("image", {}).get("symmetry"), (0,))
+
+    def schedule_of(self, quality: str) -> Schedule:
+        """Return the schedule of a quality; raise `JobError` when the model has none."""
+        if quality not in self.schedules:
+            raise JobError(
+                f"The model {self.name} has no schedule for the quality {quality!r}; it has "
+                f"{', '.join(self.schedules)}. Choose one of these."
+            )
+        return self.schedules[quality]
 
     def check_takes(self, facies: FaciesTable, shape: tuple[int, int] | None = None) -> None:
         """

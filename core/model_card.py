@@ -10,7 +10,7 @@ import numpy as np
 from .drawing import paletted_png
 from .likeness import simulate_freely
 from .model import FaciesModel
-from .model_header import bits_per_cell
+from .model_header import bits_per_cell, excess_bits
 
 PICTURE = "example.png"
 _SIDE, _SHOWN, _GAP, _SCALE = 128, 3, 4, 2
@@ -111,7 +111,7 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
 
 def _schedules(model: FaciesModel) -> str:
     """Return the qualities with their numbers of passes and what they cost."""
-    excess = (model.provenance.get("scores") or {}).get("excess_bits") or {}
+    excess = excess_bits(model.provenance)
     rows = []
     for quality, schedule in model.schedules.items():
         finest = len(schedule.shares(0, is_coarsest=False))

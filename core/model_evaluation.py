@@ -38,8 +38,7 @@ def run_evaluation(job: EvaluationJob, progress: Callable[[float, str], None]) -
     device = choose_device(job.device)
     model = FaciesModel.load(Path(job.model_path), device)
     model.check_takes(job.facies, (job.side, job.side))
-    if job.quality not in model.schedules:
-        raise JobError(f"The model {model.name} has no schedule for {job.quality!r}, but {', '.join(model.schedules)}.")
+    model.schedule_of(job.quality)  # there has to be one
     image = TrainingImage(np.load(job.image_path, allow_pickle=False), job.facies)
     if job.side > min(image.shape):
         raise JobError(

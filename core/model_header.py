@@ -49,6 +49,11 @@ class ModelHeader:
         """What cells cost the model that its training did not see, in bits; None when that is not told."""
         return bits_per_cell(self.provenance)
 
+    @property
+    def excess_bits(self) -> Dict[str, float]:
+        """What simulating cells together costs, in bits per cell, by quality; empty when that is not told."""
+        return excess_bits(self.provenance)
+
 
 def bits_per_cell(provenance: Mapping[str, Any]) -> Optional[float]:
     """Return what a provenance says of cells that training did not see, in bits per cell; None when nothing."""
@@ -61,6 +66,14 @@ def bits_per_cell(provenance: Mapping[str, Any]) -> Optional[float]:
         return float(scores["validation_nats"]) / math.log(2) if "validation_nats" in scores else None
     except (TypeError, ValueError):
         return None
+
+
+def excess_bits(provenance: Mapping[str, Any]) -> Dict[str, float]:
+    """Return what a provenance says of the cost of simulating cells together, in bits per cell by quality."""
+    try:
+        return {str(quality): float(bits) for quality, bits in provenance["scores"]["excess_bits"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def read_header(path: Path) -> ModelHeader:

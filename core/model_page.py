@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Sequence
+
 import numpy as np
 
+from .fidelity import pattern_side
 from .likeness import ModelEvaluation
 from .report import Section, line_plot, maps_in_a_row, page, paragraph, reliability_plot, table
 from .training_job import EvaluationJob
@@ -32,7 +35,7 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
         Section("How it compares with the image", _table(job, found)),
         Section("At two points: variograms and connectivity", _plots(job, found)),
         Section("With data", _surveys(found)),
-        Section("What the words mean", "".join(map(paragraph, _WORDS))),
+        Section("What the words mean", "".join(map(paragraph, _words(pattern_side(len(job.facies)))))),
         Section(
             "How it was tested",
             paragraph(
@@ -45,23 +48,25 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
     return page(f"Does the model look like its image? {job.subject}".strip(), sections, lead=verdict)
 
 
-_WORDS = (
-    (
-        "Pattern divergence: how far the frequencies of all patterns of 4 x 4 cells are from those of the image "
-        "(Jensen-Shannon, bits): 0 when they are the same, 1 when they share none. The column 'other crops' shows what "
-        "chance makes of it."
-    ),
-    (
-        "Between and within: the mean divergence of one map's patterns from those of the crops, and from one "
-        "another's. Realizations that are much closer to one another than crops are have too little variety."
-    ),
-    (
-        "Bodies: cells of one facies that hang together, by their corners too. Connected: how often two cells of a "
-        "facies, so far apart, lie in one body."
-    ),
-    "Variogram: half the share of pairs of cells, so far apart, of which one is of the facies and one is not.",
-    "Log loss: minus the logarithm of the probability that the true facies was given, in nats: the lower, the better.",
-)
+def _words(side: int) -> Sequence[str]:
+    """Return what the words of the page mean, patterns of so many cells a side among them."""
+    return (
+        (
+            f"Pattern divergence: how far the frequencies of all patterns of {side} x {side} cells are from those of "
+            "the image (Jensen-Shannon, bits): 0 when they are the same, 1 when they share none. The column 'other "
+            "crops' shows what chance makes of it."
+        ),
+        (
+            "Between and within: the mean divergence of one map's patterns from those of the crops, and from one "
+            "another's. Realizations that are much closer to one another than crops are have too little variety."
+        ),
+        (
+            "Bodies: cells of one facies that are connected, by their corners too. Connected: how often two cells of a "
+            "facies, so far apart, lie in one body."
+        ),
+        "Variogram: half the share of pairs of cells, so far apart, of which one is of the facies and one is not.",
+        "Log loss: minus the logarithm of the probability that the true facies was given, in nats; lower is better.",
+    )
 
 
 def _pictures(job: EvaluationJob, found: ModelEvaluation) -> str:

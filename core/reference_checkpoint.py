@@ -27,8 +27,6 @@ SCHEDULES = {
 }
 """There is one level, which starts from the data."""
 LICENCE = "LicenseRef-see-origin"
-_OLDEST_TORCH = (2, 6)
-"""Before it, files could get past `weights_only` (CVE-2025-32434)."""
 _SIDES = (8, 1024)
 _MOST_CHANNELS = 512
 _ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -56,12 +54,6 @@ def read_reference_checkpoint(path: Path) -> dict[str, Tensor]:
     ModelError
         When the file is truncated, or holds anything else than tensors by name. No program in it is run.
     """
-    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < _OLDEST_TORCH:
-        oldest = ".".join(map(str, _OLDEST_TORCH))
-        raise ModelError(
-            f"The file {path} is a pickle, of which torch {torch.__version__} cannot be sure that it runs no program. "
-            f"Update torch to {oldest} or newer: run 'Set up engine' (oadg:setupengine)."
-        )
     try:
         with open(path, "rb") as file:  # opened, for torch goes by the names of files
             state = torch.load(file, map_location="cpu", weights_only=True)

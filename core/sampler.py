@@ -200,13 +200,19 @@ def draw_facies(probability: Tensor, uniform: Tensor) -> Tensor:
     return (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(dim=1)
 
 
-def read_survey(predictor: Predictor, known: Tensor, n_facies: int) -> SurveyKriging | None:
-    """Return what all hard data (n_rows, n_cols) together tell, if the network takes it and they are fit for it."""
+def read_survey(
+    predictor: Predictor, known: Tensor, n_facies: int, on_part: Callable[[], None] = lambda: None
+) -> SurveyKriging | None:
+    """
+    Return what all hard data (n_rows, n_cols) together tell, if the network takes it and they are fit for it.
+
+    That takes a second or more where they are many; `on_part` is called now and then, and what it raises ends it.
+    """
     config = predictor.config
     if not config.reads_kriging:
         return None
     with one_thread() if int((known >= 0).sum()) < _DATA_FOR_THREADS else nullcontext():
-        return SurveyKriging.of_map(known, n_facies, reads_order=config.reads_order)
+        return SurveyKriging.of_map(known, n_facies, reads_order=config.reads_order, on_part=on_part)
 
 
 def lattice_of(

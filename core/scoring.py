@@ -6,6 +6,7 @@ import math
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -45,14 +46,12 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     device = choose_device(job.device)
     model = FaciesModel.load(Path(job.model_path), device)
     model.check_takes(job.facies, job.grid.shape)
-    if job.quality not in model.schedules:
-        raise JobError(f"The model {model.name} has no schedule for {job.quality!r}, but {', '.join(model.schedules)}.")
     truth, known = _read_map(job, device)
     inside = truth >= 0
     n_facies, shape = len(job.facies), job.grid.shape
-    schedule = replace(model.schedules[job.quality], corrections=())  # the likelihood is that of a path
+    schedule = replace(model.schedule_of(job.quality), corrections=())  # the likelihood is that of a path
     level = coarsest_level(model.network.config, shape, len(job.row))
-    survey = read_survey(model.network, known, n_facies)
+    survey = read_survey(model.network, known, n_facies, partial(progress, 0.0, "Reading the observations"))
     at_once = batch_size(job.grid.n_cells, n_facies, device)
     n_passes = schedule.n_passes(level, model.network.config.n_started)
     done, text = 0, ""
@@ -116,6 +115,6 @@ def _read_map(job: ScoreJob, device: torch.device) -> tuple[torch.Tensor, torch.
         raise JobError(
             f"{int(against.sum()):,} of {int((known >= 0).sum()):,} cells with observations contradict the map; at row "
             f"{row}, col {col} it shows {there} where {names[known[row, col]]} was observed. Such a map is impossible "
-            "given the data: correct it, or leave the observations away to score the map alone."
+            "given the data: correct it, or leave the observations out to score the map alone."
         )
     return torch.as_tensor(truth, device=device), torch.as_tensor(known, device=device)

@@ -326,7 +326,7 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
         ),
         "Connectivity misfit: how far the share of connected pairs is from that of the reference, mean over all these.",
         (
-            "Body: cells of one facies that hang together, by their corners too. Bodies are cut off by the border of "
+            "Body: cells of one facies that are connected, by their corners too. Bodies are cut off by the border of "
             "the map and of the mask, so pieces of the reference are as large as the grid, and masked alike."
         ),
         "Share: of the cells of a map. Observations made where a facies is rich have another share than the area.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -13,7 +14,6 @@ import torch
 
 from .device import batch_size, choose_device
 from .ensemble import OUTSIDE
-from .errors import JobError
 from .job import SimulationJob, SimulationResult
 from .job_arrays import JobMaps, read_maps, save_probability_maps
 from .kriging_features import SurveyKriging
@@ -61,7 +61,8 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     report = _PassCounter(progress, len(marginal_batches(level, positions_at_once, model.turns)) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    survey = read_survey(model.network, known, len(job.facies))
+    reading = partial(progress, 0.0, "Reading the observations")
+    survey = read_survey(model.network, known, len(job.facies), reading)
     from_data = facies_probability_from_data(model, known, len(job.facies), survey=survey, on_pass=report)
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
@@ -116,7 +117,7 @@ def facies_probability_from_data(
         n_facies=n_facies,
         level=_level_of(model, known),
         positions_at_once=_positions_at_once(model, known, n_facies),
-        survey=survey or read_survey(model.network, known, n_facies),
+        survey=survey or read_survey(model.network, known, n_facies, on_pass),
         turns=model.turns,
         on_pass=on_pass,
     )
@@ -139,11 +140,7 @@ def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
     """Load the job's model and check that it takes the job."""
     model = FaciesModel.load(Path(job.model_path), device)
     model.check_takes(job.facies, job.grid.shape)
-    if job.quality not in model.schedules:
-        raise JobError(
-            f"The model {model.name} has no schedule for the quality {job.quality!r}; it has "
-            f"{', '.join(model.schedules)}. Choose one of these."
-        )
+    model.schedule_of(job.quality)  # there has to be one
     return model
 
 

@@ -139,8 +139,9 @@ class TrainingImage:
         """
         Level of the coarsest lattice worth learning: spacing 2^level.
 
-        Its nodes are no further apart than the thinnest facies is thick along an axis, on average, for what lies
-        between nodes is out of sight; and the image holds `FEWEST_NODES` of them along each side.
+        Its nodes are no further apart than the thinnest facies is thick along an axis, on average, or four cells if it
+        is thinner, for what lies between nodes is out of sight; and the image holds `FEWEST_NODES` of them along each
+        side.
         """
         thickness = min(mean_thickness(self.class_index, k) for k in range(len(self.facies)))
         most_nodes = min(self.shape) / FEWEST_NODES

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Iterable, NamedTuple
+from typing import Callable, Iterable, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -96,15 +96,18 @@ class Models(NamedTuple):
             shares=shares,
         )
 
-    def log_likelihood(self, place: Tensor, class_index: Tensor) -> Tensor:
+    def log_likelihood(self, place: Tensor, class_index: Tensor, on_part: Callable[[], None]) -> Tensor:
         """
-        Return the log-likelihood (n,) of data by each model.
+        Return the log-likelihood (n,) of data by each model; `on_part` is called now and then, and may end it.
 
         One by one each datum is seen by fields that are not independent, and half of what they say together counts.
         """
         n_at_once = max(1, _ENTRIES_AT_ONCE // (self.n_fields * len(place) ** 2))
         parts = torch.split(torch.arange(len(self.position), device=place.device), n_at_once)
-        found = [self.select(p).observe(place, class_index, _N_TRIAL_ROUNDS).log_likelihood for p in parts]
+        found = []
+        for part in parts:
+            on_part()
+            found.append(self.select(part).observe(place, class_index, _N_TRIAL_ROUNDS).log_likelihood)
         return torch.cat(found) / min(2, self.n_fields)
 
     def _facies_of_intervals(self) -> Tensor:
@@ -145,7 +148,14 @@ class TruncatedGaussian:
     loss_nats: Tensor
 
     @classmethod
-    def in_order(cls, place: Tensor, class_index: Tensor, n_facies: int, near: Covariances) -> TruncatedGaussian:
+    def in_order(
+        cls,
+        place: Tensor,
+        class_index: Tensor,
+        n_facies: int,
+        near: Covariances,
+        on_part: Callable[[], None] = lambda: None,
+    ) -> TruncatedGaussian:
         """
         Cut one field into all facies.
 
@@ -159,8 +169,10 @@ class TruncatedGaussian:
             Number of observed facies.
         near : Covariances
             A single one, by which data are near each other: the one that kriging predicts best with.
+        on_part : callable
+            Called now and then; what it raises ends the fit.
         """
-        trial = _Trial(place, class_index)
+        trial = _Trial(place, class_index, on_part)
         trial.explore(_orders(place, class_index, n_facies, near).argsort(dim=1)[:, None])
         tried = {_one_way(order) for order in trial.models.position[:, 0].argsort(dim=1).tolist()}
         for _ in range(_N_MOVES):
@@ -176,9 +188,11 @@ class TruncatedGaussian:
         return cls._of(trial, place, class_index)
 
     @classmethod
-    def one_by_one(cls, place: Tensor, class_index: Tensor, n_facies: int) -> TruncatedGaussian:
+    def one_by_one(
+        cls, place: Tensor, class_index: Tensor, n_facies: int, on_part: Callable[[], None] = lambda: None
+    ) -> TruncatedGaussian:
         """Cut each facies out of a field of its own; parameters as in `in_order`."""
-        trial = _Trial(place, class_index)
+        trial = _Trial(place, class_index, on_part)
         trial.explore(torch.eye(n_facies, dtype=torch.int64, device=place.device)[None])
         return cls._of(trial, place, class_index)
 
@@ -262,12 +276,13 @@ class TruncatedGaussian:
 class _Trial:
     """Models that are tried on some of the data, and how likely these are by each."""
 
-    def __init__(self, place: Tensor, class_index: Tensor):
+    def __init__(self, place: Tensor, class_index: Tensor, on_part: Callable[[], None]):
         n_data = len(place)
         drawn = torch.randperm(n_data, generator=torch.Generator().manual_seed(n_data)).to(place.device)
         nth_of_facies = (F.one_hot(class_index[drawn]).cumsum(dim=0) - 1).gather(1, class_index[drawn, None])[:, 0]
         drawn = drawn[(nth_of_facies >= _FEWEST_DRAWN).long().argsort(stable=True)][: _effort(n_data)[0]]
         self._data = place[drawn], class_index[drawn]
+        self._on_part = on_part
         self._isotropic = isotropic(place, spacing_of(place), (MATERN,), (_NUGGET,))
         self._log_likelihood = torch.zeros(0, dtype=torch.float64, device=place.device)
         self.models: Models
@@ -283,7 +298,7 @@ class _Trial:
     def add(self, models: Models) -> None:
         """Try models, too."""
         self.models = self.models.followed_by(models) if len(self._log_likelihood) else models
-        self._log_likelihood = torch.cat([self._log_likelihood, models.log_likelihood(*self._data)])
+        self._log_likelihood = torch.cat([self._log_likelihood, models.log_likelihood(*self._data, self._on_part)])
 
     def likeliest(self, n: int) -> tuple[Models, Tensor]:
         """Return the n models that the data are likeliest by, or fewer that count, and their log-likelihood (n,)."""

@@ -42,7 +42,7 @@ def read_polygons(
     if not polygons:
         raise GridError(
             f"The mask {source.sourceName()!r} holds no polygon. Choose a layer of polygons (and check its selection), "
-            "or leave the mask away."
+            "or leave the mask empty."
         )
     return polygons
 

@@ -75,7 +75,7 @@ def surprise_style(field: str) -> Styler:
             symbol = QgsMarkerSymbol.createSimple(
                 {"name": "circle", "color": color, "size": "2.8", "outline_color": "#ffffff", "outline_width": "0.2"}
             )
-            ranges.append(QgsRendererRange(lower, upper, symbol, f"expected with {label}"))
+            ranges.append(QgsRendererRange(lower, upper, symbol, f"probability {label}"))
             lower = upper
         renderer = QgsGraduatedSymbolRenderer(field, ranges)
         renderer.setOrderBy(QgsFeatureRequest.OrderBy([QgsFeatureRequest.OrderByClause(f'"{field}"', False)]))

@@ -63,7 +63,7 @@ the same observations, with the same grid, seed and number of realizations.</p>
 <p><b>Hidden observations</b>: those of one region after another are hidden from both, as in 'Cross-validate facies
 maps', and predicted from all others. Log loss, Brier score and accuracy compare the probabilities of the model with
 those of the kriging from which SIS draws, and how often each facies occurs in the realizations of either. Compare like
-with like: to count a number of maps is coarser than a probability, and costs log loss.</p>
+with like: counting maps is coarser than a probability, so that its log loss is higher.</p>
 <p><b>Realizations</b> with all observations are shown side by side, and measured with the same rulers: variograms
 against those of the observations, connectivity, number of bodies, shares of the facies, and whether all observations
 are honoured. With a <b>reference</b>, a map that is known to be true or a training image, they are held against that,

@@ -159,7 +159,7 @@ def _settings() -> Iterator[Helped]:
         tr("How many are compared with as many pieces of the image; 40 give steadier numbers."),
     )
     yield (
-        whole_number("SIDE", tr("Cells a side"), 250, MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE),
+        whole_number("SIDE", tr("Cells per side"), 250, MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE),
         tr(
             "Rows and columns of realizations and pieces; at most a third of the image's, for larger pieces of it are "
             "much alike."

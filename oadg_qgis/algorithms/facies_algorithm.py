@@ -89,7 +89,7 @@ class FaciesAlgorithm(EngineAlgorithm):
             if not self._crs.isValid():
                 raise JobError(
                     f"The parameter CRS is {parameters['CRS']!r}, which QGIS does not know. Give a projected one, for "
-                    "example EPSG:32632, or leave it away for that of the observations or the extent."
+                    "example EPSG:32632, or leave it empty for that of the observations or the extent."
                 )
         check_projected(self._crs, extent, crs, context.transformContext())
 

@@ -88,7 +88,7 @@ class ScoreMap(ImageAlgorithm):
             if is_given(parameters, "FACIES_FIELD"):
                 raise JobError(
                     f"FACIES_FIELD is {parameters['FACIES_FIELD']!r}, but the layer with this field is not given. Give "
-                    "it as OBSERVATIONS, or leave both away."
+                    "it as OBSERVATIONS, or leave both empty."
                 )
             return
         source = self.parameterAsSource(parameters, "OBSERVATIONS", context)

@@ -46,8 +46,8 @@ tune: the universal model reads the observations.</p>
 <p><b>Realizations</b> honour every observation; where they differ, the facies is not known. <b>Entropy</b> tells that
 at a glance, in bits: 0 where the facies is certain, log2 of the number of facies where all are equally likely.
 <b>Probabilities</b> and <b>most probable facies</b> come from the same computation as the entropy.</p>
-<p>Integer facies keep their codes. Facies given as text get the codes 1, 2, 3 … in the order of their names, of
-numbers in that of these. Names and colours come from the layer's own categorised style, when it has one. Observations
+<p>Integer facies keep their codes. Facies given as text are numbered 1, 2, 3 … alphabetically, or by value if all
+texts are numbers. Names and colours come from the layer's own categorised style, when it has one. Observations
 with an empty facies are skipped and counted.</p>
 <p>Of boreholes with several intervals choose a depth first: select the intervals at one level.</p>
 <p><b>Without observations</b> a model of a training image simulates by itself: leave observations and field empty, and
@@ -109,7 +109,7 @@ class SimulateFacies(FaciesAlgorithm):
         if is_given(parameters, "FACIES_FIELD"):
             raise JobError(
                 f"FACIES_FIELD is {parameters['FACIES_FIELD']!r}, but the layer with this field is not given. Give it "
-                "as OBSERVATIONS, or leave both away to simulate without observations."
+                "as OBSERVATIONS, or leave both empty to simulate without observations."
             )
         header = self.header_of(parameters, context)
         if header.facies is None:
@@ -240,7 +240,7 @@ class SimulateFacies(FaciesAlgorithm):
     def tell_method(self, job: Job, header: ModelHeader, feedback) -> None:
         """Tell what simulates."""
         feedback.pushInfo(tr("The model is {}, the quality {}.").format(job.model_path, job.quality))
-        costs = header.provenance.get("scores", {}).get("excess_bits", {})
+        costs = header.excess_bits
         if job.quality in costs:
             feedback.pushInfo(
                 tr("Simulating cells together costs {:.4f} bits per cell at this quality ({}).").format(

@@ -19,8 +19,8 @@ from .base import tr
 from .parameters import Helped, choice, helped, whole_number
 
 AROUND = tr(
-    "Observations around the area that is mapped (with a mask, around that) count, too: as far from it as a quarter of "
-    "its side, less far from a narrow one."
+    "Observations outside the mapped area (with a mask, outside that) are used, too, up to a quarter of its side away; "
+    "less far from a narrow area."
 )
 
 

@@ -36,7 +36,7 @@ through an object model: the <b>training image</b>) it makes a model that 'Simul
 name. Realizations of that model honour your observations and look like the image.</p>
 <p>The image is a raster with facies codes, with its category names and colours, or a picture in which every colour is a
 facies. Several hundred cells a side are a good size; each structure should occur many times.</p>
-<p>While it learns, progress shows the <b>held-out bits per cell</b>: how well the model foretells a corner of the image
+<p>While it learns, progress shows the <b>held-out bits per cell</b>: how well the model predicts a corner of the image
 that it is not shown, the lower the better. The training stops when its time is over, or, in its second half, when that
 number falls no more. When it is cancelled the best model so far is kept, and running it again with the same name goes
 on.</p>
@@ -215,8 +215,8 @@ def _settings() -> Iterator[Helped]:
     yield (
         number("MINUTES", tr("Training time (minutes)"), DEFAULT_MINUTES, 0.1, decimals=1),
         tr(
-            "About how long to learn. How long a step takes is measured before, and how to simulate afterwards: some "
-            "minutes more. Not less than 40 steps are taken."
+            "About how long to learn. A few more minutes are needed before (to time a step) and afterwards (to choose "
+            "the passes of simulations). At least 40 steps are taken."
         ),
     )
 

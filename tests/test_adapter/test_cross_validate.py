@@ -180,7 +180,7 @@ def check_style(layer):
     renderer = layer.renderer()
     assert renderer.classAttribute() == "p_observed"
     shown = [(r.upperValue(), r.symbol().color().name(), r.label()) for r in renderer.ranges()]
-    assert shown == [(upper, color, f"expected with {label}") for upper, color, label in SURPRISE_CLASSES]
+    assert shown == [(upper, color, f"probability {label}") for upper, color, label in SURPRISE_CLASSES]
     assert all(renderer.rangeForValue(p) is not None for p in (0.0, 1e-6, 0.3, 1.0))
     assert renderer.orderByEnabled()
 

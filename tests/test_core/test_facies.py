@@ -108,14 +108,19 @@ def test_as_many_facies_as_the_limit_are_accepted():
 
 
 def test_a_code_or_name_that_occurs_twice_is_refused():
-    with pytest.raises(FaciesError, match="The facies code 7 occurs twice"):
+    with pytest.raises(FaciesError, match="Some facies have the same code: 7"):
         FaciesTable((Facies(7, "sand", "#000000"), Facies(7, "clay", "#ffffff")))
-    with pytest.raises(FaciesError, match="The facies name sand occurs twice"):
+    with pytest.raises(FaciesError, match="Some facies have the same name: sand"):
         FaciesTable((Facies(1, "sand", "#000000"), Facies(2, "sand", "#ffffff")))
+
+
+def test_a_colour_that_pages_cannot_show_is_refused():
+    with pytest.raises(FaciesError, match="The colour 'red' of the facies 'sand' cannot be read. Write it as #rrggbb"):
+        FaciesTable((Facies(1, "sand", "red"), Facies(2, "clay", "#ffffff")))
 
 
 @pytest.mark.parametrize("code", [0, 4, -(2**40), 2**40])
 def test_an_unknown_code_is_named_with_the_known_ones(code):
     table = build_facies_table([1, 3])
-    with pytest.raises(FaciesError, match=rf"code {code} is not in the facies table \(1 1, 3 3\)"):
+    with pytest.raises(FaciesError, match=rf"not in the facies table: {code}. It has 1 1, 3 3"):
         table.class_index(np.array([1, code, 3]))

@@ -74,6 +74,16 @@ def test_a_grid_of_an_extent_holds_the_points_on_its_border():
     assert col.max() < 2
 
 
+@pytest.mark.parametrize("reach", [0, 3])
+def test_corners_of_an_extent_with_decimals_belong_to_the_corner_cells(reach):
+    """Also where points beyond the border count, of which those on the border are none."""
+    grid = Grid.from_extent(625308.1, 5912755.6, 625319.1, 5912768.5, 0.1)
+    east, north = np.array([625308.1, 625319.1]), np.array([5912768.5, 5912755.6])
+    row, col, is_held = grid.cell_of(east, north, reach=reach)
+    assert is_held.all()
+    assert (row.tolist(), col.tolist()) == ([0, grid.n_rows - 1], [0, grid.n_cols - 1])
+
+
 @given(st.integers(1, 5000), st.integers(1, 3000))
 def test_within_reach_lies_as_much_as_a_grid_can_take(n_rows, n_cols):
     """One more cell on each side would be too many: more than 9/4 of the grid's own, or than any grid has."""
@@ -170,9 +180,10 @@ def test_the_cell_size_that_the_refusal_names_fits(extent):
     assert Grid.from_extent(*extent, named).n_cells <= MAX_CELLS
 
 
-def test_cells_too_small_to_count_are_refused():
-    with pytest.raises(GridError, match="Cells of 1e-300 are far too small for an extent of 1e\\+09 by 10"):
-        Grid.from_extent(0, 0, 1e9, 10, 1e-300)
+@pytest.mark.parametrize(("side", "cell_size"), [(1e9, 1e-300), (1e200, 1e-3)])
+def test_cells_too_small_to_count_are_refused(side, cell_size):
+    with pytest.raises(GridError, match="are far too small for an extent of 1e"):
+        Grid.from_extent(0, 0, side, side, cell_size)
 
 
 def test_the_largest_grid_is_accepted():

@@ -175,7 +175,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     ("change", "error", "message"),
     [
         ({"side": 101}, JobError, r"100 x 120 cells, less than the 101 x 101 of the realizations"),
-        ({"quality": "fine"}, JobError, r"The model tiny has no schedule for 'fine', but standard"),
+        ({"quality": "fine"}, JobError, r"The model tiny has no schedule for the quality 'fine'; it has standard"),
         ({"facies": FaciesTable(FACIES.facies[:2])}, FaciesError, r"trained on the facies codes \[5, 7, 9\]"),
     ],
     ids=["side", "quality", "facies"],

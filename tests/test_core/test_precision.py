@@ -31,6 +31,11 @@ def test_a_processor_with_units_for_it_computes_in_half_precision(monkeypatch, d
     assert isinstance(drawing_predictor(deep_network, CPU), Rounded) == (expected == torch.bfloat16)
 
 
+def test_a_torch_that_does_not_know_processors_computes_in_full_precision(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert fast_precision(CPU) == torch.float32
+
+
 def test_networks_of_others_are_asked_as_they_are(monkeypatch):
     monkeypatch.setattr(precision, "fast_precision", lambda device: torch.bfloat16)
     other = torch.nn.Identity()

@@ -14,7 +14,6 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from oadg.core import reference_checkpoint
 from oadg.core.errors import FaciesError, HubError, JobError, ModelError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.grid import Grid
@@ -323,15 +322,6 @@ def test_a_truncated_checkpoint(tmp_path):
         (tmp_path / "model.pt").write_bytes(content)
         with pytest.raises(ModelError, match=rf"\({len(content):,} bytes\) cannot be read as a checkpoint.*truncated"):
             read_reference_checkpoint(tmp_path / "model.pt")
-
-
-def test_torch_must_be_new_enough_to_be_safe(tmp_path, monkeypatch):
-    torch.save({}, tmp_path / "model.pt")
-    monkeypatch.setattr(reference_checkpoint.torch, "__version__", "2.5.1+cpu")
-    with pytest.raises(
-        ModelError, match=r"torch 2.5.1\+cpu cannot be sure that it runs no program\. Update torch to 2.6"
-    ):
-        read_reference_checkpoint(tmp_path / "model.pt")
 
 
 def drop(key):
