@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Mapping, Optional, Tuple
 
 from .errors import JobError
+from .job import Result
 
 SUFFIX = ".safetensors"
 CHECKPOINT = "model.pt"
@@ -110,7 +111,7 @@ class InstallJob:
 
 
 @dataclass(frozen=True)
-class InstallResult:
+class InstallResult(Result):
     """
     What the engine hands back.
 
@@ -143,15 +144,6 @@ class InstallResult:
     checked_against: str
     from_cache: bool
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> InstallResult:
-        """Rebuild the result from `to_dict`."""
-        return cls(**description)
 
 
 def check_repository(repository: str) -> None:

@@ -51,7 +51,12 @@ WORK_FOLDER_PREFIX = "oadg-job-"
 """How the names of work folders begin; the engine deletes no folder that is called otherwise."""
 
 
-_Self = TypeVar("_Self")
+_Self = TypeVar("_Self", bound="Job")
+_Answer = TypeVar("_Answer", bound="Result")
+_NUMBERS: Dict[str, Type[Any]] = {
+    **dict.fromkeys(("row", "col", "class_index", "fold"), int),
+    **dict.fromkeys(("easting", "northing"), float),
+}
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,31 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        return describe_job(self)
+        plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain.update({name: [kind(v) for v in plain[name]] for name, kind in _NUMBERS.items() if name in plain})
+        if "grid" in plain:
+            plain["grid"] = plain["grid"].to_dict()
+        return {**plain, "facies": plain["facies"].to_list()}
 
     @classmethod
     def from_dict(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
         """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return rebuild_job(cls, description)
+        names = {f.name for f in fields(cls)}
+        if not isinstance(description, Mapping):
+            raise JobError(f"The job is no table of its parts but {type(description).__name__}.")
+        unknown = sorted(set(description) - names)
+        if unknown:
+            raise JobError(f"The job has parts that this engine does not know: {', '.join(unknown)}.")
+        try:
+            plain = dict(description)
+            if "grid" in names:
+                plain["grid"] = Grid.from_dict(plain["grid"])
+            plain["facies"] = FaciesTable.from_list(plain["facies"])
+            for name in set(_NUMBERS) & names:
+                plain[name] = tuple(_NUMBERS[name](v) for v in plain[name])
+            return cls(**plain)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise JobError(f"The job is incomplete or wrong: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -77,7 +101,7 @@ class Result:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
+    def from_dict(cls: Type[_Answer], description: Mapping[str, Any]) -> _Answer:
         """Rebuild the result from `to_dict`."""
         return cls(**description)
 
@@ -301,41 +325,6 @@ class CrossValidationResult(Result):
     device: str
     model_id: str
     seconds: float
-
-
-_NUMBERS: Dict[str, Type[Any]] = {
-    **dict.fromkeys(("row", "col", "class_index", "fold"), int),
-    **dict.fromkeys(("easting", "northing"), float),
-}
-
-
-def describe_job(job: Any) -> dict[str, Any]:
-    """Return a job as plain data."""
-    plain = {f.name: getattr(job, f.name) for f in fields(job)}
-    plain.update({name: [kind(v) for v in plain[name]] for name, kind in _NUMBERS.items() if name in plain})
-    if "grid" in plain:
-        plain["grid"] = job.grid.to_dict()
-    return {**plain, "facies": job.facies.to_list()}
-
-
-def rebuild_job(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
-    """Rebuild a job from `describe_job`; raise `JobError` when a part is missing, wrong or unknown."""
-    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    if not isinstance(description, Mapping):
-        raise JobError(f"The job is no table of its parts but {type(description).__name__}.")
-    unknown = sorted(set(description) - names)
-    if unknown:
-        raise JobError(f"The job has parts that this engine does not know: {', '.join(unknown)}.")
-    try:
-        plain = dict(description)
-        if "grid" in names:
-            plain["grid"] = Grid.from_dict(plain["grid"])
-        plain["facies"] = FaciesTable.from_list(plain["facies"])
-        for name in set(_NUMBERS) & names:
-            plain[name] = tuple(_NUMBERS[name](v) for v in plain[name])
-        return cls(**plain)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise JobError(f"The job is incomplete or wrong: {error}.") from error
 
 
 def check_quality(quality: str) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from .kriging_features import SurveyKriging
 from .path import Schedule
 from .prediction import Predictor
-from .sampler import draw_facies, visit
+from .sampler import draw_facies, sample
 from .visits import Stream, Visit
 
 
@@ -59,12 +59,12 @@ def surprise_nats(
         surprise[visited.batch, visited.row, visited.col] = -probability.gather(1, facies[:, None])[:, 0].log()
         return facies
 
-    visit(
+    sample(
         predictor,
         known,
         inside,
         streams,
-        record,
+        choose=record,
         n_facies=n_facies,
         schedule=schedule,
         level=level,
@@ -108,12 +108,12 @@ def typical_nats(
         total.index_add_(0, visited.batch.cpu(), nats.cpu().double())  # in float32 sums of many cells would be rounded
         return facies
 
-    visit(
+    sample(
         predictor,
         known,
         inside,
         streams,
-        draw,
+        choose=draw,
         n_facies=n_facies,
         schedule=schedule,
         level=level,

@@ -71,6 +71,7 @@ def sample(
     level: int,
     until: int = 0,
     survey: SurveyKriging | None = None,
+    choose: Choose = lambda probability, visited: draw_facies(probability, visited.uniform),
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
@@ -96,6 +97,8 @@ def sample(
         Level of the finest lattice that is simulated; by default all cells are. Other cells stay -1.
     survey : SurveyKriging, optional
         What kriging reads from the hard data, from `read_survey`; told to the network on the coarsest lattice.
+    choose : callable
+        Who chooses the facies of the cells of each pass; by default chance, at the probabilities that they have.
     on_pass : callable
         Called before each pass; what it raises ends the simulation.
 
@@ -103,50 +106,6 @@ def sample(
     -------
     int64 Tensor, shape (batch, n_rows, n_cols)
         Class index, -1 outside.
-    """
-
-    def draw(probability: Tensor, visited: Visit) -> Tensor:
-        return draw_facies(probability, visited.uniform)
-
-    return visit(
-        predictor,
-        known,
-        inside,
-        streams,
-        draw,
-        n_facies=n_facies,
-        schedule=schedule,
-        level=level,
-        until=until,
-        survey=survey,
-        on_pass=on_pass,
-    )
-
-
-def visit(
-    predictor: Predictor,
-    known: Tensor,
-    inside: Tensor,
-    streams: list[Stream],
-    choose: Choose,
-    *,
-    n_facies: int,
-    schedule: Schedule,
-    level: int,
-    until: int = 0,
-    survey: SurveyKriging | None = None,
-    on_pass: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """
-    Visit the cells of a batch of maps as the sampler does, and let someone choose their facies.
-
-    Parameters
-    ----------
-    choose : callable
-        Given the facies probabilities (n_cells, n_facies) of the cells of a pass, and the pass, returns their class
-        indices (n_cells,).
-    predictor, known, inside, streams, n_facies, schedule, level, until, survey, on_pass
-        As `sample` takes them, and with its result.
     """
     maps = known.expand(len(streams), -1, -1).clone()
     turns = [stream.turns for stream in streams]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Mapping, Optional
+from typing import Mapping, Optional
 
 from .errors import JobError
 from .facies import FaciesTable
-from .job import QUALITIES, check_quality, check_seed, describe_job, rebuild_job
+from .job import QUALITIES, Job, Result, check_quality, check_seed
 
 SIZES = ("base", "small", "large")
 """Of a network; the first is the default."""
@@ -21,7 +21,7 @@ MIN_EVALUATED, MAX_EVALUATED = 2, 200
 
 
 @dataclass(frozen=True)
-class TrainingJob:
+class TrainingJob(Job):
     """
     Everything that one training needs.
 
@@ -114,18 +114,9 @@ class TrainingJob:
         if not self.name.strip():
             raise JobError("The model has no name. Give one that says what was learnt.")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return describe_job(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> TrainingJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return rebuild_job(cls, description)
-
 
 @dataclass(frozen=True)
-class TrainingResult:
+class TrainingResult(Result):
     """
     What the engine hands back; the model lies where the job said.
 
@@ -154,15 +145,6 @@ class TrainingResult:
     stopped_early: bool
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> TrainingResult:
-        """Rebuild the result from `to_dict`."""
-        return cls(**description)
-
 
 def checkpoint_folder(model_path: Path) -> Path:
     """Return where the checkpoint of a training lies, beside its model, until it is done."""
@@ -175,7 +157,7 @@ def largest_side(shape: tuple[int, int]) -> int:
 
 
 @dataclass(frozen=True)
-class EvaluationJob:
+class EvaluationJob(Job):
     """
     Everything that one evaluation of a model against a training image needs.
 
@@ -232,18 +214,9 @@ class EvaluationJob:
         check_quality(self.quality)
         check_seed(self.seed)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return describe_job(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> EvaluationJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        return rebuild_job(cls, description)
-
 
 @dataclass(frozen=True)
-class EvaluationResult:
+class EvaluationResult(Result):
     """
     What the engine hands back; the page lies in the job's work folder.
 
@@ -270,12 +243,3 @@ class EvaluationResult:
     device: str
     model_id: str
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> EvaluationResult:
-        """Rebuild the result from `to_dict`."""
-        return cls(**description)

@@ -32,7 +32,7 @@ from oadg.core.likelihood import surprise_nats, typical_nats
 from oadg.core.marginal import marginal
 from oadg.core.model import FaciesModel
 from oadg.core.network import NetworkConfig
-from oadg.core.sampler import coarsest_level, draw_facies, read_survey, sample, visit
+from oadg.core.sampler import coarsest_level, draw_facies, read_survey, sample
 from oadg.core.scores import log_loss_nats
 from oadg.core.training import TrainingConfig, train, validation_nats
 from oadg.core.training_image import TrainingImage
@@ -239,7 +239,7 @@ print(f"network           {loss(first_pass):.3f} nats")
 # order is coarse to fine: first the nodes of a coarse lattice in small groups, then what lies between. Which cells
 # form a group is decided before anything is predicted, and the facies are drawn with the probabilities as they are.
 #
-# `visit` goes through the groups and hands over the probabilities. What we return is what stays. So we can watch.
+# `sample` goes through the groups and asks who chooses; by default that is chance. Here we choose, and watch.
 
 # %%
 schedule = model.schedules["standard"]
@@ -256,7 +256,7 @@ def draw_and_watch(probability, group):
 
 
 one_path = [draw_stream(SEED, 0, truth.shape)]
-visit(model.network, known_cells, everywhere, one_path, draw_and_watch, **question)
+sample(model.network, known_cells, everywhere, one_path, choose=draw_and_watch, **question)
 print(f"{len(states) - 1} passes for {hidden.sum()} cells.")
 n_fine_passes = len(schedule.shares(0, is_coarsest=False)) + schedule.n_corrections(0)
 n_first = len(schedule.started)
