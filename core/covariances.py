@@ -136,6 +136,19 @@ def isotropic(place: Tensor, spacing: Tensor, shapes: tuple[int, ...], nuggets: 
     return Covariances(of_range, torch.ones_like(of_range), torch.zeros_like(of_range), of_shape, of_nugget)
 
 
+def drawn_order(place: Tensor) -> Tensor:
+    """
+    Return the order (n_data,) in which data at places (n_data, 2), whole cells, are drawn: as good as random.
+
+    It follows from the places alone, so that one more datum, or another order of the same data, draws the same ones.
+    """
+    row, col = place.long().unbind(dim=1)
+    mixed = (row * 0x1F123BB5 + col * 0x5F356495 + 1) & 0xFFFFFFFF
+    for _ in range(3):
+        mixed = ((mixed ^ (mixed >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    return mixed.argsort(stable=True)
+
+
 def parts_to_test(place: Tensor, most_together: int, n_part: int) -> list[Tensor]:
     """
     Return the data that are tested together.
@@ -152,6 +165,6 @@ def parts_to_test(place: Tensor, most_together: int, n_part: int) -> list[Tensor
     n_data = len(place)
     if n_data <= most_together:
         return [torch.arange(n_data, device=place.device)]
-    order = torch.randperm(n_data, generator=torch.Generator().manual_seed(n_data)).to(place.device)
+    order = drawn_order(place)
     near = [distances(place[c : c + 1], place)[0].topk(n_part, largest=False).indices for c in order[:2].tolist()]
     return [order[:n_part], *near]

@@ -28,6 +28,7 @@ from .covariances import (
     Covariances,
     blocks_of,
     distances,
+    drawn_order,
     isotropic,
     parts_to_test,
     spacing_of,
@@ -57,8 +58,8 @@ network, which sees them all, then knows better (`python -m benchmarks.many_data
 _FLOOR = 0.005  # smallest probability whose logarithm is told
 _NUGGETS = (0.03, 0.15, 0.45)
 _N_STRETCHED = 4  # isotropic covariances, the best ones, that are tried with each ratio and azimuth
-_N_KEPT = 8  # covariances that are averaged
-_N_TOGETHER, _N_PART = 128, 64  # up to so many data are tested together; of more, some near each other and some apart
+_N_TESTED, _N_KEPT = 16, 8  # covariances, the best ones, that are tested on all data; and of these, that are averaged
+_N_TOGETHER, _N_PART = 256, 64  # up to so many data are tested together; of more, some near each other and some apart
 _SHARES_COUNT = 1.0  # for the mean the shares of the facies among the data count as one datum that is far from all
 _MOST_EVIDENCE = 4.0
 _CAUTION = 0.3  # leave-one-out losses depend on each other: a datum counts as so much evidence between covariances
@@ -172,9 +173,13 @@ class SurveyKriging:
         stretched = tried.select(loss.topk(_N_STRETCHED, largest=False).indices).stretched()
         tests = zip((loss, squared), _leave_one_out(place, indicator, stretched))
         loss, squared = (torch.cat(both) for both in tests)
+        covariances = tried.followed_by(stretched)
+        if len(place) > _N_TOGETHER:
+            covariances = covariances.select(loss.topk(_N_TESTED, largest=False).indices)
+            loss, squared = _leave_one_out(place, indicator, covariances, n_together=len(place))
         kept = loss.topk(_N_KEPT, largest=False).indices
         evidence = _CAUTION * len(place)
-        covariances = tried.followed_by(stretched).select(kept)
+        covariances = covariances.select(kept)
         observed, of_observed = _by_appearance(class_index)
         fields: tuple[TruncatedGaussian, ...] = ()
         if reads_order and len(observed) > 1:
@@ -216,7 +221,7 @@ class SurveyKriging:
         if not FEWEST_DATA <= len(row) <= MOST_SEEN:
             return None
         if len(row) > MOST_DATA:
-            part = torch.randperm(len(row), generator=torch.Generator().manual_seed(0))[:MOST_DATA].to(row.device)
+            part = drawn_order(torch.stack([row, col], dim=1))[:MOST_DATA]
             row, col = row[part], col[part]
         place, class_index = torch.stack([row, col], dim=1).float(), known[row, col]
         return cls.fit(place, class_index, n_facies, reads_order=reads_order, on_part=on_part)
@@ -304,10 +309,12 @@ def _by_appearance(class_index: Tensor) -> tuple[Tensor, Tensor]:
     return observed[appearance], appearance.argsort()[of_observed]
 
 
-def _leave_one_out(place: Tensor, indicator: Tensor, covariances: Covariances) -> tuple[Tensor, Tensor]:
+def _leave_one_out(
+    place: Tensor, indicator: Tensor, covariances: Covariances, n_together: int = _N_TOGETHER
+) -> tuple[Tensor, Tensor]:
     """Return log loss (n,) and squared error of each facies (n, n_facies), means over the data that are tested."""
     tests = []
-    for part in parts_to_test(place, _N_TOGETHER, _N_PART):
+    for part in parts_to_test(place, n_together, _N_PART):
         factor = torch.linalg.cholesky(covariances.among(place[part]))
         tests.append(_left_out(factor, indicator[part], indicator.mean(dim=0)))
     loss, squared = (torch.cat(of_parts, dim=1).mean(dim=1) for of_parts in zip(*tests))

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Callable, Iterable, NamedTuple
+from typing import Callable, Iterable, NamedTuple, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.special import ndtr
 
-from .covariances import MATERN, Covariances, blocks_of, isotropic, spacing_of
+from .covariances import MATERN, Covariances, blocks_of, drawn_order, isotropic, spacing_of
 from .expectation_propagation import LEAST_VARIANCE, Sites, observe
 
 _NUGGET, _OTHER_NUGGETS = 0.02, (0.002, 0.1, 0.35)
@@ -33,10 +33,16 @@ _ENTRIES_AT_ONCE = 2**19  # of covariance matrices: what fits into a processor's
 _FEWEST_DRAWN = 4  # of each facies, where there are as many
 _N_TRIAL_ROUNDS = 2
 _PSEUDO_DATA = 3.0  # of each facies
-_EFFORT = ((128, 128, 8, 4), (256, 160, 4, 4), (512, 160, 2, 3), (math.inf, 240, 1, 3))
+_EFFORT = (
+    (128, 128, 8, 8, 4),
+    (256, 256, 4, 4, 4),
+    (512, 160, 8, 2, 3),
+    (1024, 240, 4, 1, 3),
+    (math.inf, 240, 1, 1, 3),
+)
 """
-Up to so many data: on how many of them, drawn at random, models are tried, how many models are averaged, and after how
-many rounds of expectation propagation.
+Up to so many data: on how many of them, drawn at random, models are tried, how many of these are tried again on all
+data, how many are averaged, and after how many rounds of expectation propagation.
 """
 _MOST_COLUMNS = 2**24  # of a grid: rows and columns fit into one number
 
@@ -199,8 +205,11 @@ class TruncatedGaussian:
     @classmethod
     def _of(cls, trial: _Trial, place: Tensor, class_index: Tensor) -> TruncatedGaussian:
         """Return the likeliest models with what all data tell."""
-        _, n_kept, n_rounds = _effort(len(place))
-        models, log_likelihood = trial.likeliest(n_kept)
+        _, n_again, n_kept, n_rounds = _effort(len(place))
+        models, log_likelihood = trial.likeliest(n_again)
+        if n_again > n_kept:
+            log_likelihood = models.log_likelihood(place, class_index, trial.on_part)
+        models, log_likelihood = _likeliest(models, log_likelihood, n_kept)
         weight, n_fields = torch.softmax(log_likelihood, dim=0), models.n_fields
         sites = models.observe(place, class_index, n_rounds, share_precision=True)
         left_out = sites.left_out.exp()
@@ -278,11 +287,11 @@ class _Trial:
 
     def __init__(self, place: Tensor, class_index: Tensor, on_part: Callable[[], None]):
         n_data = len(place)
-        drawn = torch.randperm(n_data, generator=torch.Generator().manual_seed(n_data)).to(place.device)
+        drawn = drawn_order(place)
         nth_of_facies = (F.one_hot(class_index[drawn]).cumsum(dim=0) - 1).gather(1, class_index[drawn, None])[:, 0]
         drawn = drawn[(nth_of_facies >= _FEWEST_DRAWN).long().argsort(stable=True)][: _effort(n_data)[0]]
         self._data = place[drawn], class_index[drawn]
-        self._on_part = on_part
+        self.on_part = on_part
         self._isotropic = isotropic(place, spacing_of(place), (MATERN,), (_NUGGET,))
         self._log_likelihood = torch.zeros(0, dtype=torch.float64, device=place.device)
         self.models: Models
@@ -298,18 +307,22 @@ class _Trial:
     def add(self, models: Models) -> None:
         """Try models, too."""
         self.models = self.models.followed_by(models) if len(self._log_likelihood) else models
-        self._log_likelihood = torch.cat([self._log_likelihood, models.log_likelihood(*self._data, self._on_part)])
+        self._log_likelihood = torch.cat([self._log_likelihood, models.log_likelihood(*self._data, self.on_part)])
 
     def likeliest(self, n: int) -> tuple[Models, Tensor]:
         """Return the n models that the data are likeliest by, or fewer that count, and their log-likelihood (n,)."""
-        values, index = self._log_likelihood.topk(min(n, len(self._log_likelihood)))
-        counts = values > values[0] - _UNLIKELY_NATS
-        return self.models.select(index[counts]), values[counts]
+        return _likeliest(self.models, self._log_likelihood, n)
 
 
-def _effort(n_data: int) -> tuple[int, int, int]:
-    """Return how many data models are tried on, how many models are averaged, and after how many rounds."""
-    return next((n_tried, n_kept, n_rounds) for most, n_tried, n_kept, n_rounds in _EFFORT if n_data <= most)
+def _likeliest(models: Models, log_likelihood: Tensor, n: int) -> tuple[Models, Tensor]:
+    values, index = log_likelihood.topk(min(n, len(log_likelihood)))
+    counts = values > values[0] - _UNLIKELY_NATS
+    return models.select(index[counts]), values[counts]
+
+
+def _effort(n_data: int) -> Sequence[int]:
+    """Return what `_EFFORT` says of so many data."""
+    return next(effort for most, *effort in _EFFORT if n_data <= most)
 
 
 def _moves(order: list[int]) -> Iterable[list[int]]:

@@ -9,6 +9,7 @@ from oadg.core.covariances import (
     GAUSSIAN,
     MATERN,
     Covariances,
+    drawn_order,
     isotropic,
     parts_to_test,
     spacing_of,
@@ -56,11 +57,11 @@ def test_ranges_run_from_the_spacing_to_beyond_the_data():
 
 
 def test_data_are_tested_all_together_or_in_parts_far_and_near():
-    place = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    place = torch.cartesian_prod(torch.arange(20.0), torch.arange(10.0))
     assert [len(part) for part in parts_to_test(place, 200, 50)] == [200]
     parts = parts_to_test(place, 199, 50)
     assert [len(part) for part in parts] == [50, 50, 50]
-    assert spacing_of(place[parts[1]]) < spacing_of(place[parts[0]])
+    assert place[parts[1]].std(dim=0).norm() < 0.8 * place[parts[0]].std(dim=0).norm()
 
 
 def test_each_is_tried_with_every_nugget():
@@ -68,3 +69,17 @@ def test_each_is_tried_with_every_nugget():
     tried = both.with_nuggets((0.1, 0.3))
     assert tried.nugget.tolist() == pytest.approx([0.1, 0.3, 0.1, 0.3])
     assert tried.ratio.tolist() == [1, 1, 2, 2]
+
+
+def test_which_data_are_drawn_does_not_hang_on_their_order_or_on_one_more():
+    """Otherwise one datum that says nothing new would change what is read from all others."""
+    place = torch.cartesian_prod(torch.arange(30.0), torch.arange(40.0))
+    drawn = place[drawn_order(place)[:300]]
+    shuffled = place[torch.randperm(1200, generator=torch.Generator().manual_seed(1))]
+    assert torch.equal(shuffled[drawn_order(shuffled)[:300]], drawn)
+    more = torch.cat([place, torch.tensor([[31.0, 7.0]])])
+    both = {tuple(p) for p in more[drawn_order(more)[:300]].tolist()} & {tuple(p) for p in drawn.tolist()}
+    assert len(both) >= 299
+    in_tiles = torch.bincount((drawn[:, 0] // 10 * 4 + drawn[:, 1] // 10).long(), minlength=12)
+    assert ((in_tiles - 25).abs() < 15).all(), "spread over the area"
+    assert (torch.bincount((drawn[:, 0] % 4).long()) > 50).all()
