@@ -6,6 +6,7 @@ from functools import partial
 from typing import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .device import batches_at_once, side_by_side
@@ -114,6 +115,7 @@ def marginal(
     for place, predicted in side_by_side(ask, marginal_batches(level, positions_at_once, turns), n_workers):
         probability.index_add_(1, place, predicted / 4)  # each place is a node in four of the positions
     probability = _interpolate(probability.view(n_facies, *map(len, ticks)), step, known.shape)
+    probability = _smooth_far_from_data(probability, known, 2**level)
     row, col = (known >= 0).nonzero(as_tuple=True)
     probability[:, row, col] = 0
     probability[known[row, col], row, col] = 1
@@ -145,3 +147,23 @@ def _interpolate(values: Tensor, step: int, shape: torch.Size) -> Tensor:
         above = (below + 1).clamp_max(values.shape[axis] - 1)
         values = torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
     return values
+
+
+def _smooth_far_from_data(probability: Tensor, known: Tensor, spacing: int) -> Tensor:
+    """
+    Return probabilities (n_facies, n_rows, n_cols) that are smoothed where no datum is near.
+
+    There the truth is smooth, but cells that are nodes of different positions of the lattice are answered a little
+    differently, which shows as a texture of its spacing. Within that of a datum nothing changes.
+    """
+    if spacing == 1:
+        return probability
+    side = 2 * spacing + 1
+    near = F.max_pool2d((known >= 0).float()[None], side, 1, spacing)
+    near = F.avg_pool2d(F.max_pool2d(near, side, 1, spacing), side, 1, spacing, count_include_pad=False)[0]
+    places = torch.arange(-side, side + 1, device=known.device) / (spacing / 2)
+    kernel = torch.exp(-0.5 * places**2)
+    smoothed = torch.cat([probability, torch.ones_like(probability[:1])])[:, None]
+    for of_axis in (kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)):
+        smoothed = F.conv2d(smoothed, of_axis, padding="same")
+    return torch.lerp(smoothed[:-1, 0] / smoothed[-1], probability, near)

@@ -14,7 +14,7 @@ from .device import batch_size, batches_at_once, side_by_side
 from .kriging_features import SurveyKriging
 from .model import FaciesModel
 from .precision import drawing_predictor
-from .sampler import coarsest_level, read_survey, sample
+from .sampler import level_of, read_survey, sample
 from .visits import draw_stream
 
 
@@ -62,7 +62,7 @@ def simulate_in_batches(
     int64 Tensor, shape (batch, n_rows, n_cols)
         Class index, -1 outside; the last batch may be smaller.
     """
-    config, shape = model.network.config, (known.shape[0], known.shape[1])
+    shape = known.shape[0], known.shape[1]
     n_maps = at_once or batch_size(known.numel(), n_facies, known.device)
     predictor = drawing_predictor(model.network, known.device)
     survey = survey or read_survey(model.network, known, n_facies)
@@ -76,7 +76,7 @@ def simulate_in_batches(
             [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(n_maps)],
             n_facies=n_facies,
             schedule=model.schedules[quality],
-            level=coarsest_level(config, shape, int((known >= 0).sum())),
+            level=level_of(model.network.config, known),
             survey=survey,
             on_pass=on_pass,
         )

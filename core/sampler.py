@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .device import one_thread
-from .kriging_features import SurveyKriging
+from .kriging_features import FEWEST_DATA, SurveyKriging
 from .lattice import Lattice
 from .network import NetworkConfig
 from .path import Schedule
@@ -57,6 +57,24 @@ def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -
     while level < most and shape[0] * shape[1] >= n_nodes * 4 ** (level + 1) and min(shape) >= 2 ** (level + 2):
         level += 1
     return level
+
+
+def level_of(config: NetworkConfig, known: Tensor) -> int:
+    """
+    Return the level to start from, given hard data (n_rows, n_cols), -1 elsewhere.
+
+    Where a square around them is less than half of the grid it may be one level finer: an empty margin is no reason to
+    tell them apart less.
+    """
+    row, col = (known >= 0).nonzero(as_tuple=True)
+    level = coarsest_level(config, (known.shape[0], known.shape[1]), len(row))
+    if config.n_classes or len(row) < FEWEST_DATA:
+        return level
+    side = 1 + max(int(axis.max() - axis.min()) for axis in (row, col))
+    height, width = (min(side, n_cells) for n_cells in known.shape)
+    if 2 * height * width >= known.numel():
+        return level
+    return max(coarsest_level(config, (height, width), len(row)), level - 1)
 
 
 @torch.inference_mode()

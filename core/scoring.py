@@ -17,7 +17,7 @@ from .device import batch_size, choose_device
 from .errors import JobError
 from .likelihood import surprise_nats, typical_nats
 from .model import FaciesModel
-from .sampler import coarsest_level, read_survey
+from .sampler import level_of, read_survey
 from .score_job import ScoreJob, ScoreResult
 from .visits import draw_stream
 
@@ -50,7 +50,7 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     inside = truth >= 0
     n_facies, shape = len(job.facies), job.grid.shape
     schedule = replace(model.schedule_of(job.quality), corrections=())  # the likelihood is that of a path
-    level = coarsest_level(model.network.config, shape, len(job.row))
+    level = level_of(model.network.config, known)
     survey = read_survey(model.network, known, n_facies, partial(progress, 0.0, "Reading the observations"))
     at_once = batch_size(job.grid.n_cells, n_facies, device)
     n_passes = schedule.n_passes(level, model.network.config.n_started)

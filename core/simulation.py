@@ -22,7 +22,7 @@ from .marginal import marginal, marginal_batches
 from .model import FaciesModel
 from .precision import precision_of
 from .realizations import simulate_in_batches
-from .sampler import coarsest_level, read_survey
+from .sampler import level_of, read_survey
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:
@@ -52,7 +52,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     model = _fitting_model(job, device)
     maps = read_maps(job)
     known = torch.as_tensor(maps.known, device=device)
-    level = _level_of(model, known)
+    level = level_of(model.network.config, known)
     at_once = batch_size(known.numel(), len(job.facies), device)
     schedule = model.schedules[job.quality]
     n_passes = schedule.n_passes(level, model.network.config.n_started)
@@ -115,7 +115,7 @@ def facies_probability_from_data(
         model.network,
         known,
         n_facies=n_facies,
-        level=_level_of(model, known),
+        level=level_of(model.network.config, known),
         positions_at_once=_positions_at_once(model, known, n_facies),
         survey=survey or read_survey(model.network, known, n_facies, on_pass),
         turns=model.turns,
@@ -124,14 +124,9 @@ def facies_probability_from_data(
     return probability.cpu().numpy()
 
 
-def _level_of(model: FaciesModel, known: torch.Tensor) -> int:
-    """Return the level to start from, given hard data (n_rows, n_cols)."""
-    return coarsest_level(model.network.config, (known.shape[0], known.shape[1]), int((known >= 0).sum()))
-
-
 def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -> int:
     """Return how many positions of the coarsest lattice go through the network together."""
-    shape, spacing = (known.shape[0], known.shape[1]), 2 ** _level_of(model, known)
+    shape, spacing = (known.shape[0], known.shape[1]), 2 ** level_of(model.network.config, known)
     n_rows, n_cols = Lattice.at(shape, spacing, known.new_zeros(1, 2), model.network.config.total_stride).shape
     return batch_size(n_rows * n_cols, n_facies, known.device)
 

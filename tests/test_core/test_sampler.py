@@ -11,7 +11,7 @@ from oadg.core import prediction
 from oadg.core.marginal import marginal
 from oadg.core.network import NetworkConfig
 from oadg.core.path import SCHEDULES, Schedule
-from oadg.core.sampler import coarsest_level, draw_facies, read_survey, sample
+from oadg.core.sampler import coarsest_level, draw_facies, level_of, read_survey, sample
 from oadg.core.visits import draw_stream
 
 ALL = Schedule.even((1,), 1)
@@ -181,6 +181,18 @@ def test_tiled_equals_untiled(tiny_network, monkeypatch):
     assert torch.equal(sample(tiny_network, known, inside, streams_of(1, 2, shape), **run), whole)
 
 
+def test_far_from_data_the_marginal_is_smooth_and_near_them_as_it_is():
+    known = torch.full((60, 80), -1)
+    known[20, 20] = 1
+    checks = ((torch.arange(60)[:, None] + torch.arange(80)) % 4 < 2).float()
+    probability = torch.stack([0.3 + 0.2 * checks, 0.7 - 0.2 * checks])
+    smoothed = marginal_module._smooth_far_from_data(probability, known, 4)
+    assert torch.allclose(smoothed.sum(dim=0), torch.ones(60, 80), atol=1e-5)
+    assert torch.equal(smoothed[:, 17:24, 17:24], probability[:, 17:24, 17:24])
+    assert smoothed[0, 35:, 35:].std() < 0.1 * probability[0].std()
+    assert torch.equal(marginal_module._smooth_far_from_data(probability, known, 1), probability)
+
+
 def test_the_marginal_covers_every_cell_once(deep_network, conditioned):
     known, _ = conditioned
     for level in (0, 1, 2):
@@ -268,6 +280,19 @@ def test_coarsest_level(shape, n_data, level):
 def test_a_network_of_one_image_starts_no_coarser_than_it_has_learnt():
     assert coarsest_level(NetworkConfig(n_levels=3, n_classes=2), (1000, 1000), 50) == 2
     assert coarsest_level(NetworkConfig(n_levels=9, n_classes=2), (1000, 1000), 50) == 5
+
+
+def test_an_empty_margin_around_the_data_coarsens_the_lattice_once_less():
+    known = torch.full((100, 100), -1)
+    known[::6, ::6] = 0
+    wide = torch.nn.functional.pad(known, (50, 50, 50, 50), value=-1)
+    wider = torch.nn.functional.pad(known, (150, 150, 150, 150), value=-1)
+    line = torch.full((200, 200), -1)
+    line[100, ::5] = 1
+    levels = [level_of(NetworkConfig(), maps) for maps in (known, wide, wider, line, torch.full((200, 200), -1))]
+    assert levels == [2, 2, 3, 3, 3]
+    assert [coarsest_level(NetworkConfig(), (n, n), 289) for n in (100, 200, 400)] == [2, 3, 4]
+    assert level_of(NetworkConfig(n_levels=4, n_classes=2), wide) == 3, "an image's structures want the coarse start"
 
 
 class SmallMemory:
