@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -17,6 +18,8 @@ LEAST_DATA = 20
 WEAK_AGREEMENT = 0.2
 """Less than this share of the way from chance to certainty, and neighbours tell hardly anything about each other."""
 _ONE_SIDED_95 = 1.645
+_TILES, _GAPPY = 10, 0.4
+"""Tiles along the area of the observations; if these hold a smaller share of as many as they could, it is gappy."""
 _STRAY_SHARE, _STRAY_TIMES = 0.05, 10.0
 """At most so many of the observations are strays, so many times as far from the middle as all others."""
 
@@ -71,10 +74,11 @@ def neighbour_agreement(easting: np.ndarray, northing: np.ndarray, class_index: 
 
 def share_far_from_data(data: ConditioningData, grid: Grid, inside: Optional[np.ndarray] = None) -> float:
     """
-    Return the share of simulated cells that lie far from the area of the observations.
+    Return the share of simulated cells that lie far from the observations.
 
-    Far is more than half that area's longer side beyond its bounding box: an extent twice as wide and as high as the
-    observations, and centred on them, holds no such cell.
+    Far is more than half their area's longer side beyond its bounding box: an extent twice as wide and as high as the
+    observations, and centred on them, holds no such cell. Where they leave most of that box empty, far is as far from
+    the nearest observation, of an area as large as what they fill.
 
     Parameters
     ----------
@@ -85,14 +89,32 @@ def share_far_from_data(data: ConditioningData, grid: Grid, inside: Optional[np.
     inside : bool array, shape (n_rows, n_cols), optional
         Cells that are simulated; all of them by default.
     """
-    margin = (max(np.ptp(data.row), np.ptp(data.col)) + 1) / 2
-    near = tuple(
-        slice(max(0, int(np.floor(cells.min() - margin))), max(0, int(np.ceil(cells.max() + margin)) + 1))
-        for cells in (data.row, data.col)
-    )
-    if inside is None:
-        inside = np.broadcast_to(True, grid.shape)
-    return 1 - float(inside[near].sum()) / float(inside.sum())
+    side = max(np.ptp(data.row), np.ptp(data.col)) + 1
+    filled = _share_filled(data, side)
+    boxes = np.stack([data.row, data.col], axis=1)
+    boxes = np.stack([boxes, boxes])  # first and last row and column of each
+    if filled > _GAPPY:
+        filled, boxes = 1.0, np.stack([boxes[0].min(axis=0), boxes[0].max(axis=0)])[:, None]
+    margin = side * math.sqrt(filled) / 2
+    # Each box adds 1 to the cells that it holds, by its corners: sums along both axes make it of them.
+    first = np.floor(boxes[0] - margin).astype(np.int64).clip(0, grid.shape)
+    beyond = (np.ceil(boxes[1] + margin) + 1).astype(np.int64).clip(0, grid.shape)
+    near = np.zeros((grid.n_rows + 1, grid.n_cols + 1), dtype=np.int32)
+    for rows, cols, sign in ((first, first, 1), (beyond, beyond, 1), (first, beyond, -1), (beyond, first, -1)):
+        np.add.at(near, (rows[:, 0], cols[:, 1]), sign)
+    is_near = near.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0
+    inside = np.broadcast_to(True, grid.shape) if inside is None else inside
+    return 1 - float((is_near & inside).sum()) / float(inside.sum())
+
+
+def _share_filled(data: ConditioningData, side: float) -> float:
+    """Return how many of the tiles of a square of a side hold observations, over what as many at random would fill."""
+    if len(data) < LEAST_DATA:
+        return 1.0
+    tile = [(cells - cells.min()) * _TILES // side for cells in (data.row, data.col)]
+    n_tiles = np.prod([of_axis.max() + 1 for of_axis in tile])  # the area may be narrower than it is long
+    n_filled = len(np.unique(tile[0] * _TILES + tile[1]))
+    return float(n_filled / (n_tiles * -np.expm1(-len(data) / n_tiles)))
 
 
 def stray_caution(easting: np.ndarray, northing: np.ndarray, unit: str = "units of the CRS") -> Optional[str]:
@@ -145,9 +167,9 @@ def cautions(
     far = share_far_from_data(data, grid, inside)
     if far >= FAR_SHARE:
         told.append(
-            f"{100 * far:.0f} % of the cells lie far from all observations: beyond their area, by more than half its "
-            "size. There the map shows what the model expects anywhere (its prior), and no observation supports "
-            "it. Use a smaller extent, or a mask."
+            f"{100 * far:.0f} % of the cells lie far from all observations: farther than half the size of the area "
+            "that these fill. There the map shows what the model expects anywhere (its prior), and no observation "
+            "supports it. Use a smaller extent, or a mask."
         )
     if len(data) >= LEAST_DATA and len(np.unique(data.class_index)) > 1:
         easting, northing = grid.centre_of(data.row, data.col)

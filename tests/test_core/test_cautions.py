@@ -51,6 +51,29 @@ def test_the_mask_counts():
     assert cautions(data, GRID, inside=inside[::-1]) == []
 
 
+def test_a_gap_between_two_surveys_is_far_from_both():
+    """Their bounding box is all of the grid."""
+    parts = placed(60, size=15), placed(60, seed=1, first=85, size=15)
+    columns = zip(*((part.row, part.col, part.class_index) for part in parts))
+    both = ConditioningData(*map(np.concatenate, columns))
+    far = share_far_from_data(both, GRID)
+    assert 0.6 < far < 0.9
+    assert any(f"{100 * far:.0f} % of the cells lie far" in text for text in cautions(both, GRID))
+
+
+def test_one_more_observation_far_away_does_not_bring_the_rest_near():
+    survey = placed(100, size=30)
+    row, col, facies = (np.append(parts, 99) for parts in (survey.row, survey.col, survey.class_index))
+    facies[-1] = 0
+    assert share_far_from_data(ConditioningData(row, col, facies), GRID) > 0.4
+
+
+@pytest.mark.parametrize("lines", [(10, 50, 90), (5, 25, 45, 65, 85)])
+def test_traverses_leave_no_cell_far(lines):
+    row, col = (cells.ravel() for cells in np.meshgrid(lines, np.arange(0, 100, 2), indexing="ij"))
+    assert share_far_from_data(ConditioningData(row, col, (row + col) % 2), GRID) == 0
+
+
 def test_an_extent_far_larger_than_the_data_is_prior():
     (told,) = cautions(placed(first=40, size=20, facies=lambda row, col: col // 50), GRID)
     assert told.startswith("84 % of the cells lie far from all observations")
