@@ -28,6 +28,7 @@ from .kriging_features import (
     KrigingFeatures,
 )
 from .refiner import Refiner, refiner_radius
+from .texture import N_OF_TEXTURE, share_of, texture_of
 
 FOLD = 2
 """Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
@@ -73,6 +74,8 @@ class NetworkConfig:
         draws nodes, too.
     n_refiners : int
         Refiners with weights of their own: of each of the finest levels one, and the last of all further ones.
+    reads_texture : bool
+        Whether the network is told the texture of the known nodes.
     """
 
     trunk: tuple[int, ...] = (64, 96, 128)
@@ -90,6 +93,7 @@ class NetworkConfig:
     n_pass_blocks: int = 2
     refined_above: int = 0
     n_refiners: int = 1
+    reads_texture: bool = False
 
     @property
     def n_estimates(self) -> int:
@@ -162,6 +166,8 @@ class FaciesNetwork(nn.Module):
                 self.leaning.bias.copy_(torch.tensor([-1.0, 1.0][:n_fields]))  # type: ignore[union-attr]
         if config.n_levels > 1:
             self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
+        if config.reads_texture:
+            self.texture_of_facies, self.texture_of_all = _describe_texture(stream[0]), _describe_texture(trunk[0])
         if config.n_classes:
             self.of_class = nn.Parameter(torch.zeros(config.n_classes, stream[0]))
         pairs = list(zip(trunk, stream))
@@ -284,6 +290,7 @@ class FaciesNetwork(nn.Module):
         level: int = 0,
         features: KrigingFeatures | None = None,
         context: Tensor | None = None,
+        texture: Tensor | None = None,
         present: Tensor | None = None,
     ) -> Tensor:
         """
@@ -305,6 +312,8 @@ class FaciesNetwork(nn.Module):
             What kriging reads from the hard data, if the network takes it and it is at hand.
         context : Tensor, shape (batch, n_channels, n_rows, n_cols), optional
             From `context`, where the next coarser lattice is known, all of it: then the refiner answers.
+        texture : Tensor, shape (batch, n_facies, N_OF_TEXTURE), optional
+            Of the map that this one is a tile of, from `texture_of`; by default that of `class_index`.
         present : bool Tensor, shape (batch, n_facies), optional
             False for facies that a map does not have (only when maps of different facies share a batch).
 
@@ -322,6 +331,11 @@ class FaciesNetwork(nn.Module):
         trunk, stream = self._stems(known, inside, data, told, parts)
         if self.config.n_levels > 1:
             trunk = trunk + self.of_level[min(level, self.config.n_levels - 1), :, None, None]
+        if self.config.reads_texture:
+            texture = texture_of(class_index, n_facies) if texture is None else texture
+            of_all = (texture * share_of(texture)[:, :, None]).sum(dim=1)
+            trunk = trunk + self.texture_of_all(of_all)[:, :, None, None]
+            stream = stream + self.texture_of_facies(texture).flatten(0, 1)[:, :, None, None]
         if self.config.n_classes:
             stream = stream + self.of_class.repeat(len(known), 1)[:, :, None, None]
 
@@ -411,6 +425,14 @@ class Block(nn.Module):
         if present is not None:
             weight = weight.masked_fill(~present[:, :, None, None, None], -torch.inf)
         return (weight.softmax(dim=1) * value).sum(dim=1)
+
+
+def _describe_texture(n_channels: int) -> nn.Sequential:
+    """Return what describes the texture of some nodes in so many channels: nothing, before it has learnt."""
+    described = nn.Sequential(nn.Linear(N_OF_TEXTURE, 64), nn.GELU(), nn.Linear(64, n_channels))
+    for parameter in described[2].parameters():
+        nn.init.zeros_(parameter)
+    return described
 
 
 def _parts(shape: Sequence[int]) -> list[slice]:

@@ -18,6 +18,7 @@ from .hard_data import HardData
 from .kriging_features import KrigingFeatures
 from .network import NetworkConfig
 from .refiner import refiner_radius
+from .texture import texture_of
 from .turning import Answer, Shown, answer_turned
 
 _TILE_NODES_TIMES_STREAMS = 12_000_000
@@ -47,6 +48,7 @@ class Predictor(Protocol):
         level: int,
         features: KrigingFeatures | None = None,
         context: Tensor | None = None,
+        texture: Tensor | None = None,
     ) -> Tensor:
         """Return logits (batch, n_facies, n_rows, n_cols)."""
 
@@ -89,14 +91,16 @@ def predict(
     """
 
     def ask(shown: Shown) -> Tensor:
-        maps, within, told, features, context = shown
-        return predictor(maps, within, told, n_facies, level=level, features=features, context=context)
+        maps, within, told, features, context, texture = shown
+        textured = {} if texture is None else {"texture": texture}
+        return predictor(maps, within, told, n_facies, level=level, features=features, context=context, **textured)
 
+    texture = texture_of(class_index, n_facies) if predictor.config.reads_texture and context is None else None
     config, n_nodes = predictor.config, _TILE_NODES_TIMES_STREAMS // (n_facies + _STREAMS_OF_TRUNK)
     radius = config.receptive_radius
     if context is not None:
         radius, n_nodes = refiner_radius(0, config.n_pass_blocks), _TILE_NODES_OF_REFINER
-    return _ask_about(ask, config, radius, n_nodes, turns, Shown(class_index, inside, data, features, context))
+    return _ask_about(ask, config, radius, n_nodes, turns, Shown(class_index, inside, data, features, context, texture))
 
 
 def look_around(

@@ -291,7 +291,7 @@ def _add_inclusions(fields: Tensor, shortest: float, generator: torch.Generator)
 
 def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch.Generator) -> Tensor:
     """
-    Choose which cells surveys visit: at random, clustered, nested, on lines, on a jittered grid, by facies, in a block.
+    Choose which cells surveys visit: at random, clustered, nested, on lines, on a jittered grid, by facies, in blocks.
 
     Parameters
     ----------
@@ -341,15 +341,20 @@ def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch
     on_line = (across - across.round()).abs() * spacing * max(n_rows, n_cols) < 1.0
     log_intensity[lines] += torch.where(on_line, 0.0, -6.0)
 
-    # Preferential: some facies are visited more often. A block: nothing outside a rectangle.
+    # Preferential: some facies are visited more often. Blocks: nothing outside a rectangle, or two.
     preference = torch.randn(n_fields, n_facies, generator=generator, device=device)
     preferential = uniform(1, 1)[:, 0, 0] < 0.15
     chosen = fields[preferential]
     log_intensity[preferential] += preference[preferential].gather(1, chosen.flatten(1)).view(chosen.shape)
-    low, size = 0.5 * uniform(2, 1, 1), 0.3 + 0.5 * uniform(2, 1, 1)
-    in_block = (row > low[:, 0]) & (row < low[:, 0] + size[:, 0]) & (col > low[:, 1]) & (col < low[:, 1] + size[:, 1])
-    block = uniform(1, 1) < 0.1
-    log_intensity += torch.where(block & ~in_block, -8.0, 0.0)
+    in_blocks = torch.zeros(fields.shape, dtype=torch.bool, device=device)
+    for is_there in (torch.ones(n_fields, 1, 1, dtype=torch.bool, device=device), uniform(1, 1) < 0.4):
+        size = 0.15 + 0.5 * uniform(2, 1, 1)
+        beyond = torch.stack([row.max() - size[:, 0], col.max() - size[:, 1]], dim=1).clamp_min(0)
+        south, east = (uniform(2, 1, 1) * beyond).unbind(dim=1)
+        in_block = (row >= south) & (row <= south + size[:, 0]) & (col >= east) & (col <= east + size[:, 1])
+        in_blocks |= in_block & is_there
+    blocks = uniform(1, 1) < 0.15
+    log_intensity += torch.where(blocks & ~in_blocks, -8.0, 0.0)
 
     # Adding Gumbel noise and taking the largest draws without replacement, in proportion to the intensity.
     gumbel = -torch.log(-torch.log(uniform(n_rows, n_cols).clamp(1e-12, 1 - 1e-7)))

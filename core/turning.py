@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .hard_data import HardData
 from .kriging_features import KrigingFeatures
+from .texture import turned_texture
 
 
 class Shown(NamedTuple):
@@ -24,6 +25,7 @@ class Shown(NamedTuple):
     data: HardData
     features: KrigingFeatures | None = None
     context: Tensor | None = None
+    texture: Tensor | None = None
 
     def turned(self, maps: Sequence[int], turn: int) -> Shown:
         """Return some of the maps, numbered anew, after so many quarter turns counterclockwise."""
@@ -35,6 +37,7 @@ class Shown(NamedTuple):
             _turned_data(self.data, chosen, turn, (n_rows, n_cols)),
             self.features and KrigingFeatures(*(values[chosen] for values in self.features)).turned(turn),
             None if self.context is None else torch.rot90(self.context[chosen], turn, (2, 3)),
+            None if self.texture is None else turned_texture(self.texture[chosen], turn),
         )
 
     def window(self, rows: slice, cols: slice) -> Shown:
@@ -48,6 +51,7 @@ class Shown(NamedTuple):
             within._replace(row=within.row - rows.start, col=within.col - cols.start),
             self.features and KrigingFeatures(*(values[..., rows, cols] for values in self.features)),
             None if self.context is None else self.context[..., rows, cols],
+            self.texture,
         )
 
 

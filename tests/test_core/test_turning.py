@@ -45,7 +45,7 @@ def test_data_stay_where_their_map_shows_them(turn):
 
     context = torch.stack([class_index, -class_index], dim=1)
     answer_turned(answer, [turn, turn], Shown(class_index, inside, data, context=context))
-    turned, is_inside, moved, _, read_once = seen[0]
+    turned, is_inside, moved, _, read_once, _ = seen[0]
     assert torch.equal(turned, torch.rot90(class_index, turn, (1, 2)))
     assert torch.equal(is_inside, torch.rot90(inside, turn, (1, 2)))
     assert torch.equal(read_once, torch.stack([turned, -turned], dim=1))

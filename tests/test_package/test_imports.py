@@ -19,6 +19,7 @@ LAYERS = (
         "bodies",
         "public_images",
         "hard_data",
+        "texture",
         "covariances",
         "expectation_propagation",
     },
