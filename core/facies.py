@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -170,11 +171,14 @@ def build_facies_table(
     check_facies_count(len(unique), [str(v) for v in unique])
     taken = {(styles or {}).get(v, (None, None))[1] for v in unique}
     free = [color for color in PALETTE if color not in taken]
+    labels = {v: ((styles or {}).get(v, (None, None))[0] or "").strip() or str(v) for v in unique}
+    occurs = Counter(labels.values())
     facies: List[Facies] = []
     names = set()
     for position, value in enumerate(unique):
-        name, color = (styles or {}).get(value, (None, None))
-        name = (name or str(value)).strip() or str(value)
+        name, color = labels[value], (styles or {}).get(value, (None, None))[1]
+        if occurs[name] > 1 and name != str(value):  # a style that shows several facies as one
+            name = f"{name} ({value})"
         while name in names:
             name = f"{name} ({value})"
         names.add(name)

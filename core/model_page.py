@@ -57,8 +57,8 @@ def _words(side: int) -> Sequence[str]:
             "crops' shows what chance makes of it."
         ),
         (
-            "Between and within: the mean divergence of one map's patterns from those of the crops, and from one "
-            "another's. Realizations that are much closer to one another than crops are have too little variety."
+            "Between a map and a crop, and between two maps: the same for patterns of one map only, on average. "
+            "Realizations that are much closer to one another than crops are have too little variety."
         ),
         (
             "Bodies: cells of one facies that are connected, by their corners too. Connected: how often two cells of a "
@@ -84,8 +84,8 @@ def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
         for step, bits in other.pattern_divergence.items()
     ]
     rows += [
-        ["Between", f"{ours.between:.5f}", "", f"{other.between:.5f}"],
-        ["Within", f"{ours.within:.5f}", "", f"{other.within:.5f}"],
+        ["Divergence between a map and a crop", f"{ours.between:.5f}", "", f"{other.between:.5f}"],
+        ["Divergence between two maps", f"{ours.within:.5f}", "", f"{other.within:.5f}"],
         ["Variogram, largest difference", ours.variogram_difference, None, other.variogram_difference],
         ["Connectivity, largest difference", ours.connectivity_difference, None, other.connectivity_difference],
     ]

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any, Collection, Mapping, Optional, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 from osgeo import gdal
 from qgis.core import (
@@ -26,7 +26,8 @@ from ..core.errors import JobError
 from .quiet import quiet_gdal
 
 _STYLELESS = (".html", ".htm")
-_NO_FILE = ("memory:", "postgis:", "postgres:", "spatialite:", "mssql:")
+_DATABASES = ("postgis:", "postgres:", "spatialite:", "mssql:")
+_NO_FILE = ("memory:", *_DATABASES)
 
 
 def file_of(layer: Optional[QgsMapLayer]) -> Optional[Path]:
@@ -35,6 +36,21 @@ def file_of(layer: Optional[QgsMapLayer]) -> Optional[Path]:
         return None
     path = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source()).get("path")
     return Path(path) if path and os.path.exists(path) else None
+
+
+def files_of(name: str, layer: Optional[QgsMapLayer], context: QgsProcessingContext) -> Dict[str, Path]:
+    """Return the files that a parameter's layer is read from: its own, those joined to it, and those it is made of."""
+    behind = {f"{name}, {other.name()}": file_of(other) for other in _layers_behind(layer, context)}
+    return {what: path for what, path in {**behind, name: file_of(layer)}.items() if path is not None}
+
+
+def _layers_behind(layer: Optional[QgsMapLayer], context: QgsProcessingContext) -> List[QgsMapLayer]:
+    """Return the layers that are joined to a vector layer, and those that a virtual one is a query of."""
+    if not isinstance(layer, QgsVectorLayer):
+        return []
+    queried = [context.getMapLayer(dependency.layerId()) for dependency in layer.dataProvider().dependencies()]
+    joined = [join.joinLayer() for join in layer.vectorJoins()]
+    return [behind for behind in (*queried, *joined) if behind is not None]
 
 
 def sink_of(value: Any, context: QgsProcessingContext) -> str:
@@ -65,16 +81,25 @@ def check_format(name: str, path: Path) -> None:
 
 def check_table(name: str, sink: str, layer: QgsVectorLayer) -> None:
     """Raise `JobError` when a sink, by its text, is the very table that a layer is read from."""
-    if not sink.startswith("ogr:"):
+    provider, _, uri = sink.partition(":")
+    if provider not in ("ogr", *(kind.rstrip(":") for kind in _DATABASES)):
         return
-    target = QgsDataSourceUri(sink[len("ogr:") :])
+    target = QgsDataSourceUri(uri)
     source = QgsProviderRegistry.instance().decodeUri(layer.providerType(), layer.source())
-    same_file = "path" in source and os.path.realpath(target.database()) == os.path.realpath(source["path"])
-    if same_file and source.get("layerName") in (None, "", target.table()):
+    database = source.get("path") or source.get("dbname")
+    same_database = database and os.path.realpath(target.database()) == os.path.realpath(database)
+    same_place = all(source.get(part) in (None, "", where) for part, where in _places_of(target).items())
+    if same_database and same_place:
         raise JobError(
             f"{name} is to be written to the table {target.table()!r} of {target.database()}, which may be the one "
             "that the observations are read from. Choose another name for the table."
         )
+
+
+def _places_of(target: QgsDataSourceUri) -> Mapping[str, str]:
+    """Return what else tells tables of one database apart, by QGIS's names of it in a decoded source."""
+    table = target.table()
+    return {"layerName": table, "table": table, "schema": target.schema(), "host": target.host(), "port": target.port()}
 
 
 def check_writable(outputs: Mapping[str, Path]) -> None:

@@ -323,7 +323,8 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
                 value: Value = int(raw) if integer else _composed(str(raw))
             except ValueError:
                 continue
-            styles[value] = (category.label().strip() or None, category.symbol().color().name())
+            symbol = category.symbol()
+            styles[value] = (category.label().strip() or None, symbol.color().name() if symbol else None)
     return styles
 
 

@@ -14,12 +14,14 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingFeedback,
+    QgsProcessingParameterEnum,
+    QgsProperty,
     QgsVectorLayer,
 )
 from qgis.PyQt.QtCore import QCoreApplication, QUrl
 from qgis.PyQt.QtGui import QIcon
 
-from ...core.errors import EngineError, OadgError
+from ...core.errors import EngineError, JobError, OadgError
 from ..environment import PLUGIN_FOLDER
 
 ICON_PATH = PLUGIN_FOLDER / "resources" / "icon.svg"
@@ -108,15 +110,34 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         reason = self.why_not()
         return not reason, reason
 
+    def checkParameterValues(self, parameters, context) -> Tuple[bool, str]:
+        """Check as Processing does; name the choices where none of them is asked for."""
+        for definition in self.parameterDefinitions():
+            name = definition.name()
+            if isinstance(definition, QgsProcessingParameterEnum) and is_given(parameters, name):
+                value = parameters[name]
+                if not isinstance(value, QgsProperty) and value not in definition.options():
+                    return False, self.unknown_choice(name, value, definition.options())
+        return super().checkParameterValues(parameters, context)
+
+    def unknown_choice(self, name: str, value: Any, options: Sequence[str]) -> str:
+        """Return in a sentence that a parameter has to be one of some texts."""
+        return tr("{} is {!r}; it must be one of {}.").format(name, value, ", ".join(options))
+
     def prepareAlgorithm(self, parameters, context, feedback) -> bool:
         """
-        Check again what `canExecute` checks, for `qgis_process` runs without asking it, then read the layers.
+        Check again what QGIS checks, then read the layers.
 
-        A problem waits for `raise_problem`: of what is raised here, `processing.run` keeps no word.
+        For `qgis_process` runs without asking `canExecute`, and models hand over values that nobody has checked: an
+        unknown choice would become the first one, a mask that cannot be read none. A problem waits for
+        `raise_problem`: of what is raised here, `processing.run` keeps no word.
         """
         reason = self.why_not()
         self._problem = EngineError(reason) if reason else None
         if not reason:
+            valid, message = self.checkParameterValues(parameters, context)
+            self._problem = None if valid else JobError(message)
+        if self._problem is None:
             try:
                 self.read(parameters, context, feedback)
             except OadgError as error:
@@ -127,6 +148,18 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         """Raise what `prepareAlgorithm` objected to, if anything; to be called first in `processAlgorithm`."""
         if self._problem is not None:
             raise self._problem
+
+    def number_of(self, parameters, name: str, context: QgsProcessingContext) -> Optional[float]:
+        """Return an optional number, of whatever type, None where it is not given; raise `JobError` for no number."""
+        if not is_given(parameters, name):
+            return None
+        value = parameters[name]
+        if isinstance(value, QgsProperty):
+            return self.parameterAsDouble(parameters, name, context)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise JobError(f"{name} is {value!r}, which is no number. Give one, with a point for decimals.") from error
 
     def layer_of_source(self, parameters, name: str, context: QgsProcessingContext) -> Optional[QgsVectorLayer]:
         """Return the layer behind a feature source, also behind one of its selected features only."""

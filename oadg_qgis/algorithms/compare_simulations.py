@@ -42,7 +42,7 @@ from ...core.grid import Grid
 from ...core.job import MODEL, QUALITIES
 from ...core.model_header import read_header
 from ..categorical_rasters import CategoricalRaster, Nodata, read_codes
-from ..destinations import check_destinations, check_writable, put_in_place
+from ..destinations import check_destinations, check_writable, files_of, put_in_place
 from ..engine_jobs import compare
 from ..grids import make_grid
 from ..mask import crop, rasterise
@@ -146,9 +146,9 @@ class CompareSimulations(FaciesAlgorithm):
         if layer is None:
             raise JobError(self.invalidRasterError(parameters, "REFERENCE"))
         check_file(layer)
-        band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
+        band = int(self.number_of(parameters, "BAND", context) or 1)
         self._reference, self._reference_crs = (layer.source(), band, nodata_of(layer, band)), layer.crs()
-        self.note_input("REFERENCE", layer)
+        self._inputs.update(files_of("REFERENCE", layer, context))
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the page; every declared key is returned, None for a number that there is not."""

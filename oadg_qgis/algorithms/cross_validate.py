@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
 from qgis.core import (
     QgsFeatureSink,
     QgsProcessing,
+    QgsProcessingException,
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
     QgsProcessingParameterDefinition,
@@ -121,6 +123,7 @@ class CrossValidate(FaciesAlgorithm):
             self.raise_problem()
             observations = self._read()
             job = self._make_job(parameters, context, feedback, observations)
+            self._try_points(parameters, context)
             progress = report_to(feedback)
             with (
                 cross_validate(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result,
@@ -180,6 +183,22 @@ class CrossValidate(FaciesAlgorithm):
             unit=self.unit,
             device=self.parameterAsEnumString(parameters, "DEVICE", context),
         )
+
+    def _try_points(self, parameters, context) -> None:
+        """Raise `JobError` when the format of the points cannot hold their fields: better before an hour's work."""
+        if self._points is None:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            tried = {**parameters, "ERRORS": str(Path(folder) / self._points.name)}
+            fields, kind = error_fields(self._fields), QgsWkbTypes.Type.Point
+            try:
+                sink, _ = self.parameterAsSink(tried, "ERRORS", context, fields, kind, self._crs)
+            except QgsProcessingException as error:
+                raise JobError(
+                    f"ERRORS is to be written to {self._points}, whose format cannot hold the points with the "
+                    f"attributes of the observations ({str(error).strip('. ')}). Choose GeoPackage (.gpkg)."
+                ) from error
+            del sink  # closes it
 
     def _write_points(
         self, parameters, context, observations: Observations, job: CrossValidationJob, result: CrossValidationResult

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Tuple
+from typing import Any, Sequence
 
 from ...core.errors import EngineError
 from ..environment import find_interpreter
-from ..models import installed_models, model_path, unknown_model
+from ..models import model_path, unknown_model
 from .base import OadgAlgorithm
 
 
@@ -22,13 +22,9 @@ class EngineAlgorithm(OadgAlgorithm):
             return str(error)
         return ""
 
-    def checkParameterValues(self, parameters, context) -> Tuple[bool, str]:
-        """Check as Processing does; name the installed models when another one is asked for."""
-        valid, message = super().checkParameterValues(parameters, context)
-        name = parameters.get("MODEL")
-        if not valid and isinstance(name, str) and name not in installed_models():
-            return False, unknown_model(name)
-        return valid, message
+    def unknown_choice(self, name: str, value: Any, options: Sequence[str]) -> str:
+        """Name the installed models when another one is asked for."""
+        return unknown_model(str(value)) if name == "MODEL" else super().unknown_choice(name, value, options)
 
     def model_of(self, parameters, context) -> Path:
         """Return the model file to use."""

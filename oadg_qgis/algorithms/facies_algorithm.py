@@ -8,8 +8,8 @@ from typing import Dict, List, Mapping, Optional
 import numpy as np
 from qgis.core import (
     QgsCoordinateReferenceSystem,
-    QgsMapLayer,
     QgsProcessingContext,
+    QgsProcessingFeatureSource,
     QgsProcessingFeedback,
     QgsRectangle,
     QgsUnitTypes,
@@ -22,7 +22,7 @@ from ...core.errors import JobError
 from ...core.facies import Facies, FaciesTable
 from ...core.grid import Grid
 from ...core.model_header import ModelHeader
-from ..destinations import file_of
+from ..destinations import files_of
 from ..grids import check_projected
 from ..layers import Observations, observations_reader
 from ..mask import extent_of, read_polygons
@@ -31,6 +31,9 @@ from .engine_algorithm import EngineAlgorithm
 
 CELL_SIZE_RATIO = 1.5
 """Between the cells of a grid and those of a model's training image: what is told to the user from here on."""
+
+
+_DEGREES = QgsRectangle(-180, -90, 180, 90)
 
 
 class FaciesAlgorithm(EngineAlgorithm):
@@ -54,9 +57,14 @@ class FaciesAlgorithm(EngineAlgorithm):
         crs = source.sourceCrs()
         if not crs.isValid() and is_given(parameters, "EXTENT"):
             crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
-        self.choose_crs(parameters, context, source.sourceExtent(), crs)
+        extent = extent_of_source(source)
+        self.choose_crs(parameters, context, extent, crs)
         if not source.sourceCrs().isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
+            if _DEGREES.contains(extent):
+                feedback.pushWarning(
+                    tr("They look like degrees. If they are, give the layer its CRS (EPSG:4326?) first.")
+                )
         self._read = observations_reader(
             source,
             layer,
@@ -68,13 +76,13 @@ class FaciesAlgorithm(EngineAlgorithm):
         )
         self._source_name = source.sourceName()
         self.note_model_file(parameters, context)
-        self.note_input("OBSERVATIONS", layer)
+        self._inputs.update(files_of("OBSERVATIONS", layer, context))
 
     def read_area(self, parameters, context: QgsProcessingContext) -> None:
         """Read the mask, and the extent, which is the mask's where none is given; the CRS is known by then."""
         mask = self.parameterAsSource(parameters, "MASK", context)
         self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
-        self.note_input("MASK", self.layer_of_source(parameters, "MASK", context))
+        self._inputs.update(files_of("MASK", self.layer_of_source(parameters, "MASK", context), context))
         self._extent = None
         if is_given(parameters, "EXTENT"):
             self._extent = self.parameterAsExtent(parameters, "EXTENT", context, self._crs)
@@ -98,22 +106,15 @@ class FaciesAlgorithm(EngineAlgorithm):
         model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
         self._inputs: Dict[str, Path] = {"MODEL_FILE": Path(model_file)} if model_file else {}
 
-    def note_input(self, name: str, layer: Optional[QgsMapLayer]) -> None:
-        """Note from which file a layer is read, if from any: no result may go there."""
-        path = file_of(layer)
-        if path is not None:
-            self._inputs[name] = path
-
     def cell_size_of(self, parameters, context, header: ModelHeader) -> Optional[float]:
         """Return the cell size, that of the model's training image by default; None when it is to be chosen."""
-        if is_given(parameters, "CELL_SIZE"):
-            return self.parameterAsDouble(parameters, "CELL_SIZE", context)
-        return header.cell_size
+        cell_size = self.number_of(parameters, "CELL_SIZE", context)
+        return header.cell_size if cell_size is None else cell_size
 
     @property
     def unit(self) -> str:
         """What the grid's CRS counts in."""
-        return QgsUnitTypes.toString(self._crs.mapUnits())
+        return QgsUnitTypes.toString(self._crs.mapUnits()) if self._crs.isValid() else tr("units")
 
     def tell_grid(self, grid: Grid, parameters, header: ModelHeader, feedback) -> None:
         """Tell the grid, and where the size of its cells comes from."""
@@ -212,6 +213,14 @@ class FaciesAlgorithm(EngineAlgorithm):
                 "cells, so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are."
             ).format(grid.cell_size, self.unit, header.cell_size, grid.cell_size / header.cell_size, header.cell_size)
         )
+
+
+def extent_of_source(source: QgsProcessingFeatureSource) -> QgsRectangle:
+    """Return the extent of a feature source; an empty one where a point of it has no finite coordinates."""
+    try:
+        return source.sourceExtent()
+    except Exception:  # QGIS's own, of no class, for an infinite coordinate of a layer in memory
+        return QgsRectangle()
 
 
 def label(facies: Facies) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Dict, Iterator, Mapping, Optional, Tuple
+from typing import Iterator, Mapping, Optional, Tuple
 
 from qgis.core import (
     QgsPalettedRasterRenderer,
@@ -15,8 +14,8 @@ from qgis.core import (
 from ...core.errors import JobError
 from ...core.training_image import TrainingImage
 from ..categorical_rasters import Nodata, read_training_image
-from ..destinations import file_of
-from .base import is_given, tr
+from ..destinations import files_of
+from .base import tr
 from .engine_algorithm import EngineAlgorithm
 from .parameters import Helped
 
@@ -42,10 +41,9 @@ class ImageAlgorithm(EngineAlgorithm):
             raise JobError(self.invalidRasterError(parameters, self.RASTER))
         check_file(layer)
         self._source, self._layer_name, self._crs = layer.source(), layer.name(), layer.crs()
-        self._band = self.parameterAsInt(parameters, "BAND", context) if is_given(parameters, "BAND") else 1
+        self._band = int(self.number_of(parameters, "BAND", context) or 1)
         self._styles, self._nodata = styles_of(layer, self._band), nodata_of(layer, self._band)
-        file = file_of(layer)
-        self._inputs: Dict[str, Path] = {} if file is None else {self.RASTER: file}
+        self._inputs = files_of(self.RASTER, layer, context)
 
     def read_image(self, symmetry: str = "none") -> TrainingImage:
         """Read the training image."""

@@ -24,7 +24,7 @@ from ...core.job import QUALITIES
 from ...core.model_header import ModelHeader, read_header
 from ...core.score_job import MAX_PATHS, ScoreJob, ScoreResult
 from ..categorical_rasters import CategoricalRaster, read_codes
-from ..destinations import check_destinations, file_of
+from ..destinations import check_destinations, files_of
 from ..engine_jobs import score
 from ..layers import Observations, observations_reader
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
@@ -105,9 +105,7 @@ class ScoreMap(ImageAlgorithm):
             context.transformContext(),
             restricted=not isinstance(parameters["OBSERVATIONS"], (str, type(layer))),
         )
-        path = file_of(layer)
-        if path is not None:
-            self._inputs["OBSERVATIONS"] = path
+        self._inputs.update(files_of("OBSERVATIONS", layer, context))
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the raster; every declared key is returned."""

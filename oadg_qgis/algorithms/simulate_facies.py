@@ -154,6 +154,10 @@ class SimulateFacies(FaciesAlgorithm):
         started = time.monotonic()
         job, inside, n_used = self._make_job(parameters, context, feedback)
         plans = self._plan_rasters(parameters, context, job)
+        if not plans:
+            feedback.pushWarning(
+                tr("No raster is asked for ({}), so numbers are all that comes back.").format(", ".join(RASTERS))
+            )
         with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
             for plan in plans.values():
                 writer.check(plan)
@@ -297,11 +301,6 @@ class SimulateFacies(FaciesAlgorithm):
             plans[name] = _plan(name, Path(path), job)
             if context.willLoadLayerOnCompletion(path):
                 ApplyStyle.attach(context.layerToLoadOnCompletionDetails(path))
-        if not plans:
-            raise JobError(
-                f"No result is asked for. Name a file (or TEMPORARY_OUTPUT) for at least one of {', '.join(RASTERS)}; "
-                "without realizations the first of them is not made."
-            )
         check_destinations({name: plan.path for name, plan in plans.items()}, self._inputs)
         return plans
 

@@ -11,7 +11,7 @@ from ...core.model_header import ModelHeader
 from ..engine_jobs import simulate_indicators
 from . import parameters as shared
 from . import simulate_parameters as simulation
-from .base import is_given, tr
+from .base import tr
 from .parameters import Helped, choice, helped, number, whole_number
 from .simulate_facies import SimulateFacies
 
@@ -48,13 +48,12 @@ class SimulateIndicators(SimulateFacies):
     def job_of(self, parameters, context, **common: Any) -> IndicatorJob:
         """Return the job."""
         kind = self.parameterAsEnumString(parameters, "COVARIANCE", context)
-        reach = self.parameterAsDouble(parameters, "RANGE", context) if is_given(parameters, "RANGE") else None
         return IndicatorJob(
             **common,
             kriging=self.parameterAsEnumString(parameters, "KRIGING", context),
             n_neighbours=self.parameterAsInt(parameters, "N_NEIGHBOURS", context),
             covariance=None if kind == _FITTED else kind,
-            range=reach,
+            range=self.number_of(parameters, "RANGE", context),
             nugget=self.parameterAsDouble(parameters, "NUGGET", context),
         )
 

@@ -23,7 +23,7 @@ from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, 
 from ..engine_jobs import train
 from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
 from . import parameters as shared
-from .base import errors_for_qgis, is_given, report_to, tr
+from .base import errors_for_qgis, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, number
 
@@ -105,6 +105,7 @@ class TrainModel(ImageAlgorithm):
         name = self.parameterAsString(parameters, "NAME", context).strip()
         folder = self.parameterAsString(parameters, "FOLDER", context)
         path = place_of_model(name, Path(folder) if folder else None)
+        steps = self.number_of(parameters, "STEPS", context)
         return TrainingJob(
             image_path="",
             facies=image.facies,
@@ -116,7 +117,7 @@ class TrainModel(ImageAlgorithm):
             cell_size=image.cell_size,
             origin=image.origin,
             size=self.parameterAsEnumString(parameters, "SIZE", context),
-            steps=self.parameterAsInt(parameters, "STEPS", context) if is_given(parameters, "STEPS") else None,
+            steps=None if steps is None else int(steps),
             minutes=self.parameterAsDouble(parameters, "MINUTES", context),
             seed=self.parameterAsInt(parameters, "SEED", context),
             device=self.parameterAsEnumString(parameters, "DEVICE", context),

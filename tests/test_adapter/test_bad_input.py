@@ -11,6 +11,8 @@ import pytest
 from qgis.core import (
     NULL,
     QgsCoordinateReferenceSystem,
+    QgsGeometry,
+    QgsPointXY,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProject,
@@ -292,9 +294,40 @@ def test_format_that_cannot_hold_it(refused, survey, fake_engine, tmp_path):
     assert not fake_engine
 
 
-def test_nothing_asked_for(refused, survey, fake_engine):
+def test_numbers_are_all_that_comes_back_when_nothing_else_is_asked_for(simulate_facies, survey, fake_engine, log):
     none = dict.fromkeys(("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE"))
-    refused(survey, r"No result is asked for\. Name a file .* REALIZATIONS, ENTROPY", **none)
+    assert simulate_facies(survey, **none)["MEAN_ENTROPY"] >= 0
+    assert any(text.startswith("No raster is asked for (REALIZATIONS, ENTROPY") for text in log.warnings)
+
+
+@pytest.mark.parametrize("cell_size", [np.float64(20), np.int64(20), np.float32(20), "20"])
+def test_numbers_of_every_kind_are_numbers(simulate_facies, survey, fake_engine, cell_size):
+    simulate_facies(survey, CELL_SIZE=cell_size)
+    assert fake_engine[-1][0].grid.cell_size == 20
+
+
+@pytest.mark.parametrize("cell_size", ["12,5", "10 m"])
+def test_what_is_no_number_is_told(refused, survey, fake_engine, cell_size):
+    refused(survey, f"CELL_SIZE is '{cell_size}', which is no number", CELL_SIZE=cell_size)
+
+
+def test_a_layer_without_crs_that_looks_like_degrees_is_told(simulate_facies, world, fake_engine, log):
+    row, col, index = world.survey_cells()
+    places = [(7 + c * 1e-3, 47 + r * 1e-3) for r, c in zip(row, col)]
+    layer = world.make_layer(places, [world.CODES[k] for k in index], crs="")
+    simulate_facies(layer, EXTENT=None, CELL_SIZE=None, CRS="EPSG:32632")
+    assert any("They look like degrees" in text for text in log.warnings)
+
+
+def test_an_infinite_coordinate_in_a_layer_in_memory_is_counted(simulate_facies, layer_of, world, fake_engine, log):
+    layer = layer_of()
+    feature = next(layer.getFeatures())
+    layer.dataProvider().changeGeometryValues(
+        {feature.id(): QgsGeometry.fromPointXY(QgsPointXY(float("inf"), float("inf")))}
+    )
+    layer.updateExtents()
+    simulate_facies(layer)
+    assert "1 have no usable position." in log.warnings
 
 
 def test_two_results_in_one_file(refused, survey, fake_engine, tmp_path):

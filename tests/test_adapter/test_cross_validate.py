@@ -19,6 +19,7 @@ from qgis.core import (
     QgsProject,
     QgsVectorFileWriter,
     QgsVectorLayer,
+    QgsVectorLayerJoinInfo,
 )
 
 from oadg.core.errors import EngineError
@@ -330,6 +331,42 @@ def test_the_table_of_the_observations_is_not_replaced(refused, survey, tmp_path
     sink = f"ogr:dbname='{tmp_path / 'mine.gpkg'}' table=\"survey\" (geom)"
     refused(source, "ERRORS is to be written to the table 'survey' .*Choose another name", ERRORS=sink)
     refused(source.split("|")[0], "ERRORS is to be written to the table 'survey'", ERRORS=sink)
+
+
+def test_the_files_behind_a_layer_are_not_replaced(refused, survey, tmp_path):
+    """Those of a table that is joined to it, and of one that a virtual layer is a query of."""
+    path = tmp_path / "names.gpkg"
+    QgsVectorFileWriter.writeAsVectorFormat(survey, str(path), "UTF-8", survey.crs(), "GPKG")
+    names = QgsVectorLayer(str(path), "names", "ogr")
+    QgsProject.instance().addMapLayers([names])
+    join = QgsVectorLayerJoinInfo()
+    join.setJoinLayer(names)
+    join.setJoinFieldName("facies")
+    join.setTargetFieldName("facies")
+    survey.addJoin(join)
+    virtual = QgsVectorLayer("?query=select * from names", "query", "virtual")
+    try:
+        refused(survey, r"would replace OBSERVATIONS, names \(.*names\.gpkg\)", ERRORS=str(path))
+        refused(virtual, r"would replace OBSERVATIONS, names \(.*names\.gpkg\)", ERRORS=str(path))
+    finally:
+        survey.removeJoin(names.id())
+        QgsProject.instance().removeMapLayer(names)
+
+
+def test_the_table_of_a_database_is_not_replaced(refused, survey, tmp_path):
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName, options.layerName, options.datasourceOptions = "SQLite", "t", ["SPATIALITE=YES"]
+    path = str(tmp_path / "s.sqlite")
+    QgsVectorFileWriter.writeAsVectorFormatV3(survey, path, QgsProject.instance().transformContext(), options)
+    uri = f"dbname='{path}' table=\"t\" (geometry)"
+    layer = QgsVectorLayer(uri, "t", "spatialite")
+    assert layer.isValid()
+    refused(layer, "ERRORS is to be written to the table 't'", ERRORS=f"spatialite:{uri}")
+
+
+@pytest.mark.parametrize("name", ["errors.gpx", "errors.dxf"])
+def test_a_format_that_cannot_hold_the_fields_is_told_before_the_work(refused, survey, tmp_path, name):
+    refused(survey, "whose format cannot hold the points .*GeoPackage", ERRORS=str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

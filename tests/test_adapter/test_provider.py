@@ -15,7 +15,10 @@ from qgis.core import (
     QgsApplication,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
+    QgsProcessingException,
     QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildAlgorithm,
+    QgsProcessingModelChildParameterSource,
     QgsProcessingParameterDefinition,
     QgsProject,
     QgsVectorFileWriter,
@@ -167,6 +170,57 @@ def test_shipped_model_outlines_uncertain_zones(processing, limit, survey, tiny_
     uncertain = (entropy >= limit.get("limit", 1.0)).sum() * 100.0
     assert sum(feature["area"] for feature in zones.getFeatures()) == pytest.approx(uncertain)
     assert all(limit.get("limit", 1.0) <= feature["entropy_mean"] <= 1.6 for feature in zones.getFeatures())
+
+
+def test_shipped_model_takes_observations_in_degrees(processing, world, tiny_model, log, monkeypatch):
+    monkeypatch.setattr(models, "SHIPPED_FOLDER", shipped_as_universal(tiny_model))
+    row, col, index = world.survey_cells()
+    places = [(7 + c * 1e-3, 47 + r * 1e-3) for r, c in zip(row, col)]
+    layer = world.make_layer(places, [world.CODES[k] for k in index], crs="EPSG:4326")
+    outputs = dict.fromkeys(
+        ("simulate:Entropy", "simulate:Most probable facies", "statistics:Uncertain zones"), "TEMPORARY_OUTPUT"
+    )
+    asked = {"observations": layer, "facies_field": "facies", "cell_size": 100, **outputs}
+    with pytest.raises(QgsProcessingException):
+        processing.run(ZONES, asked, feedback=log.feedback)
+    assert any("counts in degrees" in text for text in log.errors)
+    result = processing.run(ZONES, {**asked, "crs": "EPSG:32632"}, feedback=log.feedback)
+    assert gdal.Open(result["simulate:Entropy"]).GetGeoTransform()[1] == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("MODEL", "analogue", "The model 'analogue' is not installed; installed are: universal"),
+        ("MODEL", 1, "The model '1' is not installed"),
+        ("QUALITY", "Preview", "QUALITY is 'Preview'; it must be one of standard, preview, fine"),
+        ("QUALITY", 1, "QUALITY is 1; it must be one of"),
+        ("ON_CONFLICT", 1, "ON_CONFLICT is 1; it must be one of"),
+        ("DEVICE", "gpu", "DEVICE is 'gpu'; it must be one of"),
+        ("MASK", "/nope/mask.gpkg", "MASK"),
+    ],
+)
+def test_what_a_step_of_a_model_is_given_is_checked(processing, survey, fake_engine, log, name, value, message):
+    """QGIS checks what a model is given, not what its steps are."""
+    model = QgsProcessingModelAlgorithm("one step", "test")
+    model.initAlgorithm()
+    step = QgsProcessingModelChildAlgorithm("oadg:simulatefacies")
+    step.setChildId("simulate")
+    project = QgsProject.instance()
+    project.addMapLayer(survey)
+    given = {"OBSERVATIONS": survey.id(), "FACIES_FIELD": "facies", name: value}
+    for parameter, static in given.items():
+        step.addParameterSources(parameter, [QgsProcessingModelChildParameterSource.fromStaticValue(static)])
+    model.addChildAlgorithm(step)
+    context = QgsProcessingContext()
+    context.setProject(project)
+    try:
+        _, successful = model.run({}, context, log.feedback)
+    finally:
+        project.takeMapLayer(survey)
+    assert not successful
+    assert any(message in text for text in log.errors)
+    assert not fake_engine
 
 
 def test_shipped_model_asks_for_its_outputs(processing):

@@ -77,7 +77,7 @@ def test_names_and_colours_come_from_the_style_and_the_rest_from_the_palette():
 
 def test_facies_that_share_a_name_in_the_style_stay_apart():
     table = build_facies_table([1, 2, 3], {1: ("sand", None), 2: ("sand", None), 3: (" ", None)})
-    assert table.names == ["sand", "sand (2)", "3"]
+    assert table.names == ["sand (1)", "sand (2)", "3"]
 
 
 def test_a_made_up_name_does_not_collide_with_a_real_one():
@@ -124,3 +124,9 @@ def test_an_unknown_code_is_named_with_the_known_ones(code):
     table = build_facies_table([1, 3])
     with pytest.raises(FaciesError, match=rf"not in the facies table: {code}. It has 1 1, 3 3"):
         table.class_index(np.array([1, code, 3]))
+
+
+def test_facies_that_a_style_shows_as_one_are_told_apart_each_by_its_value():
+    styles = {"Gravel": ("Coarse", "#111111"), "Sand": ("Coarse", "#111111"), "Clay": ("Clay", None)}
+    assert build_facies_table(["Sand", "Gravel", "Clay"], styles).names == ["Clay", "Coarse (Gravel)", "Coarse (Sand)"]
+    assert build_facies_table([1, 2], {1: ("2", None)}).names == ["2 (1)", "2"]
