@@ -19,6 +19,8 @@ _RANDOM_PREFIX_SHARE = 0.1
 """Of the maps of which some nodes are simulated already: these nodes lie at random, not dispersed."""
 _MISLED_REACH = 0.5, 3.0
 """How far, in spacings of the lattice, nodes are wrong around an observation."""
+_MISLED_DRAWS = 8
+"""Nodes that are looked at for another facies, as some lie beyond the image."""
 
 
 def make_examples(
@@ -149,8 +151,10 @@ def _mislead(told: Examples, share: float, rng: np.random.Generator) -> Tensor:
     n_rows, n_cols = shown.shape[1:]
     data = told.data
     reach = torch.from_numpy(rng.uniform(*_MISLED_REACH, size=len(data.batch)).astype(np.float32))
-    place = torch.from_numpy(rng.integers(n_rows * n_cols, size=len(data.batch)))
-    instead = told.truth.flatten(1)[data.batch, place]  # of any node: facies are as frequent as in the map
+    place = torch.from_numpy(rng.integers(n_rows * n_cols, size=(len(data.batch), _MISLED_DRAWS)))
+    of_places = told.truth.flatten(1)[data.batch[:, None], place]
+    first = (of_places >= 0).int().argmax(dim=1, keepdim=True)
+    instead = of_places.gather(1, first)[:, 0]  # of any node: facies are as frequent as in the map
     chosen = torch.from_numpy(rng.random(len(data.batch)) < share) & (instead != data.class_index) & (instead >= 0)
     farthest = int(_MISLED_REACH[1] + 0.5)
     for down in range(-farthest, farthest + 1):

@@ -27,6 +27,8 @@ MAX_STRAY_SHARE = 0.01
 """Of all cells: where the rare codes cover more, they are taken for what they are."""
 _LARGEST_CODE = 2**31 - 1
 _MOST_LISTED = 10
+_LEAST_SHOWN = 12
+"""Rows and columns of the image that a window which hangs over its borders holds at least."""
 HELD_OUT_SHARE = 0.25
 """Of the image's sides: the block in its lower right corner that training does not see."""
 MAX_GAP = 64
@@ -165,6 +167,9 @@ class TrainingImage:
         """
         Place a window at random where it shares no cell with the held-out block or the gap around it.
 
+        It may hang over the image's borders: else these would hardly be seen, and facies that are at home there would
+        be too rare.
+
         Parameters
         ----------
         shape : (int, int)
@@ -174,7 +179,10 @@ class TrainingImage:
         """
         limit = self.largest_window()
         while True:
-            top, left = (int(rng.integers(n - side + 1)) for n, side in zip(self.shape, shape))
+            least = (min(_LEAST_SHOWN, side) for side in shape)
+            top, left = (
+                int(rng.integers(shown - side, n - shown + 1)) for n, side, shown in zip(self.shape, shape, least)
+            )
             if top + shape[0] <= limit[0] or left + shape[1] <= limit[1]:
                 return top, left, shape[0], shape[1]
 
@@ -188,9 +196,12 @@ class TrainingImage:
         return top, left, rows, cols
 
     def cut(self, window: Window) -> np.ndarray:
-        """Return a window's class indices, int16, shape (n_rows, n_cols)."""
+        """Return a window's class indices, int16, shape (n_rows, n_cols); -1 beyond the image."""
         top, left, n_rows, n_cols = window
-        return self.class_index[top : top + n_rows, left : left + n_cols]
+        shown = self.class_index[max(0, top) : top + n_rows, max(0, left) : left + n_cols]
+        before = max(0, -top), max(0, -left)
+        beyond = [(first, side - first - n) for first, side, n in zip(before, (n_rows, n_cols), shown.shape)]
+        return np.pad(shown, beyond, constant_values=-1)
 
 
 def mean_thickness(class_index: np.ndarray, facies: int) -> float:

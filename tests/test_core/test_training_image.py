@@ -48,8 +48,12 @@ def test_no_window_shares_a_cell_with_what_is_held_out_or_its_gap(drawn, seed):
     image, shape = drawn
     window = image.draw_window(shape, np.random.default_rng(seed))
     cells = image.cut(window)
-    assert cells.shape == shape == window[2:], "a window lies on the image as a whole"
-    assert (cells == 0).all()
+    assert cells.shape == shape == window[2:]
+    rows, cols = (np.arange(first, first + side) for first, side in zip(window[:2], shape))
+    on_image = np.outer((rows >= 0) & (rows < image.shape[0]), (cols >= 0) & (cols < image.shape[1]))
+    assert np.array_equal(cells, np.where(on_image, 0, -1)), "-1 beyond the image"
+    for of_axis, side in zip((on_image.any(axis=1), on_image.any(axis=0)), shape):
+        assert of_axis.sum() >= min(12, side)
 
 
 @given(images_and_windows(), st.integers(0, 10_000))
@@ -70,9 +74,20 @@ def test_windows_reach_every_cell_that_they_may():
     ]:
         for _ in range(3000):
             top, left, n_rows, n_cols = place(shape, rng)
-            reached[top : top + n_rows, left : left + n_cols] = True
+            reached[max(0, top) : top + n_rows, max(0, left) : left + n_cols] = True
     assert np.array_equal(seen, image.class_index == 0)
     assert np.array_equal(tested, image.class_index == 2)
+
+
+def test_the_borders_of_an_image_are_seen_as_often_as_its_middle():
+    """Facies may be at home there; windows are as large as the image allows."""
+    image, rng = mark_places((160, 200)), np.random.default_rng(0)
+    seen = np.zeros(image.shape)
+    for _ in range(4000):
+        top, left, n_rows, n_cols = image.draw_window((100, 120), rng)
+        seen[max(0, top) : top + n_rows, max(0, left) : left + n_cols] += 1
+    assert seen[:4, :60].mean() > 0.6 * seen[50:54, :60].mean()
+    assert seen[:60, :4].mean() > 0.6 * seen[:60, 50:54].mean()
 
 
 @pytest.mark.parametrize(
