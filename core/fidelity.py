@@ -8,8 +8,8 @@ Renard and Allard 2013, *Advances in Water Resources* 51 (connectivity).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -151,6 +151,8 @@ class Statistics:
         Along rows and columns (axes 0 and 1 of a map).
     patterns : mapping of int to Histogram
         By step, over all maps.
+    pattern_side : int
+        Cells along a side of these patterns.
     patterns_of_maps : sequence of Histogram
         Of each map, up to 3 x 3 cells that are two cells apart.
     """
@@ -162,10 +164,11 @@ class Statistics:
     variogram: np.ndarray
     connectivity: np.ndarray
     patterns: Mapping[int, Histogram]
+    pattern_side: int
     patterns_of_maps: tuple[Histogram, ...]
 
 
-def measure(maps: np.ndarray, n_facies: int) -> Statistics:
+def measure(maps: np.ndarray, n_facies: int, *, most_side: int = PATTERN_SIDE) -> Statistics:
     """
     Measure a set of maps.
 
@@ -175,12 +178,14 @@ def measure(maps: np.ndarray, n_facies: int) -> Statistics:
         Class index, -1 where unknown.
     n_facies : int
         Number of facies.
+    most_side : int
+        Cells along a side of the patterns, at most; fewer where facies are many.
     """
     maps = np.asarray(maps).astype(np.int64)
     bodies = np.stack([label_bodies(m, diagonal=True) for m in maps])
     facies = range(n_facies)
     lags = np.array([lag for lag in LAGS if lag < min(maps.shape[1:]) // 2])
-    side = pattern_side(n_facies)
+    side = min(most_side, pattern_side(n_facies))
     return Statistics(
         proportions=np.array([[(m == k).sum() / max(1, (m >= 0).sum()) for k in facies] for m in maps]),
         n_bodies=np.array([[np.unique(b[m == k]).size for k in facies] for m, b in zip(maps, bodies)]),
@@ -189,6 +194,7 @@ def measure(maps: np.ndarray, n_facies: int) -> Statistics:
         variogram=np.array([[[variogram(maps, k, lag, a) for lag in lags] for a in (0, 1)] for k in facies]),
         connectivity=np.array([[[connectivity(maps, bodies, k, g, a) for g in lags] for a in (0, 1)] for k in facies]),
         patterns={step: pattern_histogram(maps, n_facies, side=side, step=step) for step in PATTERN_STEPS},
+        pattern_side=side,
         patterns_of_maps=tuple(pattern_histogram(m[None], n_facies, side=min(3, side), step=2) for m in maps),
     )
 
@@ -232,6 +238,20 @@ class Fidelity:
 def _largest(differences: np.ndarray) -> float:
     """Return the largest absolute difference; NaN when there is none."""
     return float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else float("nan")
+
+
+def averaged(found: Sequence[Fidelity]) -> Fidelity:
+    """Return the mean of several comparisons."""
+
+    def mean(name: str) -> Any:
+        return np.mean([getattr(fidelity, name) for fidelity in found], axis=0)
+
+    numbers = {f.name: mean(f.name) for f in fields(Fidelity) if f.name != "pattern_divergence"}
+    steps = found[0].pattern_divergence
+    return Fidelity(
+        pattern_divergence={step: float(np.mean([f.pattern_divergence[step] for f in found])) for step in steps},
+        **numbers,
+    )
 
 
 def compare(measured: Statistics, reference: Statistics) -> Fidelity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable
 
 import numpy as np
@@ -11,7 +12,17 @@ import torch
 
 from .errors import ConditioningError, JobError, TrainingImageError
 from .evaluation import MethodScores, Survey, model_method, score
-from .fidelity import Fidelity, Statistics, compare, isolated_share, measure
+from .fidelity import (
+    Fidelity,
+    Statistics,
+    averaged,
+    compare,
+    divergence_bits,
+    isolated_share,
+    measure,
+    pattern_histogram,
+    pattern_side,
+)
 from .model import FaciesModel
 from .realizations import simulate_in_batches
 from .scores import Reliability, pooled_reliability
@@ -27,17 +38,12 @@ FEWEST_PAIRS = 200
 """Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
 _SHARES = (0.001, 0.02)
 """Of a survey's cells that are data, from and to."""
+_N_OTHERS = 3  # draws of other crops, whose mean tells what chance makes of it
+_CHANCE_PATTERNS = 0.05
+"""Bits by which crops may differ for patterns of a size to be compared."""
 _SHARE_OF_REALIZATIONS = 0.8  # of the progress
-_MOST_ISOLATED = 0.01
-"""Of the data, beyond the share of the image's cells: what a verdict does not mention."""
-_FARTHEST_SPREADS = 1.5
-"""Of the image's crops: farther off no facies' share may be, on average, for realizations to look like it."""
 _CROPS_TRIED, _LEAST_KNOWN = 8, 0.3
 """Of an image with nodata: times as many crops are drawn as are taken; share of its cells that each of these knows."""
-_FARTHEST_PATTERNS = 0.5
-"""Bits by which the frequencies of small patterns may differ; where crops are small, chance makes much of it, too."""
-_LEAST_VARIETY = 0.6
-"""Of realizations against crops of the image; at most its inverse."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,9 @@ class ModelEvaluation:
     measured, reference : Statistics
         Of realizations, and of crops.
     fidelity, among_crops : Fidelity
-        Of realizations to crops, and of other crops to these: what chance alone makes of it.
+        Of realizations to crops, and of other crops to these, on average: what chance alone makes of it.
+    image_shares : array, shape (n_facies,)
+        Of the facies in all of the image.
     surveys : mapping of str to list of MethodScores
         By method, on the same surveys: the model is 'model'.
     reliability : Reliability
@@ -70,6 +78,7 @@ class ModelEvaluation:
     reference: Statistics
     fidelity: Fidelity
     among_crops: Fidelity
+    image_shares: np.ndarray
     surveys: dict[str, list[MethodScores]]
     reliability: Reliability
     isolated: float
@@ -113,8 +122,8 @@ def evaluate_model(
         When too little of the image is known.
     """
     rng, n_facies = np.random.default_rng([seed, 1]), len(image.facies)
-    crops, others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(2))
-    for pieces in (crops, others):
+    crops, *others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(1 + _N_OTHERS))
+    for pieces in (crops, *others):
         if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
             raise TrainingImageError(
                 f"Pieces of {side} x {side} cells of the training image are nodata for the most part, so that there "
@@ -134,9 +143,11 @@ def evaluate_model(
     realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
     seconds = (time.monotonic() - began) / n_realizations
     progress(_SHARE_OF_REALIZATIONS, "Comparing them with the image")
-    reference = measure(crops, n_facies)
-    measured = measure(np.where(crops < 0, -1, realizations), n_facies)  # where crops know nothing, nor do these
-    among_crops = compare(measure(others, n_facies), reference)
+    pattern_side = _pattern_side_of(crops, others[0], n_facies)
+    statistics = partial(measure, n_facies=n_facies, most_side=pattern_side)
+    reference = statistics(crops)
+    measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
+    among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
     surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
     n_data, n_isolated = 0, 0.0
     for number, survey in enumerate(hidden):
@@ -156,12 +167,23 @@ def evaluate_model(
         reference=reference,
         fidelity=compare(measured, reference),
         among_crops=among_crops,
+        image_shares=np.array([(image.class_index == k).sum() for k in range(n_facies)])
+        / (image.class_index >= 0).sum(),
         surveys=surveys,
         reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
         isolated=n_isolated / n_data,
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
         seconds_per_realization=seconds,
     )
+
+
+def _pattern_side_of(crops: np.ndarray, others: np.ndarray, n_facies: int) -> int:
+    """Return the side of the largest patterns of which the crops hold enough, so that other crops' are alike."""
+    for side in range(pattern_side(n_facies), 2, -1):
+        histograms = (pattern_histogram(pieces, n_facies, side=side) for pieces in (crops, others))
+        if divergence_bits(*histograms) < _CHANCE_PATTERNS:
+            return side
+    return 2
 
 
 def simulate_freely(
@@ -315,36 +337,3 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
         "largest_miscalibration": float(misses.max()) if misses.size else float("nan"),
         "seconds_per_realization": found.seconds_per_realization,
     }
-
-
-def describe_verdict(found: ModelEvaluation, scores: dict[str, float]) -> str:
-    """Return in plain words whether the model can be trusted."""
-    times = scores["pattern_divergence"] / max(1e-9, scores["reference_divergence"])
-    spread = found.among_crops.proportion_spread + 1e-3
-    difference = np.abs(found.fidelity.proportion_difference)
-    is_like = scores["pattern_divergence"] < _FARTHEST_PATTERNS
-    likeness = "resemble the image" if times < 25 and is_like else "do not look like the image"
-    if times < 5 and is_like and (difference < _FARTHEST_SPREADS * spread).all():
-        likeness = "look like the image"
-    if (difference < spread).all():
-        kept = "Facies have the shares that they have there."
-    else:
-        kept = f"Shares of facies differ from those there by up to {100 * difference.max():.1f} % of the cells."
-    variety = "They differ from one another as crops of it do."
-    if scores["variety"] < _LEAST_VARIETY:
-        variety = "They resemble one another more than crops of it do: the model has less variety than the image."
-    if scores["variety"] > 1 / _LEAST_VARIETY:
-        variety = "They differ from one another more than crops of it do: the model has not learnt what these share."
-    honoured = ""
-    if scores["isolated_data"] > scores["isolated_in_image"] + _MOST_ISOLATED:
-        honoured = (
-            f"Of the data given to it {scores['isolated_data']:.1%} stay single cells that nothing around agrees with, "
-            f"of the image's cells {scores['isolated_in_image']:.1%}: train it longer before you simulate with data. "
-        )
-    gain = 1 - scores["log_loss"] / scores["log_loss_kriging"]
-    side = "below" if gain > 0 else "above"
-    return (
-        f"Realizations {likeness}: the frequencies of their small patterns are {times:.0f} times as far from those of "
-        f"crops as other crops' are. {kept} {variety} {honoured}"
-        f"At hidden cells the model's log loss is {abs(gain):.0%} {side} that of the better kriging."
-    )

@@ -10,11 +10,12 @@ import numpy as np
 
 from .device import choose_device
 from .errors import JobError
-from .likeness import describe_verdict, evaluate_model, summarise
+from .likeness import evaluate_model, summarise
 from .model import FaciesModel
 from .model_page import evaluation_page
 from .training_image import TrainingImage
 from .training_job import EvaluationJob, EvaluationResult
+from .verdict import describe_verdict
 
 
 def run_evaluation(job: EvaluationJob, progress: Callable[[float, str], None]) -> EvaluationResult:
@@ -55,7 +56,7 @@ def run_evaluation(job: EvaluationJob, progress: Callable[[float, str], None]) -
         progress=progress,
     )
     scores = summarise(found)
-    verdict = describe_verdict(found, scores)
+    verdict = describe_verdict(found, scores, job.facies.names)
     page_path = Path(job.work_folder) / "evaluation.html"
     page_path.write_text(evaluation_page(job, found, verdict, model.model_id), encoding="utf-8")
     return EvaluationResult(

@@ -6,7 +6,6 @@ from typing import Sequence
 
 import numpy as np
 
-from .fidelity import pattern_side
 from .likeness import ModelEvaluation
 from .report import Section, line_plot, maps_in_a_row, page, paragraph, reliability_plot, table
 from .training_job import EvaluationJob
@@ -35,7 +34,7 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
         Section("How it compares with the image", _table(job, found)),
         Section("At two points: variograms and connectivity", _plots(job, found)),
         Section("With data", _surveys(found)),
-        Section("What the words mean", "".join(map(paragraph, _words(pattern_side(len(job.facies)))))),
+        Section("What the words mean", "".join(map(paragraph, _words(found.reference.pattern_side)))),
         Section(
             "How it was tested",
             paragraph(

@@ -12,7 +12,6 @@ from oadg.core import likeness
 from oadg.core.errors import ConditioningError, FaciesError, JobError, TrainingImageError
 from oadg.core.facies import Facies, FaciesTable
 from oadg.core.likeness import (
-    describe_verdict,
     draw_crops,
     draw_surveys_of,
     evaluate_model,
@@ -26,6 +25,7 @@ from oadg.core.network import FaciesNetwork, NetworkConfig
 from oadg.core.path import Schedule
 from oadg.core.training_image import TrainingImage
 from oadg.core.training_job import EvaluationJob
+from oadg.core.verdict import describe_verdict
 
 FACIES = FaciesTable(tuple(Facies(code, f"f{code}", "#112233") for code in (5, 7, 9)))
 
@@ -121,14 +121,14 @@ def test_an_untrained_model_does_not_look_like_stripes(model, image):
     assert scores["pattern_divergence"] > 5 * scores["reference_divergence"]
     assert scores["log_loss"] == pytest.approx(math.log(3), abs=0.1)
     assert scores["isolated_data"] > 0.02 > scores["isolated_in_image"]
-    verdict = describe_verdict(found, scores)
+    verdict = describe_verdict(found, scores, FACIES.names)
     assert verdict.startswith("Realizations do not look like the image")
     assert "stay single cells that nothing around agrees with" in verdict
     chance = replace(found, among_crops=found.fidelity)  # where crops of an image differ by as much
     alike = {**scores, "reference_divergence": scores["pattern_divergence"]}
-    assert describe_verdict(chance, alike).startswith("Realizations do not look like the image")
+    assert describe_verdict(chance, alike, FACIES.names).startswith("Realizations do not look like the image")
     kept = {**scores, "isolated_data": scores["isolated_in_image"]}
-    assert "single cells" not in describe_verdict(found, kept)
+    assert "single cells" not in describe_verdict(found, kept, FACIES.names)
 
 
 def test_the_image_itself_looks_like_the_image(model, image, monkeypatch):
@@ -140,9 +140,54 @@ def test_the_image_itself_looks_like_the_image(model, image, monkeypatch):
     scores = summarise(found)
     assert scores["pattern_divergence"] < 5 * scores["reference_divergence"]
     assert scores["variety"] == pytest.approx(1, abs=0.4)
-    assert describe_verdict(found, scores).startswith("Realizations look like the image")
-    off = replace(found.fidelity, proportion_difference=4 * (found.among_crops.proportion_spread + 1e-3))
-    assert describe_verdict(replace(found, fidelity=off), scores).startswith("Realizations resemble the image")
+    assert describe_verdict(found, scores, FACIES.names).startswith("Realizations look like the image")
+
+
+@pytest.fixture
+def crops_found(model, image, monkeypatch):
+    """Evaluate maps that stand for realizations: crops of the image that something was done to."""
+
+    def run(spoil, n=6):
+        def maps(*_, **__):
+            return spoil(draw_crops(image.class_index, (40, 40), n, np.random.default_rng(9))).astype(np.uint8)
+
+        monkeypatch.setattr(likeness, "simulate_freely", maps)
+        found = evaluate_model(model, image, side=40, n_realizations=n)
+        return describe_verdict(found, summarise(found), FACIES.names)
+
+    return run
+
+
+def test_maps_of_other_shares_are_told_with_the_worst_facies(crops_found):
+    def less(maps):
+        return np.where((maps == 2) & (np.arange(40) % 40 < 34), 1, maps)
+
+    verdict = crops_found(less)
+    assert not verdict.startswith("Realizations look like the image")
+    assert re.search(rf"Shares of facies differ .* that of {FACIES.names[2]}: \d+\.\d% instead of \d+\.\d%", verdict)
+
+
+def test_maps_whose_bodies_are_broken_up_do_not_look_like_the_image(crops_found):
+    """A speck of another facies here and there hardly changes small patterns."""
+
+    def specks(maps):
+        spoilt = np.random.default_rng(3).random(maps.shape) < 0.01
+        return np.where(spoilt, (maps + 1) % 3, maps)
+
+    verdict = crops_found(specks)
+    assert not verdict.startswith("Realizations look like the image")
+    assert "times as many bodies as in the image: its pieces are broken up" in verdict
+
+
+def test_noise_of_the_same_law_looks_like_noise(model, monkeypatch):
+    """Patterns of 4 x 4 cells are all different there: smaller ones are compared."""
+    rng = np.random.default_rng(0)
+    image = TrainingImage(rng.choice(3, size=(120, 120), p=[0.6, 0.3, 0.1]).astype(np.int16), FACIES)
+    maps = rng.choice(3, size=(8, 40, 40), p=[0.6, 0.3, 0.1]).astype(np.uint8)
+    monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: maps)
+    found = evaluate_model(model, image, side=40, n_realizations=8)
+    assert found.reference.pattern_side < 4
+    assert describe_verdict(found, summarise(found), FACIES.names).startswith("Realizations look like the image")
 
 
 def test_an_image_whose_held_out_block_holds_one_facies(model, image):

@@ -65,7 +65,7 @@ LAYERS = (
     {"tracking", "terminal_training"},
     {"evaluation", "comparison"},
     {"validation_page", "likeness", "side_by_side"},
-    {"model_page", "model_card", "side_by_side_page"},
+    {"model_page", "model_card", "side_by_side_page", "verdict"},
     {"model_evaluation", "hub", "side_by_side_run"},
     {"crossvalidation"},
     {"engine"},

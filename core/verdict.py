@@ -1,0 +1,129 @@
+"""What an evaluation of a model comes to, in plain words: the worst of what was compared decides."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from .likeness import ModelEvaluation
+
+_WORDS = ("look like the image", "resemble the image", "do not look like the image")
+_PATTERN_TIMES = 5.0, 25.0
+"""Up to so many times as far as other crops realizations look like the image, or resemble it."""
+_FARTHEST_PATTERNS = 0.5
+"""Bits by which the frequencies of small patterns may differ; where crops are small, chance makes much of it, too."""
+_SHARE_TIMES, _BODIES_TIMES = (2.0, 4.0), (1.5, 3.0)
+"""By what factor shares of facies and numbers of bodies may be off, beyond what chance makes of them."""
+_VARIOGRAM_TIMES, _VARIOGRAM_LEAST = (3.0, 10.0), 0.01
+"""How many times as far as other crops' variograms may be, and how far they always may."""
+_LEAST_SHARE = 0.002
+"""Of the cells: so much is nothing."""
+_STANDARD_ERRORS = 2.5
+_MOST_ISOLATED = 0.01
+"""Of the data, beyond the share of the image's cells: what a verdict does not mention."""
+_LEAST_VARIETY = 0.6
+"""Of realizations against crops of the image; at most its inverse."""
+
+
+def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Sequence[str]) -> str:
+    """
+    Return in plain words whether the model can be trusted.
+
+    Parameters
+    ----------
+    found : ModelEvaluation
+        What was found.
+    scores : dict
+        The same as numbers, from `summarise`.
+    names : sequence of str
+        Of the facies.
+    """
+    times = scores["pattern_divergence"] / max(1e-9, scores["reference_divergence"])
+    of_patterns = 2 if scores["pattern_divergence"] >= _FARTHEST_PATTERNS else _grade(times, _PATTERN_TIMES)
+    of_variograms = _grade(found.fidelity.variogram_difference, _variogram_limits(found))
+    of_shares, shares = _judge_shares(found, names)
+    of_bodies, bodies = _judge_bodies(found, names)
+    likeness = _WORDS[max(of_patterns, of_variograms, of_shares, of_bodies)]
+    sentences = (
+        f"Realizations {likeness}: the frequencies of their small patterns are {times:.1f} times as far from those of "
+        "crops as other crops' are.",
+        shares,
+        bodies,
+        _describe_variograms(found) if of_variograms else "",
+        _describe_variety(scores["variety"]),
+        _describe_data(scores),
+        _describe_hidden_cells(scores),
+    )
+    return " ".join(filter(None, sentences))
+
+
+def _grade(value: float, limits: tuple[float, float]) -> int:
+    """Return how many of the limits a value exceeds: 0, 1 or 2."""
+    return sum(bool(value > limit) for limit in limits)
+
+
+def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
+    """Return the grade of the facies' shares, and in words how far they are from the image's."""
+    ours, theirs = found.measured.proportions, found.image_shares
+    spread = np.hypot(ours.std(axis=0), found.reference.proportions.std(axis=0))
+    tolerance = _STANDARD_ERRORS * spread / np.sqrt(len(ours)) + _LEAST_SHARE
+    off = np.abs(ours.mean(axis=0) - theirs)
+    if (off <= tolerance).all():
+        return 0, "Facies have the shares that they have there."
+    factor = np.abs(np.log((ours.mean(axis=0) + _LEAST_SHARE) / (theirs + _LEAST_SHARE)))
+    worst = int(np.where(off <= tolerance, 0.0, factor).argmax())
+    return _grade(float(np.exp(factor[worst])), _SHARE_TIMES), (
+        f"Shares of facies differ from those there by up to {off.max():.1%} of the cells; for its size most of all that "
+        f"of {names[worst]}: {ours.mean(axis=0)[worst]:.1%} instead of {theirs[worst]:.1%}."
+    )
+
+
+def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
+    """Return the grade of the numbers of bodies, and in words the worst one if it is bad."""
+    of_image = found.reference.n_bodies.mean(axis=0) + 0.5
+    ours, others = (np.log((fidelity.bodies + 0.5) / of_image) for fidelity in (found.fidelity, found.among_crops))
+    beyond = np.abs(ours) - np.abs(others)
+    worst = int(beyond.argmax())
+    grade = _grade(float(np.exp(beyond[worst])), _BODIES_TIMES)
+    if not grade:
+        return 0, ""
+    return grade, (
+        f"{names[worst]} lies in {np.exp(ours[worst]):.1f} times as many bodies as in the image: its pieces are "
+        f"{'broken up' if ours[worst] > 0 else 'joined'}."
+    )
+
+
+def _variogram_limits(found: ModelEvaluation) -> tuple[float, float]:
+    of_crops = max(found.among_crops.variogram_difference, _VARIOGRAM_LEAST)
+    return _VARIOGRAM_TIMES[0] * of_crops, _VARIOGRAM_TIMES[1] * of_crops
+
+
+def _describe_variograms(found: ModelEvaluation) -> str:
+    return (
+        f"Variograms are up to {found.fidelity.variogram_difference:.3f} off, those of other crops "
+        f"{found.among_crops.variogram_difference:.3f}."
+    )
+
+
+def _describe_variety(variety: float) -> str:
+    if variety < _LEAST_VARIETY:
+        return "They resemble one another more than crops of it do: the model has less variety than the image."
+    if variety > 1 / _LEAST_VARIETY:
+        return "They differ from one another more than crops of it do."
+    return "They differ from one another as crops of it do."
+
+
+def _describe_data(scores: dict[str, float]) -> str:
+    if scores["isolated_data"] <= scores["isolated_in_image"] + _MOST_ISOLATED:
+        return ""
+    return (
+        f"Of the data given to it {scores['isolated_data']:.1%} stay single cells that nothing around agrees with, "
+        f"of the image's cells {scores['isolated_in_image']:.1%}: train it longer before you simulate with data."
+    )
+
+
+def _describe_hidden_cells(scores: dict[str, float]) -> str:
+    gain = 1 - scores["log_loss"] / scores["log_loss_kriging"]
+    side = "below" if gain > 0 else "above"
+    return f"At hidden cells the model's log loss is {abs(gain):.0%} {side} that of the better kriging."
