@@ -51,7 +51,7 @@ _TABLE_BATCHES = 3
 _LEARNT = 0.95
 """Of the progress that users see, when learning is done; what is measured then has the rest."""
 _TIMED_STEPS = 16
-_KEPT = ("size", "seed")
+_KEPT = ("size", "seed", "learning_rate", "precision", "refiner_only", "levels_apart")
 """What a training that goes on is asked for as it was when it began."""
 _FEWEST_STEPS = 40
 """However short the time is."""
@@ -318,8 +318,9 @@ def _read_note(folder: Path, image: TrainingImage, job: TrainingJob) -> dict[str
         ) from error
     for name in _KEPT:
         if note.get(name, getattr(job, name)) != getattr(job, name):
+            what = name.replace("_", " ")
             raise JobError(
-                f"The training that was begun in {folder} has the {name} {note[name]}, and {getattr(job, name)} is "
+                f"The training that was begun in {folder} has the {what} {note[name]}, and {getattr(job, name)} is "
                 f"asked for now. Ask for {note[name]}, choose another name, or delete that folder."
             )
     if begun_of != _fingerprint(image):

@@ -6,6 +6,7 @@ Source: Micikevicius et al. 2018, arXiv 1710.03740 (the scaled loss of half prec
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import math
@@ -299,8 +300,16 @@ class _Run:
         temporary = path.with_name(path.name + ".part")
         weights = {"network": self.network.state_dict(), "average": self.average, "best": self.best}
         steppers = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
-        torch.save({**weights, **steppers, "state": self.state, "recipe": recipe}, temporary)
-        os.replace(temporary, path)
+        try:
+            torch.save({**weights, **steppers, "state": self.state, "recipe": recipe}, temporary)
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch's own for a full disk
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise JobError(
+                f"The checkpoint {path} cannot be written: {error}. Is the disk full? The one before is as it was: "
+                "make room, and the training goes on from there."
+            ) from error
 
     def load(self, path: Path, recipe: dict[str, Any], device: torch.device | str) -> None:
         """Go on from a checkpoint; raise `JobError` when it belongs to another recipe."""

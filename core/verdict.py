@@ -46,8 +46,10 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     of_bodies, bodies = _judge_bodies(found, names)
     likeness = _WORDS[max(of_patterns, of_variograms, of_shares, of_bodies)]
     sentences = (
-        f"Realizations {likeness}: the frequencies of their small patterns are {times:.1f} times as far from those of "
-        "crops as other crops' are.",
+        (
+            f"Realizations {likeness}: the frequencies of their small patterns are {times:.1f} times as far from those "
+            "of crops as other crops' are."
+        ),
         shares,
         bodies,
         _describe_variograms(found) if of_variograms else "",
@@ -74,8 +76,8 @@ def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
     factor = np.abs(np.log((ours.mean(axis=0) + _LEAST_SHARE) / (theirs + _LEAST_SHARE)))
     worst = int(np.where(off <= tolerance, 0.0, factor).argmax())
     return _grade(float(np.exp(factor[worst])), _SHARE_TIMES), (
-        f"Shares of facies differ from those there by up to {off.max():.1%} of the cells; for its size most of all that "
-        f"of {names[worst]}: {ours.mean(axis=0)[worst]:.1%} instead of {theirs[worst]:.1%}."
+        f"Shares of facies differ from those there by up to {off.max():.1%} of the cells; for its size most of all "
+        f"that of {names[worst]}: {ours.mean(axis=0)[worst]:.1%} instead of {theirs[worst]:.1%}."
     )
 
 

@@ -91,6 +91,10 @@ class TrainModel(ImageAlgorithm):
                     result.steps
                 )
             )
+        elif result.best_step == result.steps:
+            feedback.pushInfo(
+                tr("The held-out bits were still falling when the time was up: a longer training makes a better model.")
+            )
         return {
             "MODEL": job.name,
             "MODEL_FILE": result.model_path,

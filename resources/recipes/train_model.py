@@ -94,10 +94,10 @@ def read_public_image(path: Path, known: PublicImage, symmetry: str | None = Non
 
 
 def _read_array(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the codes in a file, and where there are any."""
+    """Return the codes in a file, and where there are any: not where they are negative, which means nothing known."""
     try:
         codes = np.load(path, allow_pickle=False)
-        return codes, np.isfinite(codes)
+        return codes, np.isfinite(codes) & (codes >= 0)
     except (OSError, TypeError, ValueError, EOFError) as error:
         raise TrainingImageError(
             f"The file {path} cannot be read as an array of codes: {error}. Choose another file."
@@ -147,7 +147,10 @@ def _train(asked: argparse.Namespace) -> None:
         image, licence = read_image(asked.image, symmetry=asked.symmetry, seed=asked.seed, folder=asked.images)
         image = replace(image, origin=asked.origin or image.origin)
         _tell(image, NETWORKS[asked.size].receptive_radius)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JobError(f"The folder {path.parent} cannot be made: {error.strerror}. Choose another one.") from error
         result = train_on(
             image,
             track=tracker.follow,
@@ -162,6 +165,8 @@ def _train(asked: argparse.Namespace) -> None:
         *(result.model_path, result.held_out_bits, f"{result.best_step:,}", f"{result.steps:,}"),
         *(result.seconds / 60, result.device),
     )
+    if result.best_step == result.steps:
+        logging.info("The held-out bits were still falling: a longer training makes a better model.")
     if asked.publish:
         logging.info("Published: %s", publish_model(path, asked.publish, private=asked.private))
 
