@@ -170,7 +170,7 @@ def test_without_a_cell_size(refused, fake_engine, model):
 
 
 def test_a_field_without_its_layer(refused, fake_engine, model):
-    message = r"FACIES_FIELD is 'rock', but the layer with this field is not given.*or leave both away"
+    message = r"FACIES_FIELD is 'rock', but the layer with this field is not given.*or leave both empty"
     refused(message, FACIES_FIELD="rock", EXTENT=AREA, CELL_SIZE=10, **model())
     assert not fake_engine
 

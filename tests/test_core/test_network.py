@@ -11,6 +11,7 @@ from oadg.core.hard_data import HardData
 from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
 from oadg.core.lattice import Lattice
 from oadg.core.network import FaciesNetwork, NetworkConfig
+from oadg.core.texture import texture_of
 
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
 
@@ -131,7 +132,9 @@ def test_the_shipped_configuration_keeps_its_radius():
     known, inside = torch.full((1, side, 16), -1), torch.ones(1, side, 16, dtype=torch.bool)
     changed = known.clone()
     changed[0, side // 2, 8] = 1
-    moved = (network(changed, inside, NO_DATA, 2) - network(known, inside, NO_DATA, 2)).abs().amax(dim=(0, 1)) > 1e-7
+    asked = {"n_facies": 2, "texture": texture_of(known, 2)}  # which is of the whole map, whatever is asked
+    before, after = (network(maps, inside, NO_DATA, **asked) for maps in (known, changed))
+    moved = (after - before).abs().amax(dim=(0, 1)) > 1e-7
     assert int((moved.nonzero()[:, 0] - side // 2).abs().max()) <= config.receptive_radius
 
 
