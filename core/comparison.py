@@ -13,6 +13,10 @@ from .scores import PairedInterval, accuracy, brier, log_loss_nats, paired_inter
 from .yardsticks import KRIGING, better_kriging
 
 
+_EASY_NATS = 0.05
+"""Log loss below which hidden observations were easy: the true facies got 95 %."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """
@@ -92,7 +96,10 @@ class Comparison:
             for sign, words in ((1, "better than"), (0, "not shown to differ from"), (-1, "worse than"))
             if any(self.gains[name].verdict == sign for name in simpler)
         ]
-        return f"{first} It is {', '.join(parts)}."
+        easy = ""
+        if max(self.scores[name]["log_loss"] for name in (MODEL, self.kriging)) < _EASY_NATS:
+            easy = " Both are nearly sure and right at the hidden observations, which says little of harder places."
+        return f"{first} It is {', '.join(parts)}.{easy}"
 
 
 def _listed(names: list[str]) -> str:

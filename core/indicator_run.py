@@ -78,9 +78,8 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
 def _estimator(job: IndicatorJob, on_part: Callable[[], None]) -> Estimator:
     """Return what is given, or what fits the observations best: class by class, or one covariance for all."""
     class_index, n_facies = np.array(job.class_index, dtype=np.int64), len(job.facies)
-    proportions = np.bincount(class_index, minlength=n_facies) / max(
-        1, len(class_index)
-    )  # without any, kriging refuses
+    n_observations = max(1, len(class_index))  # without any, kriging refuses
+    proportions = np.bincount(class_index, minlength=n_facies) / n_observations
     is_ordinary = job.kriging == "ordinary"
     if job.covariance is not None and job.range is not None:
         given = Covariance(job.covariance, job.range / job.grid.cell_size, job.nugget)

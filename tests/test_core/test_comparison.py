@@ -87,3 +87,8 @@ def test_the_verdict_tells_simpler_methods_apart():
     assert verdict.endswith(
         "It is better than inverse distance, not shown to differ from proportions, worse than nearest observation."
     )
+
+
+def test_observations_that_everyone_is_sure_of_are_told_to_say_little():
+    assert "nearly sure and right" in compare(0.985, first=0.98).verdict
+    assert "nearly sure and right" not in compare(0.985, first=0.9).verdict
