@@ -12,7 +12,6 @@ from .job import MODEL
 from .scores import PairedInterval, accuracy, brier, log_loss_nats, paired_interval
 from .yardsticks import KRIGING, better_kriging
 
-
 _EASY_NATS = 0.05
 """Log loss below which hidden observations were easy: the true facies got 95 %."""
 

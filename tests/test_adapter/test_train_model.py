@@ -255,7 +255,10 @@ def test_names_that_cannot_be_or_are_taken(train_model, tmp_path):
     image = write(tmp_path / "image.tif", stripes())
     with pytest.raises(QgsProcessingException, match=r"The name 'a/b' cannot be that of a file"):
         train_model(image, NAME="a/b")
-    for name, message in (("..", "cannot be that of a file"), ("x" * 200, "is 200 bytes long, and a file's name can be 160")):
+    for name, message in (
+        ("..", "cannot be that of a file"),
+        ("x" * 200, "is 200 bytes long, and a file's name can be 160"),
+    ):
         with pytest.raises(QgsProcessingException, match=message):
             train_model(image, NAME=name)
     (tmp_path / "stripes.safetensors").write_bytes(b"another one")
