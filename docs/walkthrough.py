@@ -210,8 +210,7 @@ show({"kriging": shade(kriged[1], 1), "the network's first pass": shade(first_pa
 
 # %% [markdown]
 # Here, too, kriging is not lost: the network is told what it reads from the data, and corrects it (`read_survey`). It
-# sees channels that run from datum to datum, and an island between them. (The faint grid is no geology:
-# the network is asked on lattices of every second cell, laid in turn on all cells.)
+# sees channels that run from datum to datum, and an island between them.
 #
 # Which one is better? We look at the truth in the hidden cells. The *log loss* is minus the logarithm of the
 # probability that was given to what is really there, on average over cells. Lower is better, and 0 would be perfect.
