@@ -114,9 +114,14 @@ def marginal(
     probability = torch.zeros(n_facies, len(asked), device=known.device)
     for place, predicted in side_by_side(ask, marginal_batches(level, positions_at_once, turns), n_workers):
         probability.index_add_(1, place, predicted / 4)  # each place is a node in four of the positions
-    probability = _interpolate(probability.view(n_facies, *map(len, ticks)), step, known.shape)
-    probability = _smooth_far_from_data(probability, known, 2**level)
     row, col = (known >= 0).nonzero(as_tuple=True)
+    has_datum = torch.zeros(len(ticks[0]), len(ticks[1]), device=known.device)
+    has_datum[
+        torch.div(row, step, rounding_mode="floor").clamp_max(len(ticks[0]) - 1),
+        torch.div(col, step, rounding_mode="floor").clamp_max(len(ticks[1]) - 1),
+    ] = 1
+    probability = _smooth_far_from_data(probability.view(n_facies, *has_datum.shape), has_datum, 2**level // step)
+    probability = _interpolate(probability, step, known.shape)
     probability[:, row, col] = 0
     probability[known[row, col], row, col] = 1
     return probability
@@ -149,19 +154,20 @@ def _interpolate(values: Tensor, step: int, shape: torch.Size) -> Tensor:
     return values
 
 
-def _smooth_far_from_data(probability: Tensor, known: Tensor, spacing: int) -> Tensor:
+def _smooth_far_from_data(probability: Tensor, has_datum: Tensor, spacing: int) -> Tensor:
     """
-    Return probabilities (n_facies, n_rows, n_cols) that are smoothed where no datum is near.
+    Return probabilities (n_facies, n_rows, n_cols) at places that are smoothed where no datum is near.
 
-    There the truth is smooth, but cells that are nodes of different positions of the lattice are answered a little
-    differently, which shows as a texture of its spacing. Within that of a datum nothing changes.
+    There the truth is smooth, but places that are nodes of different positions of the lattice are answered a little
+    differently, which shows as a texture of its spacing, here in places. Within that of a datum, where `has_datum`
+    (n_rows, n_cols) is 1, nothing changes.
     """
     if spacing == 1:
         return probability
     side = 2 * spacing + 1
-    near = F.max_pool2d((known >= 0).float()[None], side, 1, spacing)
-    near = F.avg_pool2d(F.max_pool2d(near, side, 1, spacing), side, 1, spacing, count_include_pad=False)[0]
-    places = torch.arange(-side, side + 1, device=known.device) / (spacing / 2)
+    near = F.max_pool2d(has_datum[None], 2 * side - 1, 1, side - 1)  # within twice the spacing
+    near = F.avg_pool2d(near, side, 1, spacing, count_include_pad=False)[0]
+    places = torch.arange(-side, side + 1, device=near.device) / (spacing / 2)
     kernel = torch.exp(-0.5 * places**2)
     smoothed = torch.cat([probability, torch.ones_like(probability[:1])])[:, None]
     for of_axis in (kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)):

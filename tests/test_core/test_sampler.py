@@ -186,11 +186,12 @@ def test_far_from_data_the_marginal_is_smooth_and_near_them_as_it_is():
     known[20, 20] = 1
     checks = ((torch.arange(60)[:, None] + torch.arange(80)) % 4 < 2).float()
     probability = torch.stack([0.3 + 0.2 * checks, 0.7 - 0.2 * checks])
-    smoothed = marginal_module._smooth_far_from_data(probability, known, 4)
+    has_datum = (known >= 0).float()
+    smoothed = marginal_module._smooth_far_from_data(probability, has_datum, 4)
     assert torch.allclose(smoothed.sum(dim=0), torch.ones(60, 80), atol=1e-5)
     assert torch.equal(smoothed[:, 17:24, 17:24], probability[:, 17:24, 17:24])
     assert smoothed[0, 35:, 35:].std() < 0.1 * probability[0].std()
-    assert torch.equal(marginal_module._smooth_far_from_data(probability, known, 1), probability)
+    assert torch.equal(marginal_module._smooth_far_from_data(probability, has_datum, 1), probability)
 
 
 def test_the_marginal_covers_every_cell_once(deep_network, conditioned):
