@@ -21,6 +21,7 @@ from qgis.core import (
     QgsVectorLayer,
     QgsVectorLayerJoinInfo,
 )
+from qgis.PyQt import sip
 
 from oadg.core.errors import EngineError
 from oadg.core.job import SURPRISE_CLASSES
@@ -361,7 +362,10 @@ def test_the_table_of_a_database_is_not_replaced(refused, survey, tmp_path):
     uri = f"dbname='{path}' table=\"t\" (geometry)"
     layer = QgsVectorLayer(uri, "t", "spatialite")
     assert layer.isValid()
-    refused(layer, "ERRORS is to be written to the table 't'", ERRORS=f"spatialite:{uri}")
+    try:
+        refused(layer, "ERRORS is to be written to the table 't'", ERRORS=f"spatialite:{uri}")
+    finally:
+        sip.delete(layer)  # QGIS crashes at its end on a connection that is open
 
 
 @pytest.mark.parametrize("name", ["errors.gpx", "errors.dxf"])
