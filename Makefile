@@ -129,7 +129,7 @@ train-universal: env ## Train the universal model (seeded, resumable; hours)
 train-shipped: env ## Train a shipped model of a training image: MODEL=channels or delta, IMAGE=... (seeded, resumable; an hour and a half)
 	$(PYTHON) resources/recipes/shipped_models.py "$(MODEL)" "$(IMAGE)"
 
-evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (25 minutes)
+evaluate-universal: env ## Measure the universal model against kriging on surveys it never saw (15 minutes)
 	nice $(PYTHON) -m benchmarks.evaluate_universal $(if $(JURA_MAP),--map "$(JURA_MAP)") $(EVALUATE_ARGS)
 
 publish: env ## Upload a model with its card to the Hugging Face hub: MODEL_FILE=... REPOSITORY=USER/NAME
