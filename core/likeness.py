@@ -123,12 +123,7 @@ def evaluate_model(
     """
     rng, n_facies = np.random.default_rng([seed, 1]), len(image.facies)
     crops, *others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(1 + _N_OTHERS))
-    for pieces in (crops, *others):
-        if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
-            raise TrainingImageError(
-                f"Pieces of {side} x {side} cells of the training image are nodata for the most part, so that there "
-                "is nothing to compare realizations with. Use smaller pieces, or an image with less nodata."
-            )
+    _check_known(crops, *others)
     hidden = draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)
     if not hidden:
         raise ConditioningError(
@@ -167,14 +162,24 @@ def evaluate_model(
         reference=reference,
         fidelity=compare(measured, reference),
         among_crops=among_crops,
-        image_shares=np.array([(image.class_index == k).sum() for k in range(n_facies)])
-        / (image.class_index >= 0).sum(),
+        image_shares=image.proportions,
         surveys=surveys,
         reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
         isolated=n_isolated / n_data,
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
         seconds_per_realization=seconds,
     )
+
+
+def _check_known(*of_image: np.ndarray) -> None:
+    """Raise `TrainingImageError` when one of some pieces (n, side, side) of an image is hardly known."""
+    for pieces in of_image:
+        if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
+            raise TrainingImageError(
+                f"Pieces of {pieces.shape[1]} x {pieces.shape[2]} cells of the training image are nodata for the most "
+                "part, so that there is nothing to compare realizations with. Use smaller pieces, or an image with "
+                "less nodata."
+            )
 
 
 def _pattern_side_of(crops: np.ndarray, others: np.ndarray, n_facies: int) -> int:

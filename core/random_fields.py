@@ -10,7 +10,7 @@ spectral simulation, Dietrich and Newsam 1993.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -289,6 +289,14 @@ def _add_inclusions(fields: Tensor, shortest: float, generator: torch.Generator)
     return torch.where(body, fields.roll((row, col), dims=(1, 2)), fields)
 
 
+def _in_a_block(row: Tensor, col: Tensor, uniform: Callable[..., Tensor]) -> Tensor:
+    """Return which cells, at rows and columns over the longer side, lie in a rectangle (n_fields, n_rows, n_cols)."""
+    size = 0.15 + 0.5 * uniform(2, 1, 1)
+    beyond = torch.stack([row.max() - size[:, 0], col.max() - size[:, 1]], dim=1).clamp_min(0)
+    south, east = (uniform(2, 1, 1) * beyond).unbind(dim=1)
+    return (row >= south) & (row <= south + size[:, 0]) & (col >= east) & (col <= east + size[:, 1])
+
+
 def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch.Generator) -> Tensor:
     """
     Choose which cells surveys visit: at random, clustered, nested, on lines, on a jittered grid, by facies, in blocks.
@@ -346,13 +354,8 @@ def draw_surveys(fields: Tensor, n_data: Tensor, n_facies: int, generator: torch
     preferential = uniform(1, 1)[:, 0, 0] < 0.15
     chosen = fields[preferential]
     log_intensity[preferential] += preference[preferential].gather(1, chosen.flatten(1)).view(chosen.shape)
-    in_blocks = torch.zeros(fields.shape, dtype=torch.bool, device=device)
-    for is_there in (torch.ones(n_fields, 1, 1, dtype=torch.bool, device=device), uniform(1, 1) < 0.4):
-        size = 0.15 + 0.5 * uniform(2, 1, 1)
-        beyond = torch.stack([row.max() - size[:, 0], col.max() - size[:, 1]], dim=1).clamp_min(0)
-        south, east = (uniform(2, 1, 1) * beyond).unbind(dim=1)
-        in_block = (row >= south) & (row <= south + size[:, 0]) & (col >= east) & (col <= east + size[:, 1])
-        in_blocks |= in_block & is_there
+    has_second = uniform(1, 1) < 0.4
+    in_blocks = _in_a_block(row, col, uniform) | (_in_a_block(row, col, uniform) & has_second)
     blocks = uniform(1, 1) < 0.15
     log_intensity += torch.where(blocks & ~in_blocks, -8.0, 0.0)
 

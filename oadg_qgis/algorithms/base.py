@@ -149,10 +149,10 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
         if self._problem is not None:
             raise self._problem
 
-    def number_of(self, parameters, name: str, context: QgsProcessingContext) -> Optional[float]:
-        """Return an optional number, of whatever type, None where it is not given; raise `JobError` for no number."""
+    def number_of(self, parameters, name: str, context: QgsProcessingContext, default: Any = None) -> Any:
+        """Return an optional number of any type, a default where it is not given; raise `JobError` for no number."""
         if not is_given(parameters, name):
-            return None
+            return default
         value = parameters[name]
         if isinstance(value, QgsProperty):
             return self.parameterAsDouble(parameters, name, context)

@@ -146,7 +146,7 @@ class CompareSimulations(FaciesAlgorithm):
         if layer is None:
             raise JobError(self.invalidRasterError(parameters, "REFERENCE"))
         check_file(layer)
-        band = int(self.number_of(parameters, "BAND", context) or 1)
+        band = int(self.number_of(parameters, "BAND", context, default=1))
         self._reference, self._reference_crs = (layer.source(), band, nodata_of(layer, band)), layer.crs()
         self._inputs.update(files_of("REFERENCE", layer, context))
 

@@ -41,7 +41,7 @@ class ImageAlgorithm(EngineAlgorithm):
             raise JobError(self.invalidRasterError(parameters, self.RASTER))
         check_file(layer)
         self._source, self._layer_name, self._crs = layer.source(), layer.name(), layer.crs()
-        self._band = int(self.number_of(parameters, "BAND", context) or 1)
+        self._band = int(self.number_of(parameters, "BAND", context, default=1))
         self._styles, self._nodata = styles_of(layer, self._band), nodata_of(layer, self._band)
         self._inputs = files_of(self.RASTER, layer, context)
 

@@ -159,3 +159,13 @@ def test_observations_of_facies_that_the_map_has_not(score_map, write_map, world
     layer = world.make_layer(world.centres(np.arange(2), np.arange(2)), [world.CODES[0], 99])
     with pytest.raises(QgsProcessingException, match=r"The map does not have the facies 99 .* rename them\.$"):
         score_map(write_map(codes_of(world)), OBSERVATIONS=layer, FACIES_FIELD="facies")
+
+
+@pytest.mark.parametrize(
+    ("band", "message"),
+    [(np.int64(2), "no band 2"), ("2", "no band 2"), (0, "no band 0"), ("abc", "BAND is 'abc', which is no number")],
+)
+def test_a_band_is_the_one_that_is_asked_for(score_map, write_map, world, band, message):
+    """No other one stands in for a band that is no plain number, or not there."""
+    with pytest.raises(QgsProcessingException, match=message):
+        score_map(write_map(codes_of(world)), BAND=band)
