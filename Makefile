@@ -124,7 +124,7 @@ train: env ## Train a model on an image or on digits: IMAGE=path NAME=name (resu
 	$(PYTHON) resources/recipes/train_model.py "$(IMAGE)" "$(NAME)" $(TRAIN_ARGS)
 
 train-universal: env ## Train the universal model (seeded, resumable; hours)
-	$(PYTHON) -m oadg.core.train_universal $(if $(START),--start $(START)) $(TRAIN_ARGS)
+	$(PYTHON) -m oadg.core.training.train_universal $(if $(START),--start $(START)) $(TRAIN_ARGS)
 
 train-shipped: env ## Train a shipped model of a training image: MODEL=channels or delta, IMAGE=... (seeded, resumable; an hour and a half)
 	$(PYTHON) resources/recipes/shipped_models.py "$(MODEL)" "$(IMAGE)"

@@ -20,8 +20,7 @@ from torch.special import ndtr
 
 from benchmarks.evaluate_universal.surveys import first_possible
 from benchmarks.outside_prior import draw_n_facies
-from oadg.core.device import prepare_process
-from oadg.core.evaluation import (
+from oadg.core.evaluation.surveys import (
     OURS,
     Survey,
     evaluate,
@@ -31,10 +30,11 @@ from oadg.core.evaluation import (
     survey_of_map,
     yardstick_methods,
 )
-from oadg.core.expectation_propagation import observe
-from oadg.core.model import FaciesModel
-from oadg.core.random_fields import Texture, draw_surveys, draw_textures, gaussian_fields, power_spectrum
-from oadg.core.yardsticks import KRIGING, better_kriging
+from oadg.core.kriging.expectation_propagation import observe
+from oadg.core.kriging.yardsticks import KRIGING, better_kriging
+from oadg.core.machine.device import prepare_process
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.training.random_fields import Texture, draw_surveys, draw_textures, gaussian_fields, power_spectrum
 
 MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "universal.safetensors"
 _SIDE = 256

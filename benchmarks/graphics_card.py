@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oadg.core.device import batch_size, fast_precision
-from oadg.core.likeness import simulate_freely
-from oadg.core.model import FaciesModel
-from oadg.core.precision import drawing_predictor
-from oadg.core.prediction import Predictor
-from oadg.core.random_fields import categorical_fields
-from oadg.core.sampler import coarsest_level, read_survey, sample
-from oadg.core.simulation import facies_probability_from_data
-from oadg.core.visits import draw_stream
+from oadg.core.evaluation.likeness import simulate_freely
+from oadg.core.machine.device import batch_size, fast_precision
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.precision import drawing_predictor
+from oadg.core.model.prediction import Predictor
+from oadg.core.sampling.sampler import coarsest_level, read_survey, sample
+from oadg.core.sampling.simulation import facies_probability_from_data
+from oadg.core.sampling.visits import draw_stream
+from oadg.core.training.random_fields import categorical_fields
 
 MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 _SHAPE, _N_FACIES, _N_DATA, _N_REALIZATIONS = (120, 160), 5, 250, 16

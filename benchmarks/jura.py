@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from osgeo import ogr, osr
 
-from oadg.core.conditioning import place_on_grid
-from oadg.core.evaluation import Survey
-from oadg.core.facies import FaciesTable, build_facies_table
-from oadg.core.grid import Grid
-from oadg.core.job import SimulationJob
+from oadg.core.contract.conditioning import place_on_grid
+from oadg.core.contract.facies import FaciesTable, build_facies_table
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import SimulationJob
+from oadg.core.evaluation.surveys import Survey
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "resources" / "examples" / "jura.gpkg"

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from benchmarks.outside_prior import MECHANISMS, draw_map, draw_n_facies
-from oadg.core import kriging_features
-from oadg.core.device import prepare_process
-from oadg.core.model import FaciesModel
-from oadg.core.scores import log_loss_nats
-from oadg.core.simulation import facies_probability_from_data
-from oadg.core.train_universal import SHIPPED
+from oadg.core.kriging import kriging_features
+from oadg.core.machine.device import prepare_process
+from oadg.core.measures.scores import log_loss_nats
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.simulation import facies_probability_from_data
+from oadg.core.training.train_universal import SHIPPED
 
 _SIDE = 180
 

@@ -44,7 +44,7 @@ from qgis.core import (  # noqa: E402
     QgsVectorLayer,
 )
 
-from oadg.core.errors import Cancelled  # noqa: E402 - QGIS reads the environment when it is imported
+from oadg.core.contract.errors import Cancelled  # noqa: E402 - QGIS reads the environment when it is imported
 from oadg.oadg_qgis.algorithms.simulate_facies import SimulateFacies  # noqa: E402
 from oadg.oadg_qgis.engine_client import close_idle_engines, engine_status  # noqa: E402
 from oadg.oadg_qgis.engine_jobs import simulate  # noqa: E402

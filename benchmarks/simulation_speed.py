@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from benchmarks.jura import MODEL, jura_job
-from oadg.core.device import prepare_process
-from oadg.core.facies import Facies, FaciesTable, build_facies_table
-from oadg.core.grid import Grid
-from oadg.core.job import SimulationJob
-from oadg.core.random_fields import categorical_fields
-from oadg.core.simulation import run_simulation
+from oadg.core.contract.facies import Facies, FaciesTable, build_facies_table
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import SimulationJob
+from oadg.core.machine.device import prepare_process
+from oadg.core.sampling.simulation import run_simulation
+from oadg.core.training.random_fields import categorical_fields
 
 _N_OBSERVATIONS = 300
 

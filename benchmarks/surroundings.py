@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.evaluate_universal.surveys import outside_survey
-from oadg.core.device import prepare_process
-from oadg.core.evaluation import Survey, model_method, ratio_interval, score
-from oadg.core.grid import Grid
-from oadg.core.model import FaciesModel
-from oadg.core.train_universal import SHIPPED
+from oadg.core.contract.grid import Grid
+from oadg.core.evaluation.surveys import Survey, model_method, ratio_interval, score
+from oadg.core.machine.device import prepare_process
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.training.train_universal import SHIPPED
 
 _FEWEST_DATA, _FEWEST_TARGETS = 5, 50
 """Of a survey's inner part, for it to count."""

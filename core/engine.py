@@ -1,9 +1,9 @@
 """
 The engine process: jobs in, progress and results out, cancel at any time.
 
-Started in the plugin's folder as `python -s -B -X utf8 -m core.engine`; speaks the protocol of `core.job`, one message
-a line, on its standard input and output. The main thread works; another one listens, so that a cancel is heard while
-the main thread computes, and so that the process ends, with its work folder, as soon as its input does: when QGIS
+Started in the plugin's folder as `python -s -B -X utf8 -m core.engine`; speaks the protocol of `core.contract.job`, one
+message a line, on its standard input and output. The main thread works; another one listens, so that a cancel is heard
+while the main thread computes, and so that the process ends, with its work folder, as soon as its input does: when QGIS
 goes, however it goes, the engine goes too.
 """
 
@@ -22,14 +22,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from .comparison_job import SimulationComparisonJob
-from .errors import Cancelled, EngineError, JobError, OadgError
-from .hub_job import InstallJob
-from .indicator_job import IndicatorJob
-from .job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
-from .memory import return_freed_memory
-from .score_job import ScoreJob
-from .training_job import EvaluationJob, TrainingJob
+from .contract.comparison_job import SimulationComparisonJob
+from .contract.errors import Cancelled, EngineError, JobError, OadgError
+from .contract.hub_job import InstallJob
+from .contract.indicator_job import IndicatorJob
+from .contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
+from .contract.score_job import ScoreJob
+from .contract.training_job import EvaluationJob, TrainingJob
+from .machine.memory import return_freed_memory
 
 OLDEST_PYTHON = (3, 9)
 OLDEST_TORCH = (2, 6)
@@ -184,7 +184,7 @@ def describe_engine() -> dict[str, Any]:
     import numpy
     import torch
 
-    from .device import describe_devices
+    from .machine.device import describe_devices
 
     return {
         "interpreter": sys.executable,
@@ -233,15 +233,15 @@ def load_runners() -> Mapping[str, Runner]:
     try:
         import torch
 
-        from .crossvalidation import run_cross_validation
-        from .device import prepare_process
-        from .hub import install_model
-        from .image_training import run_training
-        from .indicator_run import run_indicator_simulation
-        from .model_evaluation import run_evaluation
-        from .scoring import run_scoring
-        from .side_by_side_run import run_simulation_comparison
-        from .simulation import run_simulation
+        from .evaluation.crossvalidation import run_cross_validation
+        from .evaluation.model_evaluation import run_evaluation
+        from .evaluation.side_by_side_run import run_simulation_comparison
+        from .hub.install import install_model
+        from .machine.device import prepare_process
+        from .sampling.indicator_run import run_indicator_simulation
+        from .sampling.scoring import run_scoring
+        from .sampling.simulation import run_simulation
+        from .training.image_training import run_training
     except (ImportError, OSError) as error:  # OSError: a library of torch's cannot be loaded
         raise EngineError(
             f"The engine's interpreter {sys.executable} lacks what it needs: {error}. {remedy}"

@@ -1,8 +1,8 @@
 """
 Draw the gallery of the prior: `.venv/bin/python docs/make_gallery.py`.
 
-Each column shows fields of one family of `core/random_fields.py`, drawn as training draws them; the last row shows what
-a survey of the field above sees.
+Each column shows fields of one family of `core/training/random_fields.py`, drawn as training draws them; the last row
+shows what a survey of the field above sees.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import torch
 from qgis.PyQt.QtCore import QRectF, Qt
 from qgis.PyQt.QtGui import QColor, QFont, QGuiApplication, QImage, QPainter
 
-from oadg.core import random_fields
-from oadg.core.facies import PALETTE
-from oadg.core.random_fields import draw_surveys, draw_textures
+from oadg.core.contract.facies import PALETTE
+from oadg.core.training import random_fields
+from oadg.core.training.random_fields import draw_surveys, draw_textures
 
 IMAGE = Path(__file__).resolve().parent / "images" / "prior.png"
 SEED = 5

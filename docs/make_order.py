@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.outside_prior import draw_cells, draw_map
-from oadg.core.drawing import paletted_png
-from oadg.core.evaluation import probability_map, survey_of_map
-from oadg.core.model import FaciesModel
-from oadg.core.yardsticks import kriging_one_covariance
+from oadg.core.evaluation.surveys import probability_map, survey_of_map
+from oadg.core.kriging.yardsticks import kriging_one_covariance
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.reports.drawing import paletted_png
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "resources" / "models" / "universal.safetensors"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from oadg.core.drawing import paletted_png
-from oadg.core.likeness import draw_crops, simulate_freely
-from oadg.core.model import FaciesModel
+from oadg.core.evaluation.likeness import draw_crops, simulate_freely
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.reports.drawing import paletted_png
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"

@@ -22,21 +22,21 @@ import numpy as np
 import torch
 
 import oadg
-from oadg.core.drawing import Frame, paletted_png, span_of
-from oadg.core.ensemble import entropy_bits, facies_probability
-from oadg.core.fidelity import measure
-from oadg.core.image_examples import ImageExamples
-from oadg.core.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
-from oadg.core.kriging import choose_by_leave_one_out
-from oadg.core.likelihood import surprise_nats, typical_nats
-from oadg.core.marginal import marginal
-from oadg.core.model import FaciesModel
-from oadg.core.network import NetworkConfig
-from oadg.core.sampler import coarsest_level, draw_facies, read_survey, sample
-from oadg.core.scores import log_loss_nats
-from oadg.core.training import TrainingConfig, train, validation_nats
-from oadg.core.training_image import TrainingImage
-from oadg.core.visits import draw_stream
+from oadg.core.contract.ensemble import entropy_bits, facies_probability
+from oadg.core.contract.training_image import TrainingImage
+from oadg.core.kriging.indicators import choose_by_leave_one_out
+from oadg.core.measures.fidelity import measure
+from oadg.core.measures.scores import log_loss_nats
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.network import NetworkConfig
+from oadg.core.reports.drawing import Frame, paletted_png, span_of
+from oadg.core.sampling.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
+from oadg.core.sampling.likelihood import surprise_nats, typical_nats
+from oadg.core.sampling.marginal import marginal
+from oadg.core.sampling.sampler import coarsest_level, draw_facies, read_survey, sample
+from oadg.core.sampling.visits import draw_stream
+from oadg.core.training.image_examples import ImageExamples
+from oadg.core.training.loop import TrainingConfig, train, validation_nats
 
 SEED = 7
 torch.set_num_threads(1)

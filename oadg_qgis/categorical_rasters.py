@@ -9,9 +9,9 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 from osgeo import gdal
 
-from ..core.errors import TrainingImageError
-from ..core.facies import MAX_FACIES
-from ..core.training_image import TrainingImage, image_of_codes
+from ..core.contract.errors import TrainingImageError
+from ..core.contract.facies import MAX_FACIES
+from ..core.contract.training_image import TrainingImage, image_of_codes
 from .quiet import quiet_gdal
 
 MAX_CELLS = 100_000_000

@@ -22,7 +22,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from ..core.errors import JobError
+from ..core.contract.errors import JobError
 from .quiet import quiet_gdal
 
 _STYLELESS = (".html", ".htm")

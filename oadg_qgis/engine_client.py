@@ -16,7 +16,7 @@ import threading
 import uuid
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
-from ..core.job import WORK_FOLDER_PREFIX
+from ..core.contract.job import WORK_FOLDER_PREFIX
 from .engine_process import Engine, EngineGone, Message, Progress
 from .environment import engine_command
 
@@ -116,7 +116,7 @@ class EngineClient:
         Parameters
         ----------
         request : dict
-            A message to the engine of `core.job`, without `job_id`.
+            A message to the engine of `core.contract.job`, without `job_id`.
         on_progress : callable
             Called in this thread with the fraction done, 0 to 1, and what is being done.
         is_cancelled : callable

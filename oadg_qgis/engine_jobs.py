@@ -25,20 +25,20 @@ from typing import Callable, Iterator, Optional, Union
 
 import numpy as np
 
-from ..core.comparison_job import SimulationComparisonJob, SimulationComparisonResult
-from ..core.errors import EngineError
-from ..core.hub_job import InstallJob, InstallResult
-from ..core.indicator_job import IndicatorJob
-from ..core.job import (
+from ..core.contract.comparison_job import SimulationComparisonJob, SimulationComparisonResult
+from ..core.contract.errors import EngineError
+from ..core.contract.hub_job import InstallJob, InstallResult
+from ..core.contract.indicator_job import IndicatorJob
+from ..core.contract.job import (
     WORK_FOLDER_PREFIX,
     CrossValidationJob,
     CrossValidationResult,
     SimulationJob,
     SimulationResult,
 )
-from ..core.score_job import ScoreJob, ScoreResult
-from ..core.training_image import TrainingImage
-from ..core.training_job import EvaluationJob, EvaluationResult, TrainingJob, TrainingResult
+from ..core.contract.score_job import ScoreJob, ScoreResult
+from ..core.contract.training_image import TrainingImage
+from ..core.contract.training_job import EvaluationJob, EvaluationResult, TrainingJob, TrainingResult
 from .engine_client import EngineClient, delete_work_folder
 from .engine_process import Message, Progress
 

@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Dict, Optional, Sequence, Union
 
-from ..core import errors
-from ..core.errors import Cancelled, EngineError, OadgError
-from ..core.job import PROTOCOL_VERSION
+from ..core.contract import errors
+from ..core.contract.errors import Cancelled, EngineError, OadgError
+from ..core.contract.job import PROTOCOL_VERSION
 from .environment import PLUGIN_FOLDER, REMEDY, SETTING, engine_environment
 
 POLL_S = 0.05
@@ -122,7 +122,7 @@ class Engine:
         Parameters
         ----------
         request : dict
-            A message of `core.job` with its `job_id`.
+            A message of `core.contract.job` with its `job_id`.
         on_progress, is_cancelled : callable
             Called in this thread, the latter every `POLL_S`.
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..core.errors import EngineError
+from ..core.contract.errors import EngineError
 from .engine_client import EngineClient, close_idle_engines
 from .environment import PLUGIN_FOLDER, engine_command, engine_environment, engine_folder, interpreter_in
 from .programs import Feedback, run_program, watch_program

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from qgis.core import QgsSettings
 
-from ..core.errors import EngineError
+from ..core.contract.errors import EngineError
 
 PLUGIN_FOLDER = Path(__file__).resolve().parents[1]
 SETTING = "oadg/engine_python"

@@ -19,7 +19,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from ..core.job import CrossValidationJob, CrossValidationResult
+from ..core.contract.job import CrossValidationJob, CrossValidationResult
 from .layers import Observations
 from .quiet import quiet_gdal
 from .styles import surprise_style

@@ -14,10 +14,10 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from ..core.cautions import stray_caution
-from ..core.conditioning import median_spacing
-from ..core.errors import GridError
-from ..core.grid import Grid, default_cell_size
+from ..core.contract.cautions import stray_caution
+from ..core.contract.conditioning import median_spacing
+from ..core.contract.errors import GridError
+from ..core.contract.grid import Grid, default_cell_size
 from .layers import Observations
 
 _PADDING = 0.05

@@ -21,8 +21,8 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
-from ..core.errors import ConditioningError, FaciesError
-from ..core.facies import Facies, FaciesTable, build_facies_table, sort_facies
+from ..core.contract.errors import ConditioningError, FaciesError
+from ..core.contract.facies import Facies, FaciesTable, build_facies_table, sort_facies
 
 Value = Union[int, str]
 Style = Tuple[Optional[str], Optional[str]]

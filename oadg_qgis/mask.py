@@ -14,8 +14,8 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from ..core.errors import GridError
-from ..core.grid import Grid
+from ..core.contract.errors import GridError
+from ..core.contract.grid import Grid
 from .quiet import quiet_gdal
 
 

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Dict, List, NamedTuple
 
-from ..core.errors import ModelError
-from ..core.hub_job import origin_note, read_origin
-from ..core.model_header import read_header
-from ..core.training_job import checkpoint_folder
+from ..core.contract.errors import ModelError
+from ..core.contract.hub_job import origin_note, read_origin
+from ..core.contract.model_header import read_header
+from ..core.contract.training_job import checkpoint_folder
 from .environment import PLUGIN_FOLDER, engine_folder
 
 UNIVERSAL = "universal"

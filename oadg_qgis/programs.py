@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
-from ..core.errors import Cancelled, EngineError
+from ..core.contract.errors import Cancelled, EngineError
 from .environment import engine_environment
 
 

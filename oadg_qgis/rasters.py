@@ -16,8 +16,8 @@ import numpy as np
 from osgeo import gdal, gdal_array
 from qgis.core import QgsCoordinateReferenceSystem, QgsRasterFileWriter, QgsRasterLayer
 
-from ..core.errors import Cancelled, EngineError, JobError
-from ..core.grid import Grid
+from ..core.contract.errors import Cancelled, EngineError, JobError
+from ..core.contract.grid import Grid
 from .quiet import quiet_gdal
 from .styles import save_style
 

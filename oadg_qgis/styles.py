@@ -28,9 +28,9 @@ from qgis.core import (
 from qgis.PyQt import sip
 from qgis.PyQt.QtGui import QColor
 
-from ..core.errors import JobError
-from ..core.facies import FaciesTable
-from ..core.job import SURPRISE_CLASSES
+from ..core.contract.errors import JobError
+from ..core.contract.facies import FaciesTable
+from ..core.contract.job import SURPRISE_CLASSES
 from .quiet import quiet_gdal
 
 Styler = Callable[[Any], None]

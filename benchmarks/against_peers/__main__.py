@@ -16,11 +16,11 @@ import torch
 
 from benchmarks.jura import ROOT
 from benchmarks.peers.contract import PeerResult
-from oadg.core.device import prepare_process
-from oadg.core.fidelity import isolated_share, measure
-from oadg.core.likeness import draw_crops
-from oadg.core.model import FaciesModel
-from oadg.core.scores import FLOOR
+from oadg.core.evaluation.likeness import draw_crops
+from oadg.core.machine.device import prepare_process
+from oadg.core.measures.fidelity import isolated_share, measure
+from oadg.core.measures.scores import FLOOR
+from oadg.core.model.facies_model import FaciesModel
 
 from .draws import Draw, Setting, draw, read_image, setting_of
 from .measures import Conditional, score_hidden, summarise_conditional, summarise_likeness

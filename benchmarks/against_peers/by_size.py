@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oadg.core.device import prepare_process
-from oadg.core.fidelity import compare, isolated_share, measure
-from oadg.core.likeness import draw_crops, simulate_freely
-from oadg.core.model import FaciesModel
+from oadg.core.evaluation.likeness import draw_crops, simulate_freely
+from oadg.core.machine.device import prepare_process
+from oadg.core.measures.fidelity import compare, isolated_share, measure
+from oadg.core.model.facies_model import FaciesModel
 
 from .draws import Draw, read_image
 from .methods import call_model

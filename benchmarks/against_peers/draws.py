@@ -10,8 +10,8 @@ from osgeo import gdal
 
 from benchmarks.peers.contract import PeerJob
 from benchmarks.peers.variograms import FittedCovariance, fit_indicator_covariance
-from oadg.core.fidelity import LAGS, variogram
-from oadg.core.likeness import draw_crops
+from oadg.core.evaluation.likeness import draw_crops
+from oadg.core.measures.fidelity import LAGS, variogram
 
 
 @dataclass(frozen=True)

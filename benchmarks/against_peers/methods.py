@@ -14,11 +14,11 @@ import torch
 
 from benchmarks.jura import ROOT
 from benchmarks.peers.contract import PeerJob, PeerResult
-from oadg.core.device import batch_size
-from oadg.core.kriging import Covariance, indicator_kriging
-from oadg.core.model import FaciesModel
-from oadg.core.realizations import simulate_in_batches
-from oadg.core.simulation import facies_probability_from_data
+from oadg.core.kriging.indicators import Covariance, indicator_kriging
+from oadg.core.machine.device import batch_size
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.realizations import simulate_in_batches
+from oadg.core.sampling.simulation import facies_probability_from_data
 
 from .draws import Draw, Setting
 

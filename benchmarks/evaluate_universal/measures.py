@@ -10,18 +10,18 @@ from typing import Mapping
 import numpy as np
 import torch
 
-from oadg.core.bodies import n_bodies
-from oadg.core.calibration import mean_chord_cells, rank_among
-from oadg.core.ensemble import entropy_bits
-from oadg.core.evaluation import OURS, Survey, evaluate, model_method, yardstick_methods
-from oadg.core.facies import build_facies_table
-from oadg.core.grid import Grid
-from oadg.core.job import SimulationJob
-from oadg.core.kriging import choose_by_leave_one_out
-from oadg.core.model import FaciesModel
-from oadg.core.scores import PairedInterval, Reliability, paired_interval
-from oadg.core.simulation import facies_probability_from_data, run_simulation
-from oadg.core.yardsticks import KRIGING, better_kriging
+from oadg.core.contract.ensemble import entropy_bits
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import SimulationJob
+from oadg.core.evaluation.surveys import OURS, Survey, evaluate, model_method, yardstick_methods
+from oadg.core.kriging.indicators import choose_by_leave_one_out
+from oadg.core.kriging.yardsticks import KRIGING, better_kriging
+from oadg.core.measures.bodies import n_bodies
+from oadg.core.measures.calibration import mean_chord_cells, rank_among
+from oadg.core.measures.scores import PairedInterval, Reliability, paired_interval
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
 
 from .remembered import remembered
 from .surveys import Truth

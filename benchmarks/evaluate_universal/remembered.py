@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oadg.core import kriging, yardsticks
-from oadg.core.evaluation import Method, Survey
+from oadg.core.evaluation.surveys import Method, Survey
+from oadg.core.kriging import indicators, yardsticks
 
 
 def remembered(name: str, method: Method, folder: Path) -> Method:
@@ -21,7 +21,7 @@ def remembered(name: str, method: Method, folder: Path) -> Method:
     name : str
         Tells methods apart.
     method : Method
-        A function of the survey and of the code of `kriging` and `yardsticks`.
+        A function of the survey and of the code of `indicators` and `yardsticks`.
     folder : Path
         Where the files are; it exists.
     """
@@ -42,7 +42,7 @@ def remembered(name: str, method: Method, folder: Path) -> Method:
 def _digest(name: str, survey: Survey) -> str:
     """Return a fingerprint of a question: the method, its code, and all that it is told of the survey."""
     digest = hashlib.sha256(f"{name} {survey.n_facies}".encode())
-    for module in (kriging, yardsticks):
+    for module in (indicators, yardsticks):
         digest.update(Path(module.__file__).read_bytes())
     for array in (survey.places, survey.class_index, survey.targets):
         digest.update(np.ascontiguousarray(array, dtype=float).tobytes())

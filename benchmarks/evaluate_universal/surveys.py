@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from benchmarks.outside_prior import DESIGNS, MECHANISMS, draw_cells, draw_map, draw_n_facies
-from oadg.core.errors import ConditioningError
-from oadg.core.evaluation import Survey, survey_of_map
-from oadg.core.random_fields import categorical_fields, draw_surveys
+from oadg.core.contract.errors import ConditioningError
+from oadg.core.evaluation.surveys import Survey, survey_of_map
+from oadg.core.training.random_fields import categorical_fields, draw_surveys
 
 _OUTSIDE, _INSIDE, _CALIBRATION = range(3)  # streams of random numbers that never meet
 _Drawn = TypeVar("_Drawn")

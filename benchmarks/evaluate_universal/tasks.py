@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from benchmarks.jura import jura_job, jura_survey, read_map, read_points
-from oadg.core.device import prepare_process
-from oadg.core.evaluation import Survey
-from oadg.core.model import FaciesModel
+from oadg.core.evaluation.surveys import Survey
+from oadg.core.machine.device import prepare_process
+from oadg.core.model.facies_model import FaciesModel
 
 from .measures import Compared, Ensemble, Refined, calibrate, compare, halved, refine, simulate
 from .surveys import calibration_truth, inside_survey, outside_survey

@@ -20,7 +20,7 @@ CORRELATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "spherical": lambda ratio: 1 - 1.5 * np.minimum(ratio, 1) + 0.5 * np.minimum(ratio, 1) ** 3,
     "gaussian": lambda ratio: np.exp(-3 * ratio**2),
 }
-"""Correlation as a function of distance / range, as `oadg.core.kriging`, geone and gstlearn have them."""
+"""Correlation as a function of distance / range, as `oadg.core.kriging.indicators`, geone and gstlearn have them."""
 
 _N_RANGES = 48
 _N_CORRELATIONS = 512

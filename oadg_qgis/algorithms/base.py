@@ -21,7 +21,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QCoreApplication, QUrl
 from qgis.PyQt.QtGui import QIcon
 
-from ...core.errors import EngineError, JobError, OadgError
+from ...core.contract.errors import EngineError, JobError, OadgError
 from ..environment import PLUGIN_FOLDER
 
 ICON_PATH = PLUGIN_FOLDER / "resources" / "icon.svg"

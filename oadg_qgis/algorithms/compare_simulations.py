@@ -15,7 +15,7 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from ...core.comparison_job import (
+from ...core.contract.comparison_job import (
     COUNTED_MODEL,
     COUNTED_SIS,
     KRIGING_OF_SIS,
@@ -27,10 +27,10 @@ from ...core.comparison_job import (
     SimulationComparisonResult,
     check_reference_size,
 )
-from ...core.conditioning import place_on_grid
-from ...core.errors import FaciesError, JobError
-from ...core.facies import FaciesTable
-from ...core.folds import (
+from ...core.contract.conditioning import place_on_grid
+from ...core.contract.errors import FaciesError, JobError
+from ...core.contract.facies import FaciesTable
+from ...core.contract.folds import (
     MAX_FOLDS,
     MIN_FOLDS,
     check_facies_of_folds,
@@ -38,9 +38,9 @@ from ...core.folds import (
     fold_cautions,
     folds_by_location,
 )
-from ...core.grid import Grid
-from ...core.job import MODEL, QUALITIES
-from ...core.model_header import read_header
+from ...core.contract.grid import Grid
+from ...core.contract.job import MODEL, QUALITIES
+from ...core.contract.model_header import read_header
 from ..categorical_rasters import CategoricalRaster, Nodata, read_codes
 from ..destinations import check_destinations, check_writable, files_of, put_in_place
 from ..engine_jobs import compare

@@ -18,9 +18,9 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
-from ...core.conditioning import place_on_grid
-from ...core.errors import JobError
-from ...core.folds import (
+from ...core.contract.conditioning import place_on_grid
+from ...core.contract.errors import JobError
+from ...core.contract.folds import (
     MAX_FOLDS,
     MIN_FOLDS,
     check_facies_of_folds,
@@ -28,8 +28,8 @@ from ...core.folds import (
     fold_cautions,
     folds_by_location,
 )
-from ...core.job import MODEL, NEAREST, CrossValidationJob, CrossValidationResult
-from ...core.model_header import read_header
+from ...core.contract.job import MODEL, NEAREST, CrossValidationJob, CrossValidationResult
+from ...core.contract.model_header import read_header
 from ..destinations import (
     check_destinations,
     check_format,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Sequence
 
-from ...core.errors import EngineError
+from ...core.contract.errors import EngineError
 from ..environment import find_interpreter
 from ..models import model_path, unknown_model
 from .base import OadgAlgorithm

@@ -6,7 +6,7 @@ from typing import Any, Dict, Mapping, Sequence
 
 from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
-from ...core.errors import Cancelled, OadgError
+from ...core.contract.errors import Cancelled, OadgError
 from ..engine_client import engine_status
 from ..environment import find_interpreter
 from .base import OadgAlgorithm, errors_for_qgis, tr

@@ -12,11 +12,11 @@ from qgis.core import (
     QgsProcessingParameterFileDestination,
 )
 
-from ...core.errors import FaciesError, ModelError
-from ...core.job import QUALITIES
-from ...core.model_header import ModelHeader, read_header
-from ...core.training_image import TrainingImage
-from ...core.training_job import (
+from ...core.contract.errors import FaciesError, ModelError
+from ...core.contract.job import QUALITIES
+from ...core.contract.model_header import ModelHeader, read_header
+from ...core.contract.training_image import TrainingImage
+from ...core.contract.training_job import (
     MAX_EVALUATED,
     MAX_EVALUATED_SIDE,
     MIN_EVALUATED,

@@ -16,12 +16,12 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
-from ...core.cautions import cautions, stray_caution
-from ...core.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
-from ...core.errors import JobError
-from ...core.facies import Facies, FaciesTable
-from ...core.grid import Grid
-from ...core.model_header import ModelHeader
+from ...core.contract.cautions import cautions, stray_caution
+from ...core.contract.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
+from ...core.contract.errors import JobError
+from ...core.contract.facies import Facies, FaciesTable
+from ...core.contract.grid import Grid
+from ...core.contract.model_header import ModelHeader
 from ..destinations import files_of
 from ..grids import check_projected
 from ..layers import Observations, observations_reader

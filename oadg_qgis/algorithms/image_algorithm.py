@@ -11,8 +11,8 @@ from qgis.core import (
     QgsRasterLayer,
 )
 
-from ...core.errors import JobError
-from ...core.training_image import TrainingImage
+from ...core.contract.errors import JobError
+from ...core.contract.training_image import TrainingImage
 from ..categorical_rasters import Nodata, read_training_image
 from ..destinations import files_of
 from .base import tr

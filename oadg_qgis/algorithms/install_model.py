@@ -13,7 +13,7 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from ...core.hub_job import DEFAULT_REVISION, InstallJob
+from ...core.contract.hub_job import DEFAULT_REVISION, InstallJob
 from ..engine_jobs import install
 from ..models import SHIPPED_FOLDER, SUFFIX, user_folder
 from .base import errors_for_qgis, report_to, tr

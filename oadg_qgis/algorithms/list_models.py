@@ -7,13 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
-from qgis.core import (
-    QgsProcessingOutputNumber,
-    QgsProcessingOutputString,
-    QgsProcessingParameterFileDestination,
-)
+from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString, QgsProcessingParameterFileDestination
 
-from ...core.errors import JobError
+from ...core.contract.errors import JobError
 from ..destinations import check_destinations, check_writable
 from ..models import ModelEntry, list_models, user_folder
 from .base import OadgAlgorithm, errors_for_qgis, tr

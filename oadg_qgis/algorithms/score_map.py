@@ -16,13 +16,13 @@ from qgis.core import (
     QgsProcessingParameterRasterDestination,
 )
 
-from ...core.conditioning import place_on_grid
-from ...core.errors import FaciesError, JobError
-from ...core.facies import FaciesTable, build_facies_table
-from ...core.grid import Grid
-from ...core.job import QUALITIES
-from ...core.model_header import ModelHeader, read_header
-from ...core.score_job import MAX_PATHS, ScoreJob, ScoreResult
+from ...core.contract.conditioning import place_on_grid
+from ...core.contract.errors import FaciesError, JobError
+from ...core.contract.facies import FaciesTable, build_facies_table
+from ...core.contract.grid import Grid
+from ...core.contract.job import QUALITIES
+from ...core.contract.model_header import ModelHeader, read_header
+from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
 from ..categorical_rasters import CategoricalRaster, read_codes
 from ..destinations import check_destinations, files_of
 from ..engine_jobs import score

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from qgis.core import (
-    QgsProcessingOutputString,
-    QgsProcessingParameterEnum,
-    QgsProcessingParameterFile,
-)
+from qgis.core import QgsProcessingOutputString, QgsProcessingParameterEnum, QgsProcessingParameterFile
 
 from ..engine_setup import BUILDS, DISK_GB, set_up_engine
 from ..environment import find_interpreter

@@ -17,13 +17,13 @@ from qgis.core import (
     QgsRectangle,
 )
 
-from ...core.conditioning import NO_DATA, ConditioningData, place_on_grid
-from ...core.errors import EngineError, GridError, JobError
-from ...core.facies import FaciesTable
-from ...core.grid import Grid
-from ...core.indicator_job import IndicatorJob
-from ...core.job import SimulationJob, SimulationResult
-from ...core.model_header import ModelHeader, read_header
+from ...core.contract.conditioning import NO_DATA, ConditioningData, place_on_grid
+from ...core.contract.errors import EngineError, GridError, JobError
+from ...core.contract.facies import FaciesTable
+from ...core.contract.grid import Grid
+from ...core.contract.indicator_job import IndicatorJob
+from ...core.contract.job import SimulationJob, SimulationResult
+from ...core.contract.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_jobs import simulate
 from ..grids import make_grid

@@ -6,8 +6,8 @@ from typing import Any, Iterator
 
 from qgis.core import QgsProcessingParameterDefinition
 
-from ...core.indicator_job import COVARIANCE_KINDS, KRIGING_KINDS, MAX_NEIGHBOURS, IndicatorJob
-from ...core.model_header import ModelHeader
+from ...core.contract.indicator_job import COVARIANCE_KINDS, KRIGING_KINDS, MAX_NEIGHBOURS, IndicatorJob
+from ...core.contract.model_header import ModelHeader
 from ..engine_jobs import simulate_indicators
 from . import parameters as shared
 from . import simulate_parameters as simulation

@@ -12,8 +12,8 @@ from qgis.core import (
     QgsProcessingParameterRasterDestination,
 )
 
-from ...core.conditioning import ON_CONFLICT
-from ...core.job import MAX_REALIZATIONS, QUALITIES
+from ...core.contract.conditioning import ON_CONFLICT
+from ...core.contract.job import MAX_REALIZATIONS, QUALITIES
 from . import parameters as shared
 from .base import tr
 from .parameters import Helped, choice, helped, whole_number

@@ -16,10 +16,10 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from ...core.errors import Cancelled, JobError
-from ...core.hub_job import check_name, read_origin
-from ...core.training_image import SYMMETRIES, TrainingImage, image_cautions
-from ...core.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, checkpoint_folder
+from ...core.contract.errors import Cancelled, JobError
+from ...core.contract.hub_job import check_name, read_origin
+from ...core.contract.training_image import SYMMETRIES, TrainingImage, image_cautions
+from ...core.contract.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, checkpoint_folder
 from ..engine_jobs import train
 from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
 from . import parameters as shared

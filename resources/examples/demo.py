@@ -28,8 +28,8 @@ import numpy as np
 from osgeo import gdal
 from qgis.core import Qgis, QgsApplication, QgsVectorLayer
 
-from oadg.core.ensemble import entropy_bits
-from oadg.core.kriging import choose_by_leave_one_out, indicator_kriging
+from oadg.core.contract.ensemble import entropy_bits
+from oadg.core.kriging.indicators import choose_by_leave_one_out, indicator_kriging
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE / "jura.gpkg"

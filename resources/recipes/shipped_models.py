@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from osgeo import gdal
 
-from oadg.core.device import prepare_process
-from oadg.core.model import FaciesModel
-from oadg.core.public_images import PUBLIC_IMAGES
-from oadg.core.terminal_training import train_on
-from oadg.core.training_image import TrainingImage, image_of_codes
-from oadg.core.training_job import checkpoint_folder
+from oadg.core.contract.training_image import TrainingImage, image_of_codes
+from oadg.core.contract.training_job import checkpoint_folder
+from oadg.core.machine.device import prepare_process
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.training.public_images import PUBLIC_IMAGES
+from oadg.core.training.terminal_training import train_on
 
 CHANNELS = PUBLIC_IMAGES["channels"]
 MODELS = Path(__file__).resolve().parents[1] / "models"

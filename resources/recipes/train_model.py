@@ -22,17 +22,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oadg.core.device import prepare_process
-from oadg.core.digits import digit_set, draw_digits, read_idx
-from oadg.core.errors import Cancelled, JobError, OadgError, TrainingImageError
-from oadg.core.hub import publish_model
-from oadg.core.hub_job import SUFFIX, check_name, check_repository
-from oadg.core.image_training import NETWORKS
-from oadg.core.public_images import PUBLIC_IMAGES, PublicImage, fetch, public_image_in
-from oadg.core.terminal_training import train_on
-from oadg.core.tracking import TRACKERS, Tracker
-from oadg.core.training_image import SYMMETRIES, TrainingImage, image_cautions, image_of_codes
-from oadg.core.training_job import PRECISIONS, SIZES, checkpoint_folder
+from oadg.core.contract.errors import Cancelled, JobError, OadgError, TrainingImageError
+from oadg.core.contract.hub_job import SUFFIX, check_name, check_repository
+from oadg.core.contract.training_image import SYMMETRIES, TrainingImage, image_cautions, image_of_codes
+from oadg.core.contract.training_job import PRECISIONS, SIZES, checkpoint_folder
+from oadg.core.hub.publish import publish_model
+from oadg.core.machine.device import prepare_process
+from oadg.core.training.digits import digit_set, draw_digits, read_idx
+from oadg.core.training.image_training import NETWORKS
+from oadg.core.training.public_images import PUBLIC_IMAGES, PublicImage, fetch, public_image_in
+from oadg.core.training.terminal_training import train_on
+from oadg.core.training.tracking import TRACKERS, Tracker
 
 START = Path(__file__).resolve().parents[1] / "models" / "universal.safetensors"
 DIGITS = "digits"

@@ -14,8 +14,8 @@ import numpy as np
 
 sys.path.insert(0, os.getcwd())
 engine = importlib.import_module("core.engine")
-errors = importlib.import_module("core.errors")
-SimulationResult = importlib.import_module("core.job").SimulationResult
+errors = importlib.import_module("core.contract.errors")
+SimulationResult = importlib.import_module("core.contract.job").SimulationResult
 
 
 def object_to():

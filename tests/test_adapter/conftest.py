@@ -19,9 +19,9 @@ os.environ.setdefault("OADG_ENGINE_PYTHON", sys.executable)
 import numpy as np
 import pytest
 
-from oadg.core.errors import Cancelled
-from oadg.core.job import SimulationResult
-from oadg.core.model_header import FORMAT, HEADER_KEY
+from oadg.core.contract.errors import Cancelled
+from oadg.core.contract.job import SimulationResult
+from oadg.core.contract.model_header import FORMAT, HEADER_KEY
 
 CELL = 10.0
 N_ROWS, N_COLS = 30, 40
@@ -169,8 +169,8 @@ def log(processing):
 _MAKE_TINY_MODEL = """
 import sys, torch
 from pathlib import Path
-from core.model import FaciesModel
-from core.network import FaciesNetwork, NetworkConfig
+from core.model.facies_model import FaciesModel
+from core.model.network import FaciesNetwork, NetworkConfig
 torch.manual_seed(0)
 network = FaciesNetwork(NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1))
 FaciesModel("tiny", network.eval()).save(Path(sys.argv[1]))

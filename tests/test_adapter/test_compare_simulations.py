@@ -16,7 +16,7 @@ from qgis.core import (
     QgsProcessingModelChildParameterSource,
 )
 
-from oadg.core.errors import EngineError
+from oadg.core.contract.errors import EngineError
 from oadg.oadg_qgis.algorithms import compare_simulations as module
 from oadg.oadg_qgis.engine_client import close_idle_engines
 

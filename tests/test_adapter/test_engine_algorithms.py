@@ -8,7 +8,7 @@ import sys
 import pytest
 from qgis.core import QgsApplication, QgsProcessingException, QgsProcessingParameterDefinition
 
-from oadg.core.errors import DeviceError
+from oadg.core.contract.errors import DeviceError
 from oadg.oadg_qgis.engine_client import close_idle_engines
 from oadg.oadg_qgis.environment import engine_folder, interpreter_in
 

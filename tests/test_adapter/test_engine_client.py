@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oadg.core.errors import Cancelled, DeviceError, EngineError, ModelError
-from oadg.core.facies import build_facies_table
-from oadg.core.grid import Grid
-from oadg.core.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
+from oadg.core.contract.errors import Cancelled, DeviceError, EngineError, ModelError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
 from oadg.oadg_qgis import engine_client
 from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status
 from oadg.oadg_qgis.engine_jobs import simulate

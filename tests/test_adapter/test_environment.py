@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from qgis.core import QgsSettings
 
-from oadg.core.errors import Cancelled, EngineError
+from oadg.core.contract.errors import Cancelled, EngineError
 from oadg.oadg_qgis import engine_setup, environment
 from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines
 from oadg.oadg_qgis.engine_setup import BUILDS, find_base_python, pip_arguments, set_up_engine

@@ -9,7 +9,7 @@ import pytest
 from osgeo import gdal
 from qgis.core import QgsProcessingException
 
-from oadg.core.facies import Facies, FaciesTable
+from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
 NUMBERS = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from qgis.core import QgsApplication, QgsProcessingException
 
-from oadg.core.facies import Facies, FaciesTable
+from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.oadg_qgis import models
 from oadg.oadg_qgis.engine_client import close_idle_engines
 from oadg.oadg_qgis.models import user_folder

@@ -23,9 +23,9 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QColor
 
-from oadg.core.errors import ConditioningError, FaciesError, GridError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.grid import Grid
+from oadg.core.contract.errors import ConditioningError, FaciesError, GridError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.grid import Grid
 from oadg.oadg_qgis.grids import check_projected, make_grid
 from oadg.oadg_qgis.layers import (
     Observations,

@@ -9,7 +9,7 @@ import pytest
 from osgeo import gdal, osr
 from qgis.core import QgsProcessingException, QgsProject, QgsRasterLayer
 
-from oadg.core.facies import Facies, FaciesTable
+from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
 NUMBERS = {"LOG_LIKELIHOOD", "SPREAD", "BITS_PER_CELL", "TYPICAL_BITS_PER_CELL", "TYPICAL_SPREAD", "N_CELLS"}

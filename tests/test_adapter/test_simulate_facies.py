@@ -31,7 +31,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QCoreApplication
 
-from oadg.core.errors import EngineError
+from oadg.core.contract.errors import EngineError
 
 RASTERS = ("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE")
 NUMBERS = ("N_USED", "N_SKIPPED", "N_FACIES", "MEAN_ENTROPY", "SEED", "SECONDS", "DEVICE")

@@ -11,9 +11,9 @@ import pytest
 from osgeo import gdal
 from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer
 
-from oadg.core.errors import Cancelled, EngineError, JobError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.grid import Grid
+from oadg.core.contract.errors import Cancelled, EngineError, JobError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.grid import Grid
 from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from oadg.oadg_qgis.styles import ApplyStyle, entropy_style, facies_style, probability_style
 

@@ -10,10 +10,10 @@ import pytest
 from osgeo import gdal, osr
 from qgis.core import QgsProcessingException, QgsRasterLayer, QgsRasterRange
 
-from oadg.core.errors import TrainingImageError
-from oadg.core.hub_job import mark_of
-from oadg.core.model_header import read_header
-from oadg.core.training_image import TrainingImage, image_of_codes
+from oadg.core.contract.errors import TrainingImageError
+from oadg.core.contract.hub_job import mark_of
+from oadg.core.contract.model_header import read_header
+from oadg.core.contract.training_image import TrainingImage, image_of_codes
 from oadg.oadg_qgis.algorithms import train_model as module
 from oadg.oadg_qgis.algorithms.image_algorithm import nodata_of, styles_of
 from oadg.oadg_qgis.categorical_rasters import read_codes, read_training_image

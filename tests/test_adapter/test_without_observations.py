@@ -26,7 +26,7 @@ from qgis.core import (
     QgsReferencedRectangle,
 )
 
-from oadg.core.facies import Facies, FaciesTable
+from oadg.core.contract.facies import Facies, FaciesTable
 
 RASTERS = ("REALIZATIONS", "ENTROPY", "PROBABILITIES", "MOST_PROBABLE")
 FACIES = FaciesTable((Facies(7, "mud", "#112233"), Facies(-2, "sand", "#e0a458"), Facies(300, "coal", "#000000")))

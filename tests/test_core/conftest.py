@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
 
 torch.set_num_threads(1)  # the networks here are tiny, and threads that wait for a busy core are slow
 

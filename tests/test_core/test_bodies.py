@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.bodies import label_bodies, n_bodies
+from oadg.core.measures.bodies import label_bodies, n_bodies
 
 
 def test_bodies_by_hand():

@@ -3,14 +3,8 @@
 import numpy as np
 import pytest
 
-from oadg.core.calibration import (
-    boundary_length,
-    chi_square_tail,
-    mean_chord_cells,
-    rank_among,
-    uniformity,
-)
-from oadg.core.errors import JobError
+from oadg.core.contract.errors import JobError
+from oadg.core.measures.calibration import boundary_length, chi_square_tail, mean_chord_cells, rank_among, uniformity
 
 
 def ranks(spread, n=400):

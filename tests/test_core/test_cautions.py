@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from oadg.core.cautions import cautions, neighbour_agreement, share_far_from_data, stray_caution
-from oadg.core.conditioning import ConditioningData
-from oadg.core.grid import Grid
+from oadg.core.contract.cautions import cautions, neighbour_agreement, share_far_from_data, stray_caution
+from oadg.core.contract.conditioning import ConditioningData
+from oadg.core.contract.grid import Grid
 
 GRID = Grid(west=0.0, north=1000.0, cell_size=10.0, n_rows=100, n_cols=100)
 

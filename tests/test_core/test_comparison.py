@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from oadg.core.comparison import Comparison
-from oadg.core.job import MODEL, NEAREST
-from oadg.core.yardsticks import KRIGING
+from oadg.core.contract.job import MODEL, NEAREST
+from oadg.core.evaluation.comparison import Comparison
+from oadg.core.kriging.yardsticks import KRIGING
 
 FIRST, SECOND = KRIGING
 FOUND = np.tile([0, 1], 20)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.conditioning import median_spacing, place_on_grid
-from oadg.core.errors import ConditioningError
-from oadg.core.facies import FaciesTable, build_facies_table
-from oadg.core.grid import Grid
+from oadg.core.contract.conditioning import median_spacing, place_on_grid
+from oadg.core.contract.errors import ConditioningError
+from oadg.core.contract.facies import FaciesTable, build_facies_table
+from oadg.core.contract.grid import Grid
 
 GRID = Grid(west=1000.0, north=2000.0, cell_size=10.0, n_rows=4, n_cols=5)
 FACIES = build_facies_table(["clay", "gravel", "sand"])

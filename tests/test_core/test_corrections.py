@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import corrections
-from oadg.core.corrections import measure_corrections
-from oadg.core.errors import Cancelled
-from oadg.core.facies import build_facies_table
-from oadg.core.model import FaciesModel
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.sampler import sample
-from oadg.core.schedules import N_PARTS, measured_schedules
-from oadg.core.visits import draw_stream
+from oadg.core.contract.errors import Cancelled
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.visits import draw_stream
+from oadg.core.training import corrections
+from oadg.core.training.corrections import measure_corrections
+from oadg.core.training.schedules import N_PARTS, measured_schedules
 
 CONFIG = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_levels=3, n_classes=2, refiner=8, refined_above=1)
 IMAGE = (np.add.outer(np.arange(300), 2 * np.arange(320)) // 48 % 2).astype(np.int16)

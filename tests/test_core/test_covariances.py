@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.covariances import (
+from oadg.core.kriging.covariances import (
     EXPONENTIAL,
     GAUSSIAN,
     MATERN,

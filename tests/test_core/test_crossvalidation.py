@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oadg.core.comparison import Comparison
-from oadg.core.crossvalidation import predict_hidden, run_cross_validation
-from oadg.core.errors import Cancelled, FaciesError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.folds import folds_by_location
-from oadg.core.grid import Grid
-from oadg.core.job import MODEL, NEAREST, CrossValidationJob
-from oadg.core.model import FaciesModel
-from oadg.core.validation_page import hidden_distance, map_distance, validation_page
-from oadg.core.yardsticks import YARDSTICKS
+from oadg.core.contract.errors import Cancelled, FaciesError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.folds import folds_by_location
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import MODEL, NEAREST, CrossValidationJob
+from oadg.core.evaluation.comparison import Comparison
+from oadg.core.evaluation.crossvalidation import predict_hidden, run_cross_validation
+from oadg.core.evaluation.validation_page import hidden_distance, map_distance, validation_page
+from oadg.core.kriging.yardsticks import YARDSTICKS
+from oadg.core.model.facies_model import FaciesModel
 
 EVIL = "<b>sand</b> & gravel"
 FACIES = FaciesTable((Facies(3, EVIL, "#e69f00"), Facies(-1, "clay", "#56b4e9"), Facies(7, "silt", "#009e73")))

@@ -10,7 +10,7 @@ SCRIPT = """
 import threading
 import numpy as np
 import torch
-from oadg.core.device import prepare_process
+from oadg.core.machine.device import prepare_process
 
 counts = []
 

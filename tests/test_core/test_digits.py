@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from oadg.core.digits import DRAWN_SIDE, MARGIN, digit_set, draw_digits, read_idx
-from oadg.core.errors import TrainingImageError
+from oadg.core.contract.errors import TrainingImageError
+from oadg.core.training.digits import DRAWN_SIDE, MARGIN, digit_set, draw_digits, read_idx
 
 
 def idx(images, kind=8):

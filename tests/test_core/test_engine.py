@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from oadg.core import engine
-from oadg.core.facies import build_facies_table
-from oadg.core.grid import Grid
-from oadg.core.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ["-s", "-B", "-X", "utf8", "-m", "core.engine"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from oadg.core.ensemble import OUTSIDE, entropy_bits, facies_probability, most_probable_facies, proportions
+from oadg.core.contract.ensemble import OUTSIDE, entropy_bits, facies_probability, most_probable_facies, proportions
 
 
 @given(hnp.arrays(float, st.tuples(st.integers(2, 8), st.just(3), st.just(4)), elements=st.floats(0.001, 1)))

@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from oadg.core import errors
+from oadg.core.contract import errors
 
 CLASSES = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__]
 

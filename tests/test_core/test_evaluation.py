@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from oadg.core.errors import ConditioningError
-from oadg.core.evaluation import (
+from oadg.core.contract.errors import ConditioningError
+from oadg.core.evaluation.surveys import (
     OURS,
     evaluate,
     model_method,
@@ -14,8 +14,8 @@ from oadg.core.evaluation import (
     survey_of_map,
     yardstick_methods,
 )
-from oadg.core.model import FaciesModel
-from oadg.core.yardsticks import YARDSTICKS
+from oadg.core.kriging.yardsticks import YARDSTICKS
+from oadg.core.model.facies_model import FaciesModel
 
 FACIES = np.repeat([[0, 1, 2, 3]], 4, axis=0)  # a column of each of four facies
 

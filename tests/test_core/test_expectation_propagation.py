@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.special import log_ndtr
 
-from oadg.core.expectation_propagation import observe
+from oadg.core.kriging.expectation_propagation import observe
 
 PSEUDO_DATA = torch.full((3,), 3.0)
 

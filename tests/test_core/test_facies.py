@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.errors import FaciesError
-from oadg.core.facies import (
+from oadg.core.contract.errors import FaciesError
+from oadg.core.contract.facies import (
     MAX_FACIES,
     PALETTE,
     Facies,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.bodies import label_bodies, n_bodies
-from oadg.core.fidelity import (
+from oadg.core.measures.bodies import label_bodies, n_bodies
+from oadg.core.measures.fidelity import (
     LAGS,
     PATTERN_STEPS,
     compare,

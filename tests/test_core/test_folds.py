@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.errors import ConditioningError
-from oadg.core.facies import build_facies_table
-from oadg.core.folds import (
+from oadg.core.contract.errors import ConditioningError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.folds import (
     MAX_OBSERVATIONS,
     check_facies_of_folds,
     check_observations,
     fold_cautions,
     folds_by_location,
 )
-from oadg.core.grid import Grid
+from oadg.core.contract.grid import Grid
 
 GRID = Grid(west=0.0, north=100.0, cell_size=5.0, n_rows=20, n_cols=40)
 FACIES = build_facies_table(["sand", "clay", "silt"])  # clay, sand, silt

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.errors import GridError
-from oadg.core.grid import MAX_CELLS, Grid, check_cell_count, check_cell_size, default_cell_size
+from oadg.core.contract.errors import GridError
+from oadg.core.contract.grid import MAX_CELLS, Grid, check_cell_count, check_cell_size, default_cell_size
 
 coordinates = st.floats(-1e7, 1e7)
 cell_sizes = st.floats(0.01, 1e4)

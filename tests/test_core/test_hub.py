@@ -13,13 +13,15 @@ import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
-from oadg.core import hub as module
-from oadg.core import model_card
-from oadg.core.errors import Cancelled, HubError, JobError, ModelError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.hub import install_model, main, publish_model
-from oadg.core.hub_job import InstallJob, read_origin
-from oadg.core.model import FaciesModel
+from oadg.core.contract.errors import Cancelled, HubError, JobError, ModelError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.hub_job import InstallJob, read_origin
+from oadg.core.hub import client as hub_client
+from oadg.core.hub import model_card
+from oadg.core.hub.__main__ import main
+from oadg.core.hub.install import install_model
+from oadg.core.hub.publish import publish_model
+from oadg.core.model.facies_model import FaciesModel
 
 FACIES = FaciesTable((Facies(3, "mud | silt", "#112233"), Facies(311, "sand", "#ccbb44")))
 FILE = "delta.safetensors"
@@ -228,7 +230,7 @@ def test_a_hub_that_is_down_or_not_there(hub, install, content):
 
 def test_a_hub_that_does_not_answer(hub, install, monkeypatch):
     hub.is_mute = True
-    monkeypatch.setattr(module.hub_client, "ANSWER_S", 0.3)
+    monkeypatch.setattr(hub_client, "ANSWER_S", 0.3)
     began = time.monotonic()
     with pytest.raises(HubError, match="cannot be reached, or does not answer in time .*(timed out|nothing came)"):
         install()
@@ -238,7 +240,7 @@ def test_a_hub_that_does_not_answer(hub, install, monkeypatch):
         if time.monotonic() - began > 0.2:
             raise Cancelled("The run was cancelled; nothing is kept.")
 
-    monkeypatch.setattr(module.hub_client, "ANSWER_S", 10.0)
+    monkeypatch.setattr(hub_client, "ANSWER_S", 10.0)
     with pytest.raises(Cancelled):
         install(progress=progress)
     assert time.monotonic() - began < 5
@@ -351,7 +353,7 @@ def test_a_job_survives_the_way_to_the_engine():
 
 
 def test_published_it_can_be_installed_again(hub, client, install, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(module.hub_client, "ANSWER_S", 5.0)
+    monkeypatch.setattr(hub_client, "ANSWER_S", 5.0)
     path = tmp_path / FILE
     model.save(path)
     with pytest.raises(HubError, match=r"does not let you write into the repository geo/new .401.*HF_TOKEN"):

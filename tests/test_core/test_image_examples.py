@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import examples as examples_module
-from oadg.core import image_examples
-from oadg.core.examples import make_examples, oriented, shares_refined, shares_started
-from oadg.core.facies import build_facies_table
-from oadg.core.image_examples import ImageExamples
-from oadg.core.lattice import Lattice
-from oadg.core.network import NetworkConfig
-from oadg.core.training_image import SYMMETRIES, TrainingImage
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.training_image import SYMMETRIES, TrainingImage
+from oadg.core.model.lattice import Lattice
+from oadg.core.model.network import NetworkConfig
+from oadg.core.training import examples as examples_module
+from oadg.core.training import image_examples
+from oadg.core.training.examples import make_examples, oriented, shares_refined, shares_started
+from oadg.core.training.image_examples import ImageExamples
 
 ORIENTATIONS = {"none": 1, "half turn": 2, "flips": 4, "rotations": 8}
 

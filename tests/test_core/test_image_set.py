@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import image_examples
-from oadg.core.errors import TrainingImageError
-from oadg.core.facies import build_facies_table
-from oadg.core.image_examples import ImageExamples
-from oadg.core.image_set import HELD_OUT_IMAGES, MIN_IMAGES, ImageSet, image_or_set
-from oadg.core.network import NetworkConfig
-from oadg.core.training_image import TrainingImage
+from oadg.core.contract.errors import TrainingImageError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.training_image import TrainingImage
+from oadg.core.model.network import NetworkConfig
+from oadg.core.training import image_examples
+from oadg.core.training.image_examples import ImageExamples
+from oadg.core.training.image_set import HELD_OUT_IMAGES, MIN_IMAGES, ImageSet, image_or_set
 
 N_IMAGES = 30
 SHAPE = NetworkConfig(n_classes=N_IMAGES, refiner=8)

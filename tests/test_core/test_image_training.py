@@ -14,17 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core import image_examples, image_training, schedules, train_universal
-from oadg.core.digits import digit_set, draw_digits
-from oadg.core.errors import Cancelled, DeviceError, FaciesError, JobError, TrainingImageError
-from oadg.core.facies import build_facies_table
-from oadg.core.image_training import run_training
-from oadg.core.lattice import Lattice
-from oadg.core.model import FaciesModel
-from oadg.core.model_card import draw_example, model_card
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.sampler import coarsest_level, sample
-from oadg.core.training_job import (
+from oadg.core.contract.errors import Cancelled, DeviceError, FaciesError, JobError, TrainingImageError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.training_job import (
     MAX_STEPS,
     MAX_WORKERS,
     PRECISIONS,
@@ -33,7 +25,15 @@ from oadg.core.training_job import (
     TrainingResult,
     checkpoint_folder,
 )
-from oadg.core.visits import draw_stream
+from oadg.core.hub.model_card import draw_example, model_card
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.lattice import Lattice
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.sampling.sampler import coarsest_level, sample
+from oadg.core.sampling.visits import draw_stream
+from oadg.core.training import image_examples, image_training, schedules, train_universal
+from oadg.core.training.digits import digit_set, draw_digits
+from oadg.core.training.image_training import run_training
 
 NETWORKS = dict(image_training.NETWORKS)  # as they are shipped
 SMALL = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1)

@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core import indicator_simulation
-from oadg.core.errors import ConditioningError, JobError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.grid import Grid
-from oadg.core.indicator_job import IndicatorJob
-from oadg.core.indicator_run import run_indicator_simulation
-from oadg.core.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
-from oadg.core.kriging import Covariance, indicator_kriging, simple_kriging_weights
-from oadg.core.path import dispersed_rank
+from oadg.core.contract.errors import ConditioningError, JobError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.indicator_job import IndicatorJob
+from oadg.core.kriging.indicators import Covariance, indicator_kriging, simple_kriging_weights
+from oadg.core.sampling import indicator_simulation
+from oadg.core.sampling.indicator_run import run_indicator_simulation
+from oadg.core.sampling.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
+from oadg.core.sampling.path import dispersed_rank
 
 SPHERICAL = Covariance("spherical", 12.0, 0.1)
 EXPONENTIAL = Covariance("exponential", 20.0, 0.0)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.errors import GridError, JobError
-from oadg.core.facies import build_facies_table
-from oadg.core.grid import Grid
-from oadg.core.job import (
+from oadg.core.contract.errors import GridError, JobError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import (
     MAX_REALIZATIONS,
     QUALITIES,
     CrossValidationJob,
@@ -181,7 +181,7 @@ def test_a_cross_validation_with_a_missing_or_an_unknown_part_names_it():
 def test_the_contract_is_importable_without_torch_or_qgis():
     program = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'safetensors', 'huggingface_hub', 'qgis', 'osgeo']))\n"
-        "import oadg.core.job, oadg.core.conditioning"
+        "import oadg.core.contract.job, oadg.core.contract.conditioning"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core import kriging
-from oadg.core.errors import ConditioningError, JobError
-from oadg.core.kriging import (
+from oadg.core.contract.errors import ConditioningError, JobError
+from oadg.core.kriging import indicators
+from oadg.core.kriging.indicators import (
     Covariance,
     choose_by_leave_one_out,
     distances,
@@ -16,11 +16,11 @@ from oadg.core.kriging import (
     leave_one_out,
     simple_kriging_weights,
 )
-from oadg.core.scores import log_loss_nats
+from oadg.core.measures.scores import log_loss_nats
 
 EXPONENTIAL = Covariance("exponential", 30.0, 0.0)
 ESTIMATORS = [fit_class_by_class, choose_by_leave_one_out]
-kinds = st.sampled_from(sorted(kriging.KINDS))
+kinds = st.sampled_from(sorted(indicators.KINDS))
 
 
 def survey(seed, n=40, n_facies=3):
@@ -34,7 +34,7 @@ def gaussian_field(places, range_, rng):
     return np.linalg.cholesky(covariance + 1e-9 * np.eye(len(places))) @ rng.standard_normal(len(places))
 
 
-@pytest.mark.parametrize("kind", kriging.KINDS)
+@pytest.mark.parametrize("kind", indicators.KINDS)
 def test_covariance_falls_from_its_structured_share_to_nothing(kind):
     covariance = Covariance(kind, 50.0, 0.2)
     at = covariance(np.array([0.0, 25.0, 50.0, 500.0]))
@@ -91,7 +91,7 @@ def test_estimates_are_the_weighted_data(monkeypatch):
         weights = simple_kriging_weights(covariance, places, targets)
         estimate.append(indicator.mean() + weights.T @ (indicator - indicator.mean()))
     expected = np.clip(estimate, 0, 1)
-    monkeypatch.setattr(kriging, "_PAIRS_AT_ONCE", 7 * len(places))
+    monkeypatch.setattr(indicators, "_PAIRS_AT_ONCE", 7 * len(places))
     krige = indicator_kriging(places, facies, targets, covariances, 3)
     assert krige == pytest.approx(expected / expected.sum(axis=0), abs=1e-9)
 
@@ -129,11 +129,11 @@ def test_proportions_far_from_the_data_and_with_a_full_nugget():
 
 
 def test_where_nothing_is_left_of_the_estimates_the_proportions_stay():
-    corrected = kriging.correct_order_relations(np.array([[-0.2, 0.5], [-0.1, 1.5]]), np.array([0.4, 0.6]))
+    corrected = indicators.correct_order_relations(np.array([[-0.2, 0.5], [-0.1, 1.5]]), np.array([0.4, 0.6]))
     assert corrected.T == pytest.approx(np.array([[0.4, 0.6], [1 / 3, 2 / 3]]))
 
 
-@pytest.mark.parametrize("kind", kriging.KINDS)
+@pytest.mark.parametrize("kind", indicators.KINDS)
 @pytest.mark.parametrize("twins", [False, True])
 def test_leave_one_out_equals_leaving_one_out(kind, twins):
     places, facies, _ = survey(4)
@@ -154,7 +154,7 @@ def test_of_many_observations_a_part_chooses(monkeypatch):
     places = 100 * rng.random((160, 2))
     facies = (gaussian_field(places, 50.0, rng) > 0).astype(int)
     (expected, _), sizes, eigh = choose_by_leave_one_out(places, facies, 2), [], np.linalg.eigh
-    monkeypatch.setattr(kriging, "_MOST_LEFT_OUT", 120)
+    monkeypatch.setattr(indicators, "_MOST_LEFT_OUT", 120)
     monkeypatch.setattr(np.linalg, "eigh", lambda matrix: sizes.append(len(matrix)) or eigh(matrix))
     chosen, _ = choose_by_leave_one_out(places, facies, 2)
     assert set(sizes) == {120}
@@ -172,7 +172,10 @@ def test_the_choice_has_the_lowest_leave_one_out_loss():
     chosen = choose_by_leave_one_out(places, facies, 2)
     assert len(set(chosen)) == 1
     others = [
-        Covariance(k, float(r), n) for k in kriging.KINDS for r in kriging._ranges(places)[::4] for n in (0.1, 1.0)
+        Covariance(k, float(r), n)
+        for k in indicators.KINDS
+        for r in indicators._ranges(places)[::4]
+        for n in (0.1, 1.0)
     ]
     assert loss(chosen[0]) <= min(map(loss, others)) + 1e-9
     assert loss(chosen[0]) < loss(Covariance("exponential", 50.0, 1.0)) - 0.1

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import kriging_features
-from oadg.core.covariances import GAUSSIAN
-from oadg.core.kriging import Covariance, indicator_kriging
-from oadg.core.kriging_features import MOST_DATA, MOST_SEEN, N_OF_FACIES, N_OF_PLACE, SurveyKriging
-from oadg.core.random_fields import Texture, gaussian_fields
+from oadg.core.kriging import kriging_features
+from oadg.core.kriging.covariances import GAUSSIAN
+from oadg.core.kriging.indicators import Covariance, indicator_kriging
+from oadg.core.kriging.kriging_features import MOST_DATA, MOST_SEEN, N_OF_FACIES, N_OF_PLACE, SurveyKriging
+from oadg.core.training.random_fields import Texture, gaussian_fields
 
 
 def survey_of(n_data, range_cells, n_facies=3, noise=0.0, seed=0):
@@ -82,7 +82,7 @@ def test_places_in_parts_are_places_together(monkeypatch):
     place, facies = survey_of(40, 20.0)
     survey = SurveyKriging.fit(place, facies, 3)
     whole = survey.at(everywhere(), 1)
-    monkeypatch.setattr("oadg.core.covariances._PAIRS_AT_ONCE", 400)
+    monkeypatch.setattr("oadg.core.kriging.covariances._PAIRS_AT_ONCE", 400)
     for part, together in zip(survey.at(everywhere(), 1), whole):
         assert torch.allclose(part, together, atol=1e-5)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from oadg.core.kriging_features import SurveyKriging
-from oadg.core.lattice import Lattice
+from oadg.core.kriging.kriging_features import SurveyKriging
+from oadg.core.model.lattice import Lattice
 
 SHAPE = (11, 7)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.likelihood import surprise_nats, typical_nats
-from oadg.core.path import Schedule
-from oadg.core.visits import draw_stream
+from oadg.core.model.schedule import Schedule
+from oadg.core.sampling.likelihood import surprise_nats, typical_nats
+from oadg.core.sampling.visits import draw_stream
 
 ONE_BY_ONE = Schedule.even((64,), 64)
 """More passes than cells: one cell after another."""

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import likeness
-from oadg.core.errors import ConditioningError, FaciesError, JobError, TrainingImageError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.likeness import (
+from oadg.core.contract.errors import ConditioningError, FaciesError, JobError, TrainingImageError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.training_image import TrainingImage
+from oadg.core.contract.training_job import EvaluationJob
+from oadg.core.evaluation import likeness
+from oadg.core.evaluation.likeness import (
     draw_crops,
     draw_surveys_of,
     evaluate_model,
@@ -19,13 +21,11 @@ from oadg.core.likeness import (
     simulate_freely,
     summarise,
 )
-from oadg.core.model import FaciesModel
-from oadg.core.model_evaluation import run_evaluation
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.path import Schedule
-from oadg.core.training_image import TrainingImage
-from oadg.core.training_job import EvaluationJob
-from oadg.core.verdict import describe_verdict
+from oadg.core.evaluation.model_evaluation import run_evaluation
+from oadg.core.evaluation.verdict import describe_verdict
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.schedule import Schedule
 
 FACIES = FaciesTable(tuple(Facies(code, f"f{code}", "#112233") for code in (5, 7, 9)))
 

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import numpy as np
-from oadg.core.memory import keep_freed_memory, return_freed_memory
+from oadg.core.machine.memory import keep_freed_memory, return_freed_memory
 
 def resident_mb():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6

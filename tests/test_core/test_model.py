@@ -7,13 +7,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from oadg.core.errors import ModelError
-from oadg.core.facies import build_facies_table
-from oadg.core.model import FaciesModel
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.path import SCHEDULES, Schedule
-from oadg.core.sampler import sample
-from oadg.core.visits import draw_stream
+from oadg.core.contract.errors import ModelError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.schedule import SCHEDULES, Schedule
+from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.visits import draw_stream
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from oadg.core.errors import ModelError
-from oadg.core.facies import build_facies_table
-from oadg.core.model import FaciesModel
-from oadg.core.model_header import FORMAT, ModelHeader, bits_per_cell, parse_header, read_header
+from oadg.core.contract.errors import ModelError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.model_header import FORMAT, ModelHeader, bits_per_cell, parse_header, read_header
+from oadg.core.model.facies_model import FaciesModel
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_weights_are_not_read(saved):
 def test_torch_is_not_needed():
     program = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'safetensors', 'huggingface_hub', 'qgis', 'osgeo']))\n"
-        "import oadg.core.model_header, oadg.core.training_job, oadg.core.training_image"
+        "import oadg.core.contract.model_header, oadg.core.contract.training_job, oadg.core.contract.training_image"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

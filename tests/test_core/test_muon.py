@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from oadg.core import muon
-from oadg.core.muon import Muon, orthogonalised
+from oadg.core.training import muon
+from oadg.core.training.muon import Muon, orthogonalised
 
 
 def test_steps_are_those_of_torch(monkeypatch):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from oadg.core import network as network_module
-from oadg.core import train_universal
-from oadg.core.hard_data import HardData
-from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
-from oadg.core.lattice import Lattice
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.texture import texture_of
+from oadg.core.kriging.kriging_features import KrigingFeatures, SurveyKriging
+from oadg.core.model import network as network_module
+from oadg.core.model.hard_data import HardData
+from oadg.core.model.lattice import Lattice
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.texture import texture_of
+from oadg.core.training import train_universal
 
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.objective import nll_nats, uniform_rank_known
+from oadg.core.training.objective import nll_nats, uniform_rank_known
 
 
 def test_the_bound_of_a_perfect_predictor_is_the_entropy_of_the_map(two_by_two):

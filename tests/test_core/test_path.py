@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oadg.core.path import SCHEDULES, Schedule, dispersed_rank, trailing_zeros
+from oadg.core.model.schedule import SCHEDULES, Schedule
+from oadg.core.sampling.path import dispersed_rank, trailing_zeros
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from oadg.core import precision
-from oadg.core.device import fast_precision
-from oadg.core.hard_data import HardData
-from oadg.core.path import SCHEDULES
-from oadg.core.precision import Rounded, drawing_predictor, precision_of
-from oadg.core.sampler import sample
-from oadg.core.visits import draw_stream
+from oadg.core.machine.device import fast_precision
+from oadg.core.model import precision
+from oadg.core.model.hard_data import HardData
+from oadg.core.model.precision import Rounded, drawing_predictor, precision_of
+from oadg.core.model.schedule import SCHEDULES
+from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.visits import draw_stream
 
 CPU = torch.device("cpu")
 

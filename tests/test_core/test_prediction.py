@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import prediction
-from oadg.core.hard_data import HardData
-from oadg.core.network import NetworkConfig
-from oadg.core.prediction import look_around, predict
-from oadg.core.refiner import refiner_radius
+from oadg.core.model import prediction
+from oadg.core.model.hard_data import HardData
+from oadg.core.model.network import NetworkConfig
+from oadg.core.model.prediction import look_around, predict
+from oadg.core.model.refiner import refiner_radius
 
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
 CONFIG = NetworkConfig(refiner=8, n_classes=2, n_refiner_blocks=6, n_pass_blocks=1)

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from oadg.core import public_images
-from oadg.core.errors import JobError
-from oadg.core.public_images import PUBLIC_IMAGES, fetch, public_image_in
+from oadg.core.contract.errors import JobError
+from oadg.core.training import public_images
+from oadg.core.training.public_images import PUBLIC_IMAGES, fetch, public_image_in
 
 CONTENT = bytes(range(256)) * 1000
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from oadg.core import random_fields
-from oadg.core.random_fields import Texture, categorical_fields, draw_surveys, gaussian_fields
+from oadg.core.training import random_fields
+from oadg.core.training.random_fields import Texture, categorical_fields, draw_surveys, gaussian_fields
 
 
 def generator(seed=0):

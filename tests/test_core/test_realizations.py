@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import oadg
-from oadg.core.device import batches_at_once, one_thread
-from oadg.core.errors import Cancelled
-from oadg.core.model import FaciesModel
-from oadg.core.realizations import simulate_in_batches
-from oadg.core.simulation import facies_probability_from_data
+from oadg.core.contract.errors import Cancelled
+from oadg.core.machine.device import batches_at_once, one_thread
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.realizations import simulate_in_batches
+from oadg.core.sampling.simulation import facies_probability_from_data
 
 MODELS = Path(oadg.__file__).parent / "resources" / "models"
 

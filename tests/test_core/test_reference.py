@@ -14,24 +14,24 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from oadg.core.errors import FaciesError, HubError, JobError, ModelError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.grid import Grid
-from oadg.core.hub import install_model
-from oadg.core.hub_client import choose_file
-from oadg.core.hub_job import InstallJob, read_origin
-from oadg.core.job import SimulationJob
-from oadg.core.lattice import Lattice
-from oadg.core.marginal import marginal
-from oadg.core.model import FaciesModel
-from oadg.core.model_card import draw_example
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.path import Schedule
-from oadg.core.reference import ReferenceConfig
-from oadg.core.reference_checkpoint import FACIES, find_name_and_side, import_checkpoint, read_reference_checkpoint
-from oadg.core.sampler import coarsest_level, hard_data, sample
-from oadg.core.simulation import run_simulation
-from oadg.core.visits import draw_stream
+from oadg.core.contract.errors import FaciesError, HubError, JobError, ModelError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.hub_job import InstallJob, read_origin
+from oadg.core.contract.job import SimulationJob
+from oadg.core.hub.client import choose_file
+from oadg.core.hub.install import install_model
+from oadg.core.hub.model_card import draw_example
+from oadg.core.hub.reference_checkpoint import FACIES, find_name_and_side, import_checkpoint, read_reference_checkpoint
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.lattice import Lattice
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.reference import ReferenceConfig
+from oadg.core.model.schedule import Schedule
+from oadg.core.sampling.marginal import marginal
+from oadg.core.sampling.sampler import coarsest_level, hard_data, sample
+from oadg.core.sampling.simulation import run_simulation
+from oadg.core.sampling.visits import draw_stream
 
 PUBLISHED = (64, 64, 128, 128)
 SMALL = (32, 32, 64, 64)  # one channel in each of the 32 groups of the normalisation

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import prediction, refiner
-from oadg.core.facies import build_facies_table
-from oadg.core.hard_data import HardData
-from oadg.core.image_examples import ImageExamples
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.path import Schedule
-from oadg.core.refiner import corners, refiner_radius
-from oadg.core.sampler import sample
-from oadg.core.training import examples_nats
-from oadg.core.training_image import TrainingImage
-from oadg.core.visits import draw_stream
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.training_image import TrainingImage
+from oadg.core.model import prediction, refiner
+from oadg.core.model.hard_data import HardData
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.refiner import corners, refiner_radius
+from oadg.core.model.schedule import Schedule
+from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.visits import draw_stream
+from oadg.core.training.image_examples import ImageExamples
+from oadg.core.training.loop import examples_nats
 
 FACIES = build_facies_table([0, 1, 2])
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))

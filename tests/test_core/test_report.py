@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from oadg.core import drawing, report
-from oadg.core.errors import JobError
-from oadg.core.report_maps import observed_maps
+from oadg.core.contract.errors import JobError
+from oadg.core.reports import drawing, report
+from oadg.core.reports.report_maps import observed_maps
 
 EVIL = '<script>alert("x")</script> & more'
 PIECES = {

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oadg.core.errors import ConditioningError
-from oadg.core.fidelity import variogram
-from oadg.core.reproduction import DataPairs, connected_lags, crops_like, measure_maps, variogram_misfit
+from oadg.core.contract.errors import ConditioningError
+from oadg.core.measures.fidelity import variogram
+from oadg.core.measures.reproduction import DataPairs, connected_lags, crops_like, measure_maps, variogram_misfit
 
 
 def draw(seed, shape=(12, 15), share_known=0.3, n_facies=3):

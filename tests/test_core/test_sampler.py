@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import marginal as marginal_module
-from oadg.core import prediction
-from oadg.core.marginal import marginal
-from oadg.core.network import NetworkConfig
-from oadg.core.path import SCHEDULES, Schedule
-from oadg.core.sampler import coarsest_level, draw_facies, level_of, read_survey, sample
-from oadg.core.visits import draw_stream
+from oadg.core.model import prediction
+from oadg.core.model.network import NetworkConfig
+from oadg.core.model.schedule import SCHEDULES, Schedule
+from oadg.core.sampling import marginal as marginal_module
+from oadg.core.sampling.marginal import marginal
+from oadg.core.sampling.sampler import coarsest_level, draw_facies, level_of, read_survey, sample
+from oadg.core.sampling.visits import draw_stream
 
 ALL = Schedule.even((1,), 1)
 """Everything at once."""

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core import schedules
-from oadg.core.hard_data import HardData
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.path import Schedule
-from oadg.core.schedules import N_PARTS, best_cuts, choose_schedule, loss_table, measured_schedules
-from oadg.core.training import Examples
+from oadg.core.model.hard_data import HardData
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.schedule import Schedule
+from oadg.core.training import schedules
+from oadg.core.training.loop import Examples
+from oadg.core.training.schedules import N_PARTS, best_cuts, choose_schedule, loss_table, measured_schedules
 
 
 def table_of(n_parts, seed):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core import scores
-from oadg.core.errors import JobError
+from oadg.core.contract.errors import JobError
+from oadg.core.measures import scores
 
 # Three points: right and sure, wrong and sure, undecided.
 PROBABILITY = np.array([[1.0, 1.0, 0.5], [0.0, 0.0, 0.5]])

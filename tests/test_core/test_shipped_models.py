@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.likeness import simulate_freely
-from oadg.core.model import FaciesModel
-from oadg.core.sampler import coarsest_level, read_survey, sample
-from oadg.core.visits import draw_stream
+from oadg.core.evaluation.likeness import simulate_freely
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.sampler import coarsest_level, read_survey, sample
+from oadg.core.sampling.visits import draw_stream
 
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
 SHAPE = (160, 160)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oadg.core.comparison_job import (
+from oadg.core.contract.comparison_job import (
     COUNTED_MODEL,
     COUNTED_SIS,
     KRIGING_OF_SIS,
@@ -20,15 +20,15 @@ from oadg.core.comparison_job import (
     SimulationComparisonJob,
     SimulationComparisonResult,
 )
-from oadg.core.errors import Cancelled, ConditioningError, JobError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.folds import folds_by_location
-from oadg.core.grid import Grid
-from oadg.core.job import MODEL
-from oadg.core.model import FaciesModel
-from oadg.core.side_by_side import Simulated, compare_simulations, simulators
-from oadg.core.side_by_side_page import side_by_side_page
-from oadg.core.side_by_side_run import run_simulation_comparison
+from oadg.core.contract.errors import Cancelled, ConditioningError, JobError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.folds import folds_by_location
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import MODEL
+from oadg.core.evaluation.side_by_side import Simulated, compare_simulations, simulators
+from oadg.core.evaluation.side_by_side_page import side_by_side_page
+from oadg.core.evaluation.side_by_side_run import run_simulation_comparison
+from oadg.core.model.facies_model import FaciesModel
 
 EVIL = "<b>sand</b> & gravel"
 FACIES = FaciesTable((Facies(3, EVIL, "#e69f00"), Facies(-1, "clay", "#56b4e9"), Facies(7, "silt", "#009e73")))

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import oadg
-from oadg.core.device import batch_size, choose_device, describe_devices
-from oadg.core.ensemble import OUTSIDE
-from oadg.core.errors import Cancelled, DeviceError, FaciesError, JobError, ModelError
-from oadg.core.facies import Facies, FaciesTable
-from oadg.core.grid import Grid
-from oadg.core.job import SimulationJob
-from oadg.core.simulation import run_simulation
+from oadg.core.contract.ensemble import OUTSIDE
+from oadg.core.contract.errors import Cancelled, DeviceError, FaciesError, JobError, ModelError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import SimulationJob
+from oadg.core.machine.device import batch_size, choose_device, describe_devices
+from oadg.core.sampling.simulation import run_simulation
 
 MODEL = Path(oadg.__file__).parent / "resources" / "models" / "universal.safetensors"
 
@@ -210,7 +210,7 @@ def test_an_empty_mask(job, tmp_path):
 
 
 def test_more_facies_than_the_model_takes(job, tmp_path):
-    from oadg.core.model import FaciesModel
+    from oadg.core.model.facies_model import FaciesModel
 
     FaciesModel("binary", FaciesModel.load(MODEL).network, max_facies=2).save(tmp_path / "binary.safetensors")
     three = FaciesTable((*job.facies.facies, Facies(5, "silt", "#000000")))

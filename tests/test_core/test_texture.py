@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from oadg.core import prediction, texture
-from oadg.core.hard_data import HardData
-from oadg.core.network import NetworkConfig
-from oadg.core.prediction import predict
-from oadg.core.texture import LAGS, share_of, texture_of, turned_texture
+from oadg.core.model import prediction, texture
+from oadg.core.model.hard_data import HardData
+from oadg.core.model.network import NetworkConfig
+from oadg.core.model.prediction import predict
+from oadg.core.model.texture import LAGS, share_of, texture_of, turned_texture
 
 from .conftest import make_network
 

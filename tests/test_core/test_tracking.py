@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from oadg.core.errors import JobError
-from oadg.core.tracking import TRACKERS, Tracker
+from oadg.core.contract.errors import JobError
+from oadg.core.training.tracking import TRACKERS, Tracker
 
 SETTINGS = {"steps": 6, "learning_rate": 4e-3}
 

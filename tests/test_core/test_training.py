@@ -6,11 +6,11 @@ import json
 import pytest
 import torch
 
-from oadg.core import train_universal, training
-from oadg.core.errors import JobError
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.train_universal import draw_examples
-from oadg.core.training import TrainingConfig, examples_nats, train, validation_nats
+from oadg.core.contract.errors import JobError
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.training import loop, train_universal
+from oadg.core.training.loop import TrainingConfig, examples_nats, train, validation_nats
+from oadg.core.training.train_universal import draw_examples
 
 NETWORK = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1)
 CONFIG = TrainingConfig(steps=6, seed=1, warmup_steps=2, checkpoint_steps=2, precision="float32")
@@ -104,9 +104,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
 def scaled_run(monkeypatch, *losses, precision="float16"):
     """Return a run in a precision whose losses are the network's times these, one after the other."""
     torch.manual_seed(0)
-    run = training._Run(FaciesNetwork(NETWORK), dataclasses.replace(CONFIG, precision=precision), torch.device("cpu"))
+    run = loop._Run(FaciesNetwork(NETWORK), dataclasses.replace(CONFIG, precision=precision), torch.device("cpu"))
     times = iter(losses)
-    monkeypatch.setattr(training, "examples_nats", lambda *asked: next(times) * examples_nats(*asked))
+    monkeypatch.setattr(loop, "examples_nats", lambda *asked: next(times) * examples_nats(*asked))
     return run
 
 

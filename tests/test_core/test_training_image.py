@@ -7,15 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.errors import TrainingImageError
-from oadg.core.facies import build_facies_table
-from oadg.core.training_image import (
-    MAX_LEVEL,
-    TrainingImage,
-    image_cautions,
-    image_of_codes,
-    mean_thickness,
-)
+from oadg.core.contract.errors import TrainingImageError
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.training_image import MAX_LEVEL, TrainingImage, image_cautions, image_of_codes, mean_thickness
 
 
 def stripes(thickness, shape=(400, 400)):

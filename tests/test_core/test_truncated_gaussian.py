@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.special import ndtr
 
-from oadg.core.covariances import MATERN, Covariances
-from oadg.core.random_fields import Texture, gaussian_fields
-from oadg.core.truncated_gaussian import TruncatedGaussian
+from oadg.core.kriging.covariances import MATERN, Covariances
+from oadg.core.kriging.truncated_gaussian import TruncatedGaussian
+from oadg.core.training.random_fields import Texture, gaussian_fields
 
 SIDE = 96
 NEAR = Covariances(*(torch.tensor([value]) for value in (30.0, 1.0, 0.0, float(MATERN), 0.05)))

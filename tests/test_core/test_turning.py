@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.hard_data import HardData
-from oadg.core.kriging_features import KrigingFeatures, SurveyKriging
-from oadg.core.lattice import Lattice
-from oadg.core.marginal import marginal, marginal_batches, marginal_offsets
-from oadg.core.model import FaciesModel
-from oadg.core.network import FaciesNetwork, NetworkConfig
-from oadg.core.prediction import predict
-from oadg.core.sampler import hard_data
-from oadg.core.turning import Shown, answer_turned
-from oadg.core.visits import draw_stream
+from oadg.core.kriging.kriging_features import KrigingFeatures, SurveyKriging
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.hard_data import HardData
+from oadg.core.model.lattice import Lattice
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.prediction import predict
+from oadg.core.model.turning import Shown, answer_turned
+from oadg.core.sampling.marginal import marginal, marginal_batches, marginal_offsets
+from oadg.core.sampling.sampler import hard_data
+from oadg.core.sampling.visits import draw_stream
 
 SHAPE, N_FACIES, SPACING = (16, 24), 3, 2
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core import yardsticks
-from oadg.core.errors import ConditioningError
-from oadg.core.yardsticks import KRIGING, YARDSTICKS, better_kriging
+from oadg.core.contract.errors import ConditioningError
+from oadg.core.kriging import yardsticks
+from oadg.core.kriging.yardsticks import KRIGING, YARDSTICKS, better_kriging
 
 methods = pytest.mark.parametrize("method", YARDSTICKS.values(), ids=YARDSTICKS)
 

@@ -13,8 +13,8 @@ from benchmarks.evaluate_universal.pages import evaluation_page
 from benchmarks.evaluate_universal.remembered import remembered
 from benchmarks.evaluate_universal.surveys import calibration_truth, inside_survey, outside_survey
 from benchmarks.outside_prior import DESIGNS, MECHANISMS, draw_cells, draw_map, draw_n_facies
-from oadg.core.evaluation import OURS
-from oadg.core.scores import PairedInterval, Reliability
+from oadg.core.evaluation.surveys import OURS
+from oadg.core.measures.scores import PairedInterval, Reliability
 
 SHAPE = (60, 45)
 

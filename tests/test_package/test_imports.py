@@ -3,95 +3,34 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A module of core imports modules of the layers above its own line only. A new module gets its place here first.
-LAYERS = (
-    {"errors"},
-    {
-        "grid",
-        "facies",
-        "memory",
-        "bodies",
-        "public_images",
-        "hard_data",
-        "texture",
-        "covariances",
-        "expectation_propagation",
-    },
-    {"truncated_gaussian", "device"},
-    {
-        "conditioning",
-        "training_image",
-        "model_header",
-        "fidelity",
-        "ensemble",
-        "path",
-        "random_fields",
-        "kriging_features",
-        "calibration",
-        "job",
-        "drawing",
-        "refiner",
-        "muon",
-    },
-    {
-        "network",
-        "scores",
-        "report",
-        "folds",
-        "cautions",
-        "training_job",
-        "score_job",
-        "indicator_job",
-        "comparison_job",
-        "hub_job",
-        "job_arrays",
-        "reproduction",
-        "image_set",
-    },
-    {"objective", "lattice", "turning", "reference", "report_maps", "digits"},
-    {"prediction", "visits"},
-    {"training", "sampler", "hub_client", "kriging", "model"},
-    {"reference_checkpoint", "precision", "marginal"},
-    {"examples", "schedules", "likelihood", "indicator_simulation"},
-    {"corrections", "realizations"},
-    {"simulation", "scoring", "indicator_run", "yardsticks", "train_universal", "image_examples"},
-    {"image_training"},
-    {"tracking", "terminal_training"},
-    {"evaluation", "comparison"},
-    {"validation_page", "likeness", "side_by_side"},
-    {"model_page", "model_card", "side_by_side_page", "verdict"},
-    {"model_evaluation", "hub", "side_by_side_run"},
-    {"crossvalidation"},
-    {"engine"},
+PACKAGES = (
+    "contract",
+    "machine",
+    "measures",
+    "kriging",
+    "model",
+    "sampling",
+    "training",
+    "reports",
+    "evaluation",
+    "hub",
+    "engine",
 )
-CONTRACT = {
-    "job",
-    "training_job",
-    "score_job",
-    "indicator_job",
-    "comparison_job",
-    "hub_job",
-    "training_image",
-    "model_header",
-    "grid",
-    "facies",
-    "conditioning",
-    "folds",
-    "cautions",
-    "errors",
-}
+"""Parts of core, from the bottom up: each imports itself and those before it. A new part gets its place here first."""
 ENGINE_PACKAGES = {"torch", "safetensors", "huggingface_hub", "diffusers"}
 GUI_PACKAGES = {"qgis", "osgeo", "PyQt5", "PyQt6", "processing"}
 
-CORE = sorted((ROOT / "core").glob("*.py"))
+CORE = sorted((ROOT / "core").rglob("*.py"))
+CONTRACT = [path for path in CORE if path.parent.name == "contract"]
 ADAPTER = sorted((ROOT / "oadg_qgis").rglob("*.py"))
-PYTHON_39 = [*ADAPTER, ROOT / "__init__.py", *(ROOT / "core" / f"{name}.py" for name in sorted(CONTRACT))]
+PYTHON_39 = [*ADAPTER, *CONTRACT, ROOT / "__init__.py", ROOT / "core" / "__init__.py"]
 
 
 def imports(path: Path):
@@ -100,11 +39,8 @@ def imports(path: Path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, 0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.module in (None, "core"):  # modules are imported from a package: from ..core import job
-                prefix = f"{node.module}." if node.module else ""
-                yield from ((node.lineno, node.level, prefix + alias.name) for alias in node.names)
-            else:
-                yield node.lineno, node.level, node.module
+            names = [node.module] if node.module else [alias.name for alias in node.names]  # from . import scores
+            yield from ((node.lineno, node.level, name) for name in names)
 
 
 def absolute(path: Path):
@@ -112,21 +48,28 @@ def absolute(path: Path):
     return {name.split(".")[0] for _, level, name in imports(path) if level == 0}
 
 
+def local(path: Path):
+    """Yield (line, folders and module below the root) of what a file imports of this project."""
+    here = path.relative_to(ROOT).parts
+    for line, level, name in imports(path):
+        if level:
+            assert level <= len(here), f"{ident(path)}, line {line}: above the root"
+            yield line, (*here[: len(here) - level], *name.split("."))
+
+
 def ident(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def layer_of(module: str) -> int:
-    places = [place for place, layer in enumerate(LAYERS) if module in layer]
-    assert len(places) == 1, (
-        f"core/{module}.py has {len(places)} places in LAYERS of {Path(__file__).name}; it needs one"
-    )
-    return places[0]
-
-
 def test_there_is_something_to_check():
-    assert {"job", "engine"} <= {path.stem for path in CORE}
+    assert {"job", "engine", "sampler"} <= {path.stem for path in CORE}
     assert "plugin" in {path.stem for path in ADAPTER}
+    assert any(place == ("core", "model", "network") for path in CORE for _, place in local(path))
+
+
+def test_every_part_of_core_has_its_place():
+    parts = {path.relative_to(ROOT / "core").parts[0].removesuffix(".py") for path in CORE}
+    assert parts - {"__init__"} == set(PACKAGES)
 
 
 @pytest.mark.parametrize("path", CORE, ids=ident)
@@ -136,24 +79,29 @@ def test_core_knows_neither_qgis_nor_the_adapter(path):
 
 @pytest.mark.parametrize("path", CORE, ids=ident)
 def test_core_never_reaches_above_itself(path):
-    assert [line for line, level, _ in imports(path) if level > 1] == []
+    assert [line for line, place in local(path) if place[0] != "core"] == []
 
 
 @pytest.mark.parametrize("path", [path for path in CORE if path.stem != "__init__"], ids=ident)
 def test_core_imports_downward_only(path):
-    own = layer_of(path.stem)
-    upward = [
-        f"line {line}: {name}" for line, level, name in imports(path) if level and layer_of(name.split(".")[0]) >= own
-    ]
-    assert upward == [], f"{path.name} is in layer {own}; what it imports must be in a lower one"
+    part = path.relative_to(ROOT / "core").parts[0].removesuffix(".py")
+    below = PACKAGES[: PACKAGES.index(part) + 1]
+    upward = [f"line {line}: {'.'.join(place)}" for line, place in local(path) if place[1] not in below]
+    assert upward == [], f"{ident(path)} may import of {', '.join(below)}"
 
 
-@pytest.mark.parametrize("name", sorted(CONTRACT))
-def test_the_contract_needs_numpy_only(name):
-    heavy = absolute(ROOT / "core" / f"{name}.py") & (ENGINE_PACKAGES | {"scipy"})
-    local = {module for _, level, module in imports(ROOT / "core" / f"{name}.py") if level}
-    assert not heavy
-    assert local <= CONTRACT
+@pytest.mark.parametrize("package", PACKAGES[:-1])
+def test_modules_of_a_package_do_not_import_each_other_in_circles(package):
+    graph = {
+        path.stem: {place[2] for _, place in local(path) if place[:2] == ("core", package) and len(place) > 2}
+        for path in (ROOT / "core" / package).glob("*.py")
+    }
+    assert len(tuple(TopologicalSorter(graph).static_order())) >= len(graph)
+
+
+@pytest.mark.parametrize("path", CONTRACT, ids=ident)
+def test_the_contract_needs_numpy_only(path):
+    assert not absolute(path) & (ENGINE_PACKAGES | {"scipy"})
 
 
 @pytest.mark.parametrize("path", ADAPTER, ids=ident)
@@ -163,10 +111,8 @@ def test_the_adapter_never_imports_what_belongs_to_the_engine(path):
 
 @pytest.mark.parametrize("path", ADAPTER, ids=ident)
 def test_the_adapter_imports_the_contract_and_nothing_else_of_core(path):
-    depth = len(path.relative_to(ROOT).parts)  # as many dots lead to the root package
-    above = [(line, name) for line, level, name in imports(path) if level >= depth]
-    allowed = {f"core.{module}" for module in CONTRACT}
-    assert [f"line {line}: {name}" for line, name in above if name not in allowed] == []
+    of_core = [(line, place) for line, place in local(path) if place[:1] == ("core",)]
+    assert [f"line {line}: {'.'.join(place)}" for line, place in of_core if place[:2] != ("core", "contract")] == []
 
 
 @pytest.mark.parametrize("path", PYTHON_39, ids=ident)

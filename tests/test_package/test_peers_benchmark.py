@@ -26,10 +26,10 @@ from benchmarks.peers.variograms import (
     fit_indicator_covariance,
     truncated_correlation,
 )
-from oadg.core.facies import build_facies_table
-from oadg.core.kriging import KINDS
-from oadg.core.model import FaciesModel
-from oadg.core.network import FaciesNetwork, NetworkConfig
+from oadg.core.contract.facies import build_facies_table
+from oadg.core.kriging.indicators import KINDS
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
 
 SIDE = 16
 LAGS = np.array([1, 2, 4, 8, 16, 24, 32])

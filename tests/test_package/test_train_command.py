@@ -19,14 +19,14 @@ import torch
 from huggingface_hub import constants
 from osgeo import gdal
 
-from oadg.core import image_examples, image_training, schedules, terminal_training, training
-from oadg.core.digits import draw_digits
-from oadg.core.errors import Cancelled, JobError, TrainingImageError
-from oadg.core.image_set import ImageSet
-from oadg.core.model import FaciesModel
-from oadg.core.network import NetworkConfig
-from oadg.core.precision import precision_of
-from oadg.core.public_images import PUBLIC_IMAGES
+from oadg.core.contract.errors import Cancelled, JobError, TrainingImageError
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.network import NetworkConfig
+from oadg.core.model.precision import precision_of
+from oadg.core.training import image_examples, image_training, loop, schedules, terminal_training
+from oadg.core.training.digits import draw_digits
+from oadg.core.training.image_set import ImageSet
+from oadg.core.training.public_images import PUBLIC_IMAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1, refiner=8, n_refiner_blocks=1)
@@ -90,7 +90,7 @@ def weights_of(path):
 
 def interrupt_at(monkeypatch, n_steps, number=signal.SIGINT):
     """Let a signal arrive while a step of this run is computed."""
-    left, take_step = [n_steps], training._Run.take_step
+    left, take_step = [n_steps], loop._Run.take_step
 
     def interrupted(run, examples):
         left[0] -= 1
@@ -98,7 +98,7 @@ def interrupt_at(monkeypatch, n_steps, number=signal.SIGINT):
             os.kill(os.getpid(), number)
         return take_step(run, examples)
 
-    monkeypatch.setattr(training._Run, "take_step", interrupted)
+    monkeypatch.setattr(loop._Run, "take_step", interrupted)
 
 
 def test_an_array_makes_a_model(train, array, caplog):

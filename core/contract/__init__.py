@@ -1,0 +1,1 @@
+"""What QGIS and the engine share: grids, facies, data, jobs and results. Needs numpy only."""

@@ -1,0 +1,344 @@
+"""Is a model of a training image good? Realizations against crops of it, and hidden cells against their truth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Callable
+
+import numpy as np
+import torch
+
+from ..contract.errors import ConditioningError, JobError, TrainingImageError
+from ..contract.training_image import TrainingImage
+from ..kriging.yardsticks import YARDSTICKS, better_kriging
+from ..measures.fidelity import (
+    Fidelity,
+    Statistics,
+    averaged,
+    compare,
+    divergence_bits,
+    isolated_share,
+    measure,
+    pattern_histogram,
+    pattern_side,
+)
+from ..measures.scores import Reliability, pooled_reliability
+from ..model.facies_model import FaciesModel
+from ..sampling.realizations import simulate_in_batches
+from .surveys import MethodScores, Survey, model_method, score
+
+N_SURVEYS = 20
+SURVEY_SIDE = 128
+N_TARGETS = 400
+N_GIVEN = 2
+"""Realizations of each survey, given its data."""
+FEWEST_PAIRS = 200
+"""Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
+_SHARES = (0.001, 0.02)
+"""Of a survey's cells that are data, from and to."""
+_N_OTHERS = 3  # draws of other crops, whose mean tells what chance makes of it
+_CHANCE_PATTERNS = 0.05
+"""Bits by which crops may differ for patterns of a size to be compared."""
+_SHARE_OF_REALIZATIONS = 0.8  # of the progress
+_CROPS_TRIED, _LEAST_KNOWN = 8, 0.3
+"""Of an image with nodata: times as many crops are drawn as are taken; share of its cells that each of these knows."""
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """
+    What an evaluation found.
+
+    Parameters
+    ----------
+    realizations, crops : int array, shape (n, side, side)
+        Class index; -1 in a crop where the image has no facies.
+    measured, reference : Statistics
+        Of realizations, and of crops.
+    fidelity, among_crops : Fidelity
+        Of realizations to crops, and of other crops to these, on average: what chance alone makes of it.
+    image_shares : array, shape (n_facies,)
+        Of the facies in all of the image.
+    surveys : mapping of str to list of MethodScores
+        By method, on the same surveys: the model is 'model'.
+    reliability : Reliability
+        Of the model, over all surveys.
+    isolated, isolated_in_image : float
+        Share of the surveys' data whose facies none of the 8 cells around has: in realizations given these data, and in
+        the image.
+    seconds_per_realization : float
+        Wall time.
+    """
+
+    realizations: np.ndarray
+    crops: np.ndarray
+    measured: Statistics
+    reference: Statistics
+    fidelity: Fidelity
+    among_crops: Fidelity
+    image_shares: np.ndarray
+    surveys: dict[str, list[MethodScores]]
+    reliability: Reliability
+    isolated: float
+    isolated_in_image: float
+    seconds_per_realization: float
+
+
+def evaluate_model(
+    model: FaciesModel,
+    image: TrainingImage,
+    *,
+    side: int,
+    n_realizations: int,
+    quality: str = "standard",
+    seed: int = 0,
+    progress: Callable[[float, str], None] = lambda fraction, text: None,
+) -> ModelEvaluation:
+    """
+    Compare realizations with crops of an image, and predict hidden cells of its held-out block.
+
+    Parameters
+    ----------
+    model : FaciesModel
+        What is judged.
+    image : TrainingImage
+        What it should look like.
+    side, n_realizations : int
+        Size and number of realizations and of crops.
+    quality : str
+        One of the model's.
+    seed : int
+        Of realizations, crops and surveys.
+    progress : callable
+        Told the fraction done and what is being done.
+
+    Raises
+    ------
+    ConditioningError
+        When the image's held-out block holds one facies only.
+    TrainingImageError
+        When too little of the image is known.
+    """
+    rng, n_facies = np.random.default_rng([seed, 1]), len(image.facies)
+    crops, *others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(1 + _N_OTHERS))
+    _check_known(crops, *others)
+    hidden = draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)
+    if not hidden:
+        raise ConditioningError(
+            "The held-out block of the training image holds one facies only, so that there is nothing to predict in "
+            "it. Use a larger image."
+        )
+    began = time.monotonic()
+
+    def tell(done: int) -> None:
+        progress(_SHARE_OF_REALIZATIONS * (done / n_realizations), f"{done} of {n_realizations} realizations")
+
+    realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
+    seconds = (time.monotonic() - began) / n_realizations
+    progress(_SHARE_OF_REALIZATIONS, "Comparing them with the image")
+    pattern_side = _pattern_side_of(crops, others[0], n_facies)
+    statistics = partial(measure, n_facies=n_facies, most_side=pattern_side)
+    reference = statistics(crops)
+    measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
+    among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
+    surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
+    n_data, n_isolated = 0, 0.0
+    for number, survey in enumerate(hidden):
+        share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
+        progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
+        for name, scores in score_survey(model, survey).items():
+            surveys[name].append(scores)
+        given = _simulate(
+            model, torch.from_numpy(survey.known), N_GIVEN, quality=quality, seed=seed + number, at_once=N_GIVEN
+        )
+        cells = np.argwhere(survey.known >= 0)
+        n_data, n_isolated = n_data + len(cells), n_isolated + len(cells) * isolated_share(given, cells)
+    return ModelEvaluation(
+        realizations=realizations,
+        crops=crops,
+        measured=measured,
+        reference=reference,
+        fidelity=compare(measured, reference),
+        among_crops=among_crops,
+        image_shares=image.proportions,
+        surveys=surveys,
+        reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
+        isolated=n_isolated / n_data,
+        isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
+        seconds_per_realization=seconds,
+    )
+
+
+def _check_known(*of_image: np.ndarray) -> None:
+    """Raise `TrainingImageError` when one of some pieces (n, side, side) of an image is hardly known."""
+    for pieces in of_image:
+        if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
+            raise TrainingImageError(
+                f"Pieces of {pieces.shape[1]} x {pieces.shape[2]} cells of the training image are nodata for the most "
+                "part, so that there is nothing to compare realizations with. Use smaller pieces, or an image with "
+                "less nodata."
+            )
+
+
+def _pattern_side_of(crops: np.ndarray, others: np.ndarray, n_facies: int) -> int:
+    """Return the side of the largest patterns of which the crops hold enough, so that other crops' are alike."""
+    for side in range(pattern_side(n_facies), 2, -1):
+        histograms = (pattern_histogram(pieces, n_facies, side=side) for pieces in (crops, others))
+        if divergence_bits(*histograms) < _CHANCE_PATTERNS:
+            return side
+    return 2
+
+
+def simulate_freely(
+    model: FaciesModel,
+    shape: tuple[int, int],
+    n_realizations: int,
+    *,
+    quality: str = "standard",
+    seed: int = 0,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """
+    Simulate realizations without data.
+
+    Returns
+    -------
+    uint8 array, shape (n_realizations, n_rows, n_cols)
+        Class index.
+
+    Raises
+    ------
+    JobError
+        For a model that has no facies of its own.
+    """
+    if model.facies is None:
+        raise JobError(f"The model {model.name} has no facies of its own: it fits itself to data, and needs some.")
+    nothing = torch.full(shape, -1, dtype=torch.int64)
+    return _simulate(model, nothing, n_realizations, quality=quality, seed=seed, on_batch=on_batch)
+
+
+def _simulate(
+    model: FaciesModel,
+    known: torch.Tensor,
+    n_realizations: int,
+    *,
+    quality: str,
+    seed: int,
+    at_once: int | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """Simulate realizations (n_realizations, n_rows, n_cols) with a model of an image, given data, -1 elsewhere."""
+    known = known.to(next(model.network.parameters()).device)
+    batches = simulate_in_batches(
+        model,
+        known,
+        torch.ones_like(known, dtype=torch.bool),
+        n_realizations,
+        n_facies=len(model.facies or ()),
+        quality=quality,
+        seed=seed,
+        at_once=at_once,
+    )
+    parts: list[np.ndarray] = []
+    on_batch(0)
+    for batch in batches:
+        parts.append(batch.cpu().numpy().astype(np.uint8))
+        on_batch(sum(map(len, parts)))
+    return np.concatenate(parts)
+
+
+def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
+    """
+    Cut crops out of an image at random; of one that is not known everywhere, the best known of several times as many.
+
+    Parameters
+    ----------
+    class_index : int array, shape (n_rows, n_cols)
+        The image; -1 where it has no facies.
+    shape : (int, int)
+        Of the crops.
+    n_crops : int
+        How many.
+    rng : numpy Generator
+        Of their places.
+
+    Returns
+    -------
+    int array, shape (n_crops, *shape)
+    """
+    is_known = bool((class_index >= 0).all())
+    n_drawn = n_crops if is_known else _CROPS_TRIED * n_crops
+    places = [rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)]
+    crops = np.stack([class_index[row : row + shape[0], col : col + shape[1]] for row, col in places])
+    if is_known:
+        return crops
+    return crops[np.argsort((crops < 0).sum(axis=(1, 2)), kind="stable")[:n_crops]]
+
+
+def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng: np.random.Generator) -> list[Survey]:
+    """
+    Survey windows of an image (n_rows, n_cols), whose facies keep their numbers, observed or not.
+
+    Windows where fewer than two facies were observed are left out, for no simple method says anything there.
+    """
+    shape = (min(SURVEY_SIDE, class_index.shape[0]), min(SURVEY_SIDE, class_index.shape[1]))
+    surveys = []
+    for window in draw_crops(class_index, shape, n_surveys, rng):
+        low, high = np.log(_SHARES)
+        n_data = max(8, int(np.exp(rng.uniform(low, high)) * window.size))
+        cells = rng.permutation(np.argwhere(window >= 0))
+        data, targets = cells[:n_data], cells[n_data : n_data + N_TARGETS]
+        known = np.full(window.shape, -1, dtype=np.int64)
+        known[tuple(data.T)] = window[tuple(data.T)]
+        if len(targets) and np.unique(window[tuple(data.T)]).size >= 2:
+            surveys.append(
+                Survey(
+                    places=data + 0.5,
+                    class_index=window[tuple(data.T)].astype(np.int64),
+                    targets=targets + 0.5,
+                    truth=window[tuple(targets.T)].astype(np.int64),
+                    known=known,
+                    n_facies=n_facies,
+                )
+            )
+    return surveys
+
+
+def score_survey(model: FaciesModel, survey: Survey) -> dict[str, MethodScores]:
+    """Return the scores on a survey of the model, as 'model', and of the simple methods."""
+    found = {"model": score(model_method(model)(survey), survey.truth)}
+    observed, class_index = np.unique(survey.class_index, return_inverse=True)
+    for name, method in YARDSTICKS.items():
+        probability = np.zeros((survey.n_facies, len(survey.truth)))
+        probability[observed] = method(survey.places, class_index, survey.targets, len(observed))
+        found[name] = score(probability, survey.truth)
+    return found
+
+
+def mean_losses(found: ModelEvaluation) -> dict[str, float]:
+    """Return the mean log loss of each method over the surveys, nats."""
+    return {name: float(np.mean([s.mean_loss for s in scores])) for name, scores in found.surveys.items()}
+
+
+def summarise(found: ModelEvaluation) -> dict[str, float]:
+    """Return the scores by the names that `EvaluationResult` has."""
+    losses = mean_losses(found)
+    bodies = (found.fidelity.bodies + 0.5) / (found.reference.n_bodies.mean(axis=0) + 0.5)
+    counted = found.reliability.number >= FEWEST_PAIRS
+    misses = np.abs(found.reliability.observed - found.reliability.predicted)[counted]
+    return {
+        "pattern_divergence": found.fidelity.pattern_divergence[1],
+        "reference_divergence": found.among_crops.pattern_divergence[1],
+        "variogram_difference": found.fidelity.variogram_difference,
+        "proportion_difference": float(np.abs(found.fidelity.proportion_difference).max()),
+        "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
+        "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
+        "log_loss": losses["model"],
+        "log_loss_kriging": losses[better_kriging(losses)],
+        "isolated_data": found.isolated,
+        "isolated_in_image": found.isolated_in_image,
+        "largest_miscalibration": float(misses.max()) if misses.size else float("nan"),
+        "seconds_per_realization": found.seconds_per_realization,
+    }

@@ -1,0 +1,128 @@
+"""The page that the evaluation of a model leaves: the verdict and pictures first, then what it rests on."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from ..contract.training_job import EvaluationJob
+from ..reports.report import Section, line_plot, maps_in_a_row, page, paragraph, reliability_plot, table
+from .likeness import ModelEvaluation
+
+_SHOWN = 4
+_AXES = ("along columns (north to south)", "along rows (west to east)")
+
+
+def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, model_id: str) -> str:
+    """
+    Return an evaluation as one self-contained HTML document.
+
+    Parameters
+    ----------
+    job : EvaluationJob
+        What was asked.
+    found : ModelEvaluation
+        What came of it.
+    verdict : str
+        What it comes to, in plain words.
+    model_id : str
+        The model's name and fingerprint.
+    """
+    sections = [
+        Section("What it draws", _pictures(job, found)),
+        Section("How it compares with the image", _table(job, found)),
+        Section("At two points: variograms and connectivity", _plots(job, found)),
+        Section("With data", _surveys(found)),
+        Section("What the words mean", "".join(map(paragraph, _words(found.reference.pattern_side)))),
+        Section(
+            "How it was tested",
+            paragraph(
+                f"Model {model_id}, {job.n_realizations} realizations of {job.side} x {job.side} cells without data, "
+                f"quality {job.quality}, seed {job.seed}; as many crops of the image. With data: windows of the part "
+                "of the image that its training held out, with data at random cells; predicted are other cells of them."
+            ),
+        ),
+    ]
+    return page(f"Does the model look like its image? {job.subject}".strip(), sections, lead=verdict)
+
+
+def _words(side: int) -> Sequence[str]:
+    """Return what the words of the page mean, patterns of so many cells a side among them."""
+    return (
+        (
+            f"Pattern divergence: how far the frequencies of all patterns of {side} x {side} cells are from those of "
+            "the image (Jensen-Shannon, bits): 0 when they are the same, 1 when they share none. The column 'other "
+            "crops' shows what chance makes of it."
+        ),
+        (
+            "Between a map and a crop, and between two maps: the same for patterns of one map only, on average. "
+            "Realizations that are much closer to one another than crops are have too little variety."
+        ),
+        (
+            "Bodies: cells of one facies that are connected, by their corners too. Connected: how often two cells of a "
+            "facies, so far apart, lie in one body."
+        ),
+        "Variogram: half the share of pairs of cells, so far apart, of which one is of the facies and one is not.",
+        "Log loss: minus the logarithm of the probability that the true facies was given, in nats; lower is better.",
+    )
+
+
+def _pictures(job: EvaluationJob, found: ModelEvaluation) -> str:
+    facies = job.facies
+    legend = dict(zip(facies.names, facies.colors))
+    return maps_in_a_row(
+        found.realizations[:_SHOWN].astype(int), facies.colors, legend=legend, caption="Realizations"
+    ) + maps_in_a_row(found.crops[:_SHOWN], facies.colors, legend=legend, caption="Crops of the image")
+
+
+def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
+    ours, other = found.fidelity, found.among_crops
+    rows: list[list[object]] = [
+        [f"Pattern divergence, cells {step} apart", f"{ours.pattern_divergence[step]:.5f}", "", f"{bits:.5f}"]
+        for step, bits in other.pattern_divergence.items()
+    ]
+    rows += [
+        ["Divergence between a map and a crop", f"{ours.between:.5f}", "", f"{other.between:.5f}"],
+        ["Divergence between two maps", f"{ours.within:.5f}", "", f"{other.within:.5f}"],
+        ["Variogram, largest difference", ours.variogram_difference, None, other.variogram_difference],
+        ["Connectivity, largest difference", ours.connectivity_difference, None, other.connectivity_difference],
+    ]
+    for k, name in enumerate(job.facies.names):
+        shares = [s.proportions[:, k] for s in (found.measured, found.reference)]
+        spread = [f"{share.mean():.3f} ± {share.std():.3f}" for share in shares]
+        rows.append([f"Share of {name}", *spread, f"{shares[1].mean() + other.proportion_difference[k]:.3f}"])
+        bodies = [float(s.n_bodies[:, k].mean()) for s in (found.measured, found.reference)]
+        rows.append([f"Bodies of {name}", *bodies, float(other.bodies[k])])
+        euler = [float(s.euler[:, k].mean()) for s in (found.measured, found.reference)]
+        rows.append([f"Bodies less holes of {name}", *euler, None])
+    return table(["", "realizations", "crops", "other crops"], rows)
+
+
+def _plots(job: EvaluationJob, found: ModelEvaluation) -> str:
+    parts = []
+    lags = found.measured.lags
+    for k, name in enumerate(job.facies.names):
+        for axis, along in enumerate(_AXES):
+            for what, label in (("variogram", "variogram"), ("connectivity", "connected (share)")):
+                series = {
+                    "realizations": getattr(found.measured, what)[k, axis],
+                    "crops": getattr(found.reference, what)[k, axis],
+                }
+                caption = f"{name}, {along}"
+                parts.append(line_plot(lags, series, x_label="cells apart", y_label=label, caption=caption))
+    return "".join(parts)
+
+
+def _surveys(found: ModelEvaluation) -> str:
+    rows: list[list[object]] = []
+    for name, scores in found.surveys.items():
+        means = [float(np.mean([getattr(s, what) for s in scores])) for what in ("mean_loss", "brier", "accuracy")]
+        rows.append([name, *means])
+    reliability = found.reliability
+    isolated = paragraph(
+        f"Of the data {found.isolated:.1%} lie in realizations as single cells of their facies, none of the 8 cells "
+        f"around agreeing with them; of the image's cells {found.isolated_in_image:.1%}."
+    )
+    scored = table(["", "log loss (nats)", "Brier", "accuracy"], sorted(rows, key=lambda row: float(str(row[1]))))
+    return isolated + scored + reliability_plot(reliability.predicted, reliability.observed, reliability.number)

@@ -1,0 +1,1 @@
+"""What two-point statistics tell: covariances, indicator kriging, truncated Gaussian fields."""

@@ -1,0 +1,1 @@
+"""What maps and probabilities are worth, in numbers: scores, shares, patterns, bodies."""

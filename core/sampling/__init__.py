@@ -1,0 +1,1 @@
+"""From hard data and a model to realizations and probabilities."""

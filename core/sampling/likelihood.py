@@ -1,0 +1,123 @@
+"""
+How likely a given map is under a model: the map is visited as the sampler would, and what it says there is recorded.
+
+The logarithm is that of the probability with which the sampler draws the map along a path. Its mean over paths is a
+lower bound of the map's log-likelihood under the model whatever the path (Jensen's inequality; Hoogeboom et al. 2021,
+arXiv 2110.02037, equation 2); its spread tells how much the path matters.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import torch
+from torch import Tensor
+
+from ..kriging.kriging_features import SurveyKriging
+from ..model.prediction import Predictor
+from ..model.schedule import Schedule
+from .sampler import draw_facies, sample
+from .visits import Stream, Visit
+
+
+@torch.inference_mode()
+def surprise_nats(
+    predictor: Predictor,
+    truth: Tensor,
+    known: Tensor,
+    inside: Tensor,
+    streams: list[Stream],
+    *,
+    n_facies: int,
+    schedule: Schedule,
+    level: int,
+    survey: SurveyKriging | None = None,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Return how surprising each cell of a map is, given the hard data and the cells visited before it.
+
+    Parameters
+    ----------
+    predictor, known, inside, n_facies, schedule, level, survey, on_pass
+        As `sampler.sample` takes them, with a schedule that corrects nothing. Hard data agree with the map.
+    truth : int64 Tensor, shape (n_rows, n_cols)
+        Class index of the map, wherever `inside`.
+    streams : list of Stream
+        One for each path.
+
+    Returns
+    -------
+    float32 Tensor, shape (n_paths, n_rows, n_cols)
+        Minus the log-probability of the cell's facies, nats; 0 at hard data and outside. Its sum over the cells is
+        minus the logarithm of the probability that the sampler draws this map along this path.
+    """
+    surprise = torch.zeros(len(streams), *truth.shape, device=truth.device)
+
+    def record(probability: Tensor, visited: Visit) -> Tensor:
+        facies = truth[visited.row, visited.col]
+        surprise[visited.batch, visited.row, visited.col] = -probability.gather(1, facies[:, None])[:, 0].log()
+        return facies
+
+    sample(
+        predictor,
+        known,
+        inside,
+        streams,
+        choose=record,
+        n_facies=n_facies,
+        schedule=schedule,
+        level=level,
+        survey=survey,
+        on_pass=on_pass,
+    )
+    return surprise
+
+
+@torch.inference_mode()
+def typical_nats(
+    predictor: Predictor,
+    known: Tensor,
+    inside: Tensor,
+    streams: list[Stream],
+    *,
+    n_facies: int,
+    schedule: Schedule,
+    level: int,
+    survey: SurveyKriging | None = None,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Return the surprise of realizations of the model itself, each along the path that it was drawn along.
+
+    Parameters
+    ----------
+    predictor, known, inside, streams, n_facies, schedule, level, survey, on_pass
+        As `sampler.sample` takes them, with a schedule that corrects nothing.
+
+    Returns
+    -------
+    float64 Tensor, shape (n_realizations,)
+        Nats, summed over the cells of each; on the processor.
+    """
+    total = torch.zeros(len(streams), dtype=torch.float64)
+
+    def draw(probability: Tensor, visited: Visit) -> Tensor:
+        facies = draw_facies(probability, visited.uniform)
+        nats = -probability.gather(1, facies[:, None])[:, 0].log()
+        total.index_add_(0, visited.batch.cpu(), nats.cpu().double())  # in float32 sums of many cells would be rounded
+        return facies
+
+    sample(
+        predictor,
+        known,
+        inside,
+        streams,
+        choose=draw,
+        n_facies=n_facies,
+        schedule=schedule,
+        level=level,
+        survey=survey,
+        on_pass=on_pass,
+    )
+    return total

@@ -1,0 +1,120 @@
+"""The likelihood of a map, from job to array: what the engine runs."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+from ..contract.errors import JobError
+from ..contract.score_job import ScoreJob, ScoreResult
+from ..machine.device import batch_size, choose_device
+from ..model.facies_model import FaciesModel
+from .likelihood import surprise_nats, typical_nats
+from .sampler import level_of, read_survey
+from .visits import draw_stream
+
+_REALIZATIONS = 1 << 20
+"""The streams of realizations have numbers of their own, from here on."""
+
+
+def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreResult:
+    """
+    Score a map, and write the surprise of its cells into the job's work folder.
+
+    Parameters
+    ----------
+    job : ScoreJob
+        What is asked.
+    progress : callable
+        Told the fraction done and what is being done, before each pass; what it raises (`Cancelled`) ends the run.
+
+    Raises
+    ------
+    OadgError
+        For a model, device or map that does not fit.
+    """
+    began = time.monotonic()
+    progress(0.0, "Reading the model")
+    device = choose_device(job.device)
+    model = FaciesModel.load(Path(job.model_path), device)
+    model.check_takes(job.facies, job.grid.shape)
+    truth, known = _read_map(job, device)
+    inside = truth >= 0
+    n_facies, shape = len(job.facies), job.grid.shape
+    schedule = replace(model.schedule_of(job.quality), corrections=())  # the likelihood is that of a path
+    level = level_of(model.network.config, known)
+    survey = read_survey(model.network, known, n_facies, partial(progress, 0.0, "Reading the observations"))
+    at_once = batch_size(job.grid.n_cells, n_facies, device)
+    n_passes = schedule.n_passes(level, model.network.config.n_started)
+    done, text = 0, ""
+
+    def on_pass() -> None:
+        nonlocal done
+        progress(min(1.0, done / (2 * n_passes * -(-job.n_paths // at_once))), text)
+        done += 1
+
+    common: dict[str, Any] = {
+        "n_facies": n_facies,
+        "schedule": schedule,
+        "level": level,
+        "survey": survey,
+        "on_pass": on_pass,
+    }
+    of_map, of_realizations = [], []
+    for start in range(0, job.n_paths, at_once):
+        numbers = range(start, start + at_once)
+        text = f"Paths {start + 1} to {min(start + at_once, job.n_paths)} of {job.n_paths}"
+        paths = [draw_stream(job.seed, number, shape, turns=model.turns) for number in numbers]
+        of_map.append(surprise_nats(model.network, truth, known, inside, paths, **common).cpu().numpy())
+        text = "Realizations to compare with"
+        numbers = range(_REALIZATIONS + start, _REALIZATIONS + start + at_once)
+        paths = [draw_stream(job.seed, number, shape, turns=model.turns) for number in numbers]
+        of_realizations.append(typical_nats(model.network, known, inside, paths, **common).cpu().numpy())
+    surprise = np.concatenate(of_map)[: job.n_paths] / math.log(2)
+    typical = np.concatenate(of_realizations)[: job.n_paths] / math.log(2)
+    totals = surprise.sum(axis=(1, 2), dtype=float)
+    n_cells = int((inside & (known < 0)).sum())
+    path = os.path.join(job.work_folder, "surprise.npy")
+    np.save(path, np.where(inside.cpu().numpy(), surprise.mean(axis=0), np.nan).astype(np.float32))
+    return ScoreResult(
+        surprise_path=path,
+        log_likelihood_bits=-float(totals.mean()),
+        spread_bits=float(totals.std(ddof=1)),
+        bits_per_cell=float(totals.mean() / n_cells),
+        typical_bits_per_cell=float(typical.mean() / n_cells),
+        typical_spread=float(typical.std(ddof=1) / n_cells),
+        n_cells=n_cells,
+        device=str(device),
+        model_id=model.model_id,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _read_map(job: ScoreJob, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the map (n_rows, n_cols) and its hard data (-1 elsewhere); raise `JobError` when they contradict."""
+    truth = np.load(job.map_path, allow_pickle=False).astype(np.int64)
+    if truth.shape != job.grid.shape:
+        raise JobError(f"The map has the shape {truth.shape}; the grid has {job.grid.shape}.")
+    known = np.full(truth.shape, -1, dtype=np.int64)
+    known[list(job.row), list(job.col)] = job.class_index
+    if not ((truth >= 0) & (known < 0)).any():
+        raise JobError("The map holds no cell to be scored: check its nodata value, and whether data cover it all.")
+    against = (known >= 0) & (known != truth)
+    if against.any():
+        row, col = np.argwhere(against)[0]
+        names = job.facies.names
+        there = names[truth[row, col]] if truth[row, col] >= 0 else "nothing"
+        raise JobError(
+            f"{int(against.sum()):,} of {int((known >= 0).sum()):,} cells with observations contradict the map; at row "
+            f"{row}, col {col} it shows {there} where {names[known[row, col]]} was observed. Such a map is impossible "
+            "given the data: correct it, or leave the observations out to score the map alone."
+        )
+    return torch.as_tensor(truth, device=device), torch.as_tensor(known, device=device)

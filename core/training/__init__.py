@@ -1,0 +1,1 @@
+"""From a training image, or a prior of random fields, to a model."""
