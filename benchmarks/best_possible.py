@@ -25,7 +25,6 @@ from oadg.core.evaluation.surveys import (
     Survey,
     evaluate,
     model_method,
-    ratio_interval,
     score,
     survey_of_map,
     yardstick_methods,
@@ -33,6 +32,7 @@ from oadg.core.evaluation.surveys import (
 from oadg.core.kriging.expectation_propagation import observe
 from oadg.core.kriging.yardsticks import KRIGING, better_kriging
 from oadg.core.machine.device import prepare_process
+from oadg.core.measures.scores import ratio_interval
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.training.random_fields import Texture, draw_surveys, draw_textures, gaussian_fields, power_spectrum
 

@@ -47,7 +47,7 @@ from qgis.core import (  # noqa: E402
 from oadg.core.contract.errors import Cancelled  # noqa: E402 - QGIS reads the environment when it is imported
 from oadg.oadg_qgis.algorithms.simulate_facies import SimulateFacies  # noqa: E402
 from oadg.oadg_qgis.engine_client import close_idle_engines, engine_status  # noqa: E402
-from oadg.oadg_qgis.engine_jobs import simulate  # noqa: E402
+from oadg.oadg_qgis.engine_jobs import run_job  # noqa: E402
 
 
 def row(what: str, seconds: float) -> None:
@@ -75,7 +75,7 @@ def engine_run(n_realizations: int) -> float:
     """Return the wall time of a job through the engine client, a warm engine's if there is one."""
     job, _ = jura_job("", n_realizations=n_realizations)
     began = time.perf_counter()
-    with simulate(job):
+    with run_job(job):
         pass
     return time.perf_counter() - began
 
@@ -84,7 +84,7 @@ def cancel_latency() -> float:
     """Return how long a caller waits after it has cancelled in mid-run."""
     job, _ = jura_job("", n_realizations=20)
     cancelled_at = time.perf_counter() + 1.5  # a moment between two looks of the client
-    with suppress(Cancelled), simulate(replace(job, seed=3), is_cancelled=lambda: time.perf_counter() > cancelled_at):
+    with suppress(Cancelled), run_job(replace(job, seed=3), is_cancelled=lambda: time.perf_counter() > cancelled_at):
         pass
     return time.perf_counter() - cancelled_at
 

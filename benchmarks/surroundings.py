@@ -15,8 +15,9 @@ import numpy as np
 
 from benchmarks.evaluate_universal.surveys import outside_survey
 from oadg.core.contract.grid import Grid
-from oadg.core.evaluation.surveys import Survey, model_method, ratio_interval, score
+from oadg.core.evaluation.surveys import Survey, model_method, score
 from oadg.core.machine.device import prepare_process
+from oadg.core.measures.scores import ratio_interval
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.training.train_universal import SHIPPED
 

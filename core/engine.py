@@ -22,13 +22,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from .contract.comparison_job import SimulationComparisonJob
 from .contract.errors import Cancelled, EngineError, JobError, OadgError
-from .contract.hub_job import InstallJob
-from .contract.indicator_job import IndicatorJob
-from .contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, CrossValidationJob, SimulationJob
-from .contract.score_job import ScoreJob
-from .contract.training_job import EvaluationJob, TrainingJob
+from .contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX
+from .contract.requests import REQUESTS
 from .machine.memory import return_freed_memory
 
 OLDEST_PYTHON = (3, 9)
@@ -40,18 +36,6 @@ TRACEBACK_LINES = 8
 Progress = Callable[[float, str], None]
 Runner = Callable[[Any, Progress], Any]
 """Works on a job, tells its progress, and returns a result of the contract."""
-
-JOBS: Mapping[str, Any] = {
-    "simulate": SimulationJob,
-    "crossvalidate": CrossValidationJob,
-    "train": TrainingJob,
-    "evaluate": EvaluationJob,
-    "score": ScoreJob,
-    "simulate_indicators": IndicatorJob,
-    "compare": SimulationComparisonJob,
-    "install": InstallJob,
-}
-"""What the jobs of each type of request are."""
 
 
 class Engine:
@@ -103,7 +87,7 @@ class Engine:
         os._exit(0)
 
     def serve(self, runners: Mapping[str, Runner]) -> None:
-        """Answer requests, one after the other, for ever; the runners are those of the types in `JOBS`."""
+        """Answer requests, one after the other, for ever; the runners are those of the types in `REQUESTS`."""
         while True:
             message = self._requests.get()
             self._answer(message, runners)
@@ -135,7 +119,7 @@ class Engine:
 
     def _work(self, message: dict[str, Any], run: Runner) -> Any:
         job_id = message["job_id"]
-        job = JOBS[message["type"]].from_dict(message.get("job", {}))
+        job = REQUESTS[message["type"]].job.from_dict(message.get("job", {}))
         self._work_folder = job.work_folder
 
         def progress(fraction: float, text: str) -> None:
@@ -214,7 +198,7 @@ def resident_memory_mb() -> float | None:
 
 def load_runners() -> Mapping[str, Runner]:
     """
-    Import torch and all that works on jobs; return the runner of each type in `JOBS`.
+    Import torch and all that works on jobs; return the runner of each type in `REQUESTS`.
 
     Raises
     ------

@@ -130,7 +130,7 @@ class EngineClient:
         Raises
         ------
         Cancelled, EngineError, OadgError
-            See `engine_jobs`. After `Cancelled`, a thread in the background watches that the engine lets
+            See `run_job`. After `Cancelled`, a thread in the background watches that the engine lets
             go of the job, and deletes what it may still have written into the work folder.
         """
         message = {**request, "job_id": uuid.uuid4().hex}
@@ -190,6 +190,6 @@ def engine_status(
     Raises
     ------
     Cancelled, EngineError
-        See `engine_jobs`.
+        See `run_job`.
     """
     return (client or EngineClient()).run({"type": "status"}, is_cancelled=is_cancelled)

@@ -7,9 +7,9 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
-from oadg.core.evaluation.surveys import MethodScores, ratio_interval, score
+from oadg.core.evaluation.surveys import MethodScores, score
 from oadg.core.measures.fidelity import Statistics, compare, measure
-from oadg.core.measures.scores import PairedInterval, pooled_reliability
+from oadg.core.measures.scores import PairedInterval, pooled_reliability, ratio_interval
 
 from .draws import Draw
 

@@ -8,9 +8,9 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from oadg.core.evaluation.surveys import OURS, ratio_interval
+from oadg.core.evaluation.surveys import OURS
 from oadg.core.measures.calibration import uniformity
-from oadg.core.measures.scores import Reliability, paired_interval, pooled_reliability
+from oadg.core.measures.scores import Reliability, paired_interval, pooled_reliability, ratio_interval
 
 from .measures import BETTER_KRIGING, N_RANKED, Compared, Ensemble, Refined
 

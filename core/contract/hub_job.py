@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping, Optional, Tuple
 
 from .errors import JobError
-from .job import Result
+from .job import Job, Result
 
 SUFFIX = ".safetensors"
 CHECKPOINT = "model.pt"
@@ -32,7 +32,7 @@ _MARKED = 1 << 16
 
 
 @dataclass(frozen=True)
-class InstallJob:
+class InstallJob(Job):
     """
     Everything that installing a model needs.
 
@@ -67,7 +67,6 @@ class InstallJob:
     """
 
     model_folder: str
-    work_folder: str
     repository: str = ""
     revision: str = DEFAULT_REVISION
     file: str = ""
@@ -96,18 +95,6 @@ class InstallJob:
             )
         if self.name:
             check_name(self.name)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return {**asdict(self), "taken": list(self.taken)}
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> InstallJob:
-        """Rebuild the job from `to_dict`; raise `JobError` when a part is missing, wrong or unknown."""
-        try:
-            return cls(**{**description, "taken": tuple(description.get("taken", ()))})
-        except TypeError as error:
-            raise JobError(f"The job is incomplete or wrong: {error}.") from error
 
 
 @dataclass(frozen=True)

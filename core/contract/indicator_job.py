@@ -46,7 +46,6 @@ class IndicatorJob(Job):
     row: Tuple[int, ...]
     col: Tuple[int, ...]
     class_index: Tuple[int, ...]
-    work_folder: str
     mask_path: Optional[str] = None
     n_realizations: int = 20
     kriging: str = KRIGING_KINDS[0]

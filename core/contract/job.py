@@ -53,23 +53,36 @@ WORK_FOLDER_PREFIX = "oadg-job-"
 
 _Self = TypeVar("_Self", bound="Job")
 _Answer = TypeVar("_Answer", bound="Result")
-_NUMBERS: Dict[str, Type[Any]] = {
+_COLUMNS: Dict[str, Type[Any]] = {
     **dict.fromkeys(("row", "col", "class_index", "fold"), int),
     **dict.fromkeys(("easting", "northing"), float),
+    "taken": str,
 }
+"""What the fields that hold several values hold."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is asked: plain data that survives a line of JSON."""
+    """
+    What is asked: plain data that survives a line of JSON.
+
+    Parameters
+    ----------
+    work_folder : str
+        Where the engine leaves what belongs to the job; the client makes and deletes it.
+    """
+
+    work_folder: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        plain.update({name: [kind(v) for v in plain[name]] for name, kind in _NUMBERS.items() if name in plain})
+        plain.update({name: [kind(v) for v in plain[name]] for name, kind in _COLUMNS.items() if name in plain})
         if "grid" in plain:
             plain["grid"] = plain["grid"].to_dict()
-        return {**plain, "facies": plain["facies"].to_list()}
+        if "facies" in plain:
+            plain["facies"] = plain["facies"].to_list()
+        return plain
 
     @classmethod
     def from_dict(cls: Type[_Self], description: Mapping[str, Any]) -> _Self:
@@ -84,9 +97,10 @@ class Job:
             plain = dict(description)
             if "grid" in names:
                 plain["grid"] = Grid.from_dict(plain["grid"])
-            plain["facies"] = FaciesTable.from_list(plain["facies"])
-            for name in set(_NUMBERS) & names:
-                plain[name] = tuple(_NUMBERS[name](v) for v in plain[name])
+            if "facies" in names:
+                plain["facies"] = FaciesTable.from_list(plain["facies"])
+            for name in set(_COLUMNS) & names:
+                plain[name] = tuple(_COLUMNS[name](v) for v in plain[name])
             return cls(**plain)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise JobError(f"The job is incomplete or wrong: {error}.") from error
@@ -147,7 +161,6 @@ class SimulationJob(Job):
     col: Tuple[int, ...]
     class_index: Tuple[int, ...]
     model_path: str
-    work_folder: str
     mask_path: Optional[str] = None
     n_realizations: int = 20
     quality: str = "standard"
@@ -246,7 +259,6 @@ class CrossValidationJob(Job):
     class_index: Tuple[int, ...]
     fold: Tuple[int, ...]
     model_path: str
-    work_folder: str
     subject: str = ""
     unit: str = "units of the CRS"
     device: str = "auto"

@@ -54,7 +54,6 @@ class ScoreJob(Job):
     col: Tuple[int, ...]
     class_index: Tuple[int, ...]
     model_path: str
-    work_folder: str
     n_paths: int = 8
     quality: str = QUALITIES[0]
     seed: int = 0

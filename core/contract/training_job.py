@@ -36,6 +36,9 @@ class TrainingJob(Job):
         The model file to be written; a checkpoint lies beside it until training is done.
     start_path : str
         The model file whose weights training starts from.
+    refiner_path : str
+        A model file whose refiner training starts from, where it has the size that is asked for and the one above has
+        none; empty for none.
     work_folder : str
         Unused but for what all jobs have in common.
     name : str
@@ -80,9 +83,9 @@ class TrainingJob(Job):
     facies: FaciesTable
     model_path: str
     start_path: str
-    work_folder: str
     name: str
     symmetry: str = "none"
+    refiner_path: str = ""
     cell_size: Optional[float] = None
     origin: str = ""
     licence: str = "LicenseRef-unknown"
@@ -193,7 +196,6 @@ class EvaluationJob(Job):
     image_path: str
     facies: FaciesTable
     model_path: str
-    work_folder: str
     side: int = 250
     n_realizations: int = 20
     quality: str = QUALITIES[0]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from ..contract.job import MODEL
 from ..kriging.yardsticks import KRIGING, better_kriging
-from ..measures.scores import PairedInterval, accuracy, brier, log_loss_nats, paired_interval
+from ..measures.scores import PairedInterval, accuracy, brier, log_loss_nats, ratio_interval
 
 _EASY_NATS = 0.05
 """Log loss below which hidden observations were easy: the true facies got 95 %."""
@@ -66,15 +66,12 @@ class Comparison:
         """
         Return the percentage by which a method's log loss is lower than another's, with its 95 % interval.
 
-        The observations of a fold resemble each other, so the interval counts folds, not observations. The gain is a
-        ratio of two means, both of which are uncertain: the interval is that of the residuals from it (Cochran 1977,
-        section 6.4). It ends at 100 %, for no loss is below 0.
+        The observations of a fold resemble each other, so the interval counts folds, not observations. It ends at
+        100 %, for no loss is below 0.
         """
-        loss, own = self.losses[other], self.losses[method]
-        ratio = own.mean() / loss.mean()
-        interval = paired_interval(100 * (ratio * loss - own) / loss.mean(), groups=self.fold)
-        gain = 100 * (1 - float(ratio))
-        return replace(interval, mean=gain, low=gain + interval.low, high=min(gain + interval.high, 100.0))
+        ratio = ratio_interval(self.losses[method], self.losses[other], groups=self.fold)
+        gain, low, high = (100 * (1 - value) for value in (ratio.mean, ratio.high, ratio.low))
+        return PairedInterval(gain, low, min(high, 100.0))
 
     @property
     def verdict(self) -> str:

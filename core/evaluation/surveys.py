@@ -188,20 +188,3 @@ def score(probability: np.ndarray, truth: np.ndarray, *, floor: float = scores.F
         sharpness_bits=scores.sharpness_bits(probability),
         reliability=scores.reliability(probability, truth),
     )
-
-
-def ratio_interval(losses: np.ndarray, reference: np.ndarray, confidence: float = 0.95) -> scores.PairedInterval:
-    """
-    Ratio of mean losses over surveys, with its interval (the ratio estimator's: Cochran 1977, *Sampling Techniques*).
-
-    Parameters
-    ----------
-    losses, reference : array, shape (n_surveys,)
-        Mean losses on each survey of a method and of what it is compared with.
-    confidence : float
-        Between 0 and 1.
-    """
-    ratio = float(losses.mean() / reference.mean())
-    interval = scores.paired_interval(losses - ratio * reference, confidence)
-    reach = (interval.high - interval.mean) / float(reference.mean())
-    return scores.PairedInterval(ratio, ratio - reach, ratio + reach)

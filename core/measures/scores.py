@@ -240,6 +240,29 @@ def paired_interval(
     return PairedInterval(mean, mean - reach, mean + reach)
 
 
+def ratio_interval(
+    losses: np.ndarray, reference: np.ndarray, confidence: float = 0.95, *, groups: np.ndarray | None = None
+) -> PairedInterval:
+    """
+    Ratio of mean losses, with its interval: that of the residuals from it, for both means are uncertain.
+
+    The ratio estimator: Cochran 1977, *Sampling Techniques*, section 6.4.
+
+    Parameters
+    ----------
+    losses, reference : array, shape (n,)
+        Of a method, and of what it is compared with: at the same points, or their means on the same surveys.
+    confidence : float
+        Between 0 and 1.
+    groups : array, shape (n,), optional
+        As in `paired_interval`.
+    """
+    losses, reference = np.asarray(losses, dtype=float), np.asarray(reference, dtype=float)
+    ratio = float(losses.mean() / reference.mean())
+    residuals = paired_interval((losses - ratio * reference) / reference.mean(), confidence, groups=groups)
+    return PairedInterval(ratio, ratio + residuals.low, ratio + residuals.high)
+
+
 def t_quantile(probability: float, degrees: int) -> float:
     """
     Quantile of Student's t distribution, within 1 % between 0.5 and 0.975.

@@ -10,7 +10,6 @@ Sources: Hoogeboom et al. 2021, arXiv 2110.02037, for the objective; Zaheer et a
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, Mapping, Sequence
 
@@ -204,7 +203,8 @@ class FaciesNetwork(nn.Module):
         Take over the weights of another network where both have them; what that one lacks stays as it is.
 
         Of the stems, whose input channels may differ in number, the common ones are taken, and those that the other one
-        lacks count for nothing at first; levels that it does not tell apart start as its last, as do their refiners.
+        lacks count for nothing at first; levels that it does not tell apart start as its last. Refiners start from
+        those of the same width and depth.
 
         Raises
         ------
@@ -217,13 +217,10 @@ class FaciesNetwork(nn.Module):
                 "place for. Start from another model, such as the universal one."
             )
         theirs = other.state_dict()
-        last_refiner = other.refiner_of(self.config.n_refiners - 1)
         with torch.no_grad():
             for name, mine in self.state_dict().items():
                 given = theirs.get(name)
-                if given is None:
-                    given = theirs.get(re.sub(r"^coarser_refiners\.\d+", last_refiner, name))
-                if given is None or given.dim() != mine.dim():
+                if given is None or given.dim() != mine.dim() or "refiner" in name:
                     continue
                 if name == "of_level":
                     given = torch.cat([given, given[-1:].expand(max(0, len(mine) - len(given)), -1)])
@@ -231,6 +228,10 @@ class FaciesNetwork(nn.Module):
                     mine[:, given.shape[1] :] = 0
                 common = tuple(slice(min(a, b)) for a, b in zip(mine.shape, given.shape))
                 mine[common] = given[common]
+        shape, of_other = ((c.refiner, c.n_refiner_blocks, c.n_pass_blocks) for c in (self.config, other.config))
+        if self.config.refiner and shape == of_other:
+            for level in range(self.config.n_refiners):
+                self._refiner(level).start_from(other._refiner(level))
 
     def encode(self, data: HardData, shape: Sequence[int]) -> Tensor:
         """

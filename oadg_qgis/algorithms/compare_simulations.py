@@ -11,7 +11,6 @@ from qgis.core import (
     QgsProcessingOutputString,
     QgsProcessingParameterBand,
     QgsProcessingParameterDefinition,
-    QgsProcessingParameterFileDestination,
     QgsProcessingParameterRasterLayer,
 )
 
@@ -43,7 +42,7 @@ from ...core.contract.job import MODEL, QUALITIES
 from ...core.contract.model_header import read_header
 from ..categorical_rasters import CategoricalRaster, Nodata, read_codes
 from ..destinations import check_destinations, check_writable, files_of, put_in_place
-from ..engine_jobs import compare
+from ..engine_jobs import run_job
 from ..grids import make_grid
 from ..mask import crop, rasterise
 from . import parameters as shared
@@ -155,13 +154,8 @@ class CompareSimulations(FaciesAlgorithm):
         with errors_for_qgis():
             self.raise_problem()
             job, inside, reference = self._make_job(parameters, context, feedback)
-            with compare(
-                job,
-                mask=inside,
-                reference=reference,
-                on_progress=report_to(feedback),
-                is_cancelled=feedback.isCanceled,
-            ) as result:
+            arrays, progress = {"mask_path": inside, "reference_path": reference}, report_to(feedback)
+            with run_job(job, arrays=arrays, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                 if self._page is not None:
                     put_in_place(result.page_path, self._page)
         feedback.pushInfo(result.verdict)
@@ -350,9 +344,4 @@ def _advanced() -> Iterator[Helped]:
 
 
 def _results() -> Iterator[Helped]:
-    yield (
-        QgsProcessingParameterFileDestination(
-            "REPORT", tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
-        ),
-        tr("A page with the answer in plain words, maps, plots and numbers; it needs no other file."),
-    )
+    yield shared.report(tr("A page with the answer in plain words, maps, plots and numbers; it needs no other file."))

@@ -14,7 +14,6 @@ from qgis.core import (
     QgsProcessingOutputString,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterFeatureSink,
-    QgsProcessingParameterFileDestination,
     QgsWkbTypes,
 )
 
@@ -39,7 +38,7 @@ from ..destinations import (
     put_in_place,
     sink_of,
 )
-from ..engine_jobs import cross_validate
+from ..engine_jobs import run_job
 from ..error_points import STYLE, error_features, error_fields, removed_on_failure
 from ..grids import make_grid
 from ..layers import Observations
@@ -126,7 +125,7 @@ class CrossValidate(FaciesAlgorithm):
             self._try_points(parameters, context)
             progress = report_to(feedback)
             with (
-                cross_validate(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result,
+                run_job(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result,
                 removed_on_failure(self._points),
             ):
                 errors = self._write_points(parameters, context, observations, job, result)
@@ -246,12 +245,7 @@ def _advanced() -> Iterator[Helped]:
 
 
 def _results() -> Iterator[Helped]:
-    yield (
-        QgsProcessingParameterFileDestination(
-            "REPORT", tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
-        ),
-        tr("A page with the answer in plain words, and with tables and plots; it needs no other file."),
-    )
+    yield shared.report(tr("A page with the answer in plain words, and with tables and plots; it needs no other file."))
     yield (
         QgsProcessingParameterFeatureSink(
             "ERRORS", tr("Errors"), QgsProcessing.SourceType.TypeVectorPoint, optional=True, createByDefault=True

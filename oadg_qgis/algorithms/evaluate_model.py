@@ -9,7 +9,6 @@ from qgis.core import (
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
     QgsProcessingParameterDefinition,
-    QgsProcessingParameterFileDestination,
 )
 
 from ...core.contract.errors import FaciesError, ModelError
@@ -25,7 +24,7 @@ from ...core.contract.training_job import (
     largest_side,
 )
 from ..destinations import check_destinations, check_writable, put_in_place
-from ..engine_jobs import evaluate
+from ..engine_jobs import run_job
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters
@@ -106,8 +105,8 @@ class EvaluateModel(ImageAlgorithm):
                 device=self.parameterAsEnumString(parameters, "DEVICE", context),
                 subject=f"{header.name}, {self._layer_name}",
             )
-            progress = report_to(feedback)
-            with evaluate(job, image=image, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
+            arrays, progress = {"image_path": image.class_index}, report_to(feedback)
+            with run_job(job, arrays=arrays, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                 if self._page is not None:
                     put_in_place(result.page_path, self._page)
         feedback.pushInfo(result.verdict)
@@ -175,9 +174,4 @@ def _advanced() -> Iterator[Helped]:
 
 
 def _results() -> Iterator[Helped]:
-    yield (
-        QgsProcessingParameterFileDestination(
-            "REPORT", tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
-        ),
-        tr("A page with the answer in plain words, pictures and plots; it needs no other file."),
-    )
+    yield shared.report(tr("A page with the answer in plain words, pictures and plots; it needs no other file."))

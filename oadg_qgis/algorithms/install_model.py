@@ -14,7 +14,7 @@ from qgis.core import (
 )
 
 from ...core.contract.hub_job import DEFAULT_REVISION, InstallJob
-from ..engine_jobs import install
+from ..engine_jobs import run_job
 from ..models import SHIPPED_FOLDER, SUFFIX, user_folder
 from .base import errors_for_qgis, report_to, tr
 from .engine_algorithm import EngineAlgorithm
@@ -64,7 +64,8 @@ class InstallModel(EngineAlgorithm):
         with errors_for_qgis():
             self.raise_problem()
             job = self._make_job(parameters, context)
-            result = install(job, on_progress=report_to(feedback), is_cancelled=feedback.isCanceled)
+            with run_job(job, on_progress=report_to(feedback), is_cancelled=feedback.isCanceled) as result:
+                pass
         if result.from_cache:
             feedback.pushWarning(
                 tr("The hub cannot be reached; the model comes from the cache of its client, and may be an older one.")

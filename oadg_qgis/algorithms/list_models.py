@@ -7,11 +7,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
-from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString, QgsProcessingParameterFileDestination
+from qgis.core import QgsProcessingOutputNumber, QgsProcessingOutputString
 
 from ...core.contract.errors import JobError
 from ..destinations import check_destinations, check_writable
 from ..models import ModelEntry, list_models, user_folder
+from . import parameters as shared
 from .base import OadgAlgorithm, errors_for_qgis, tr
 
 _HELP = """
@@ -35,11 +36,8 @@ class ListModels(OadgAlgorithm):
 
     def initAlgorithm(self, configuration=None) -> None:
         """Declare the page and the outputs."""
-        page = QgsProcessingParameterFileDestination(
-            "REPORT", tr("Table"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
-        )
-        page.setHelp(tr("A page with the table."))
-        self.addParameter(page)
+        for page in shared.helped([shared.report(tr("A page with the table."), tr("Table"))]):
+            self.addParameter(page)
         self.addOutput(QgsProcessingOutputNumber("N_MODELS", tr("Number of models")))
         self.addOutput(QgsProcessingOutputString("NAMES", tr("Names, one a line")))
         self.addOutput(QgsProcessingOutputString("MODELS", tr("The table as JSON, for scripts")))

@@ -12,6 +12,7 @@ from qgis.core import (
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterField,
     QgsProcessingParameterFile,
+    QgsProcessingParameterFileDestination,
     QgsProcessingParameterNumber,
 )
 
@@ -139,3 +140,11 @@ def device() -> Helped:
         "What computes: 'auto' takes an NVIDIA graphics processor (CUDA) when there is one, else the processor "
         "('cpu'). With several of them, 'cuda:0' is the first. 'mps' is Apple's."
     )
+
+
+def report(text: str, title: str = "") -> Helped:
+    """Return where a page goes; the text tells what it shows."""
+    page = QgsProcessingParameterFileDestination(
+        "REPORT", title or tr("Report"), tr("HTML files") + " (*.html)", optional=True, createByDefault=True
+    )
+    return page, text

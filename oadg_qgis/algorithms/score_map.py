@@ -25,7 +25,7 @@ from ...core.contract.model_header import ModelHeader, read_header
 from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
 from ..categorical_rasters import CategoricalRaster, read_codes
 from ..destinations import check_destinations, files_of
-from ..engine_jobs import score
+from ..engine_jobs import run_job
 from ..layers import Observations, observations_reader
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
 from ..styles import ApplyStyle, surprise_map_style
@@ -116,10 +116,8 @@ class ScoreMap(ImageAlgorithm):
             with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
                 if plan is not None:
                     writer.check(plan)
-                progress = report_to(feedback, _ENGINE_SHARE)
-                with score(
-                    job, class_index=class_index, on_progress=progress, is_cancelled=feedback.isCanceled
-                ) as result:
+                arrays, progress = {"map_path": class_index}, report_to(feedback, _ENGINE_SHARE)
+                with run_job(job, arrays=arrays, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                     if plan is not None:
                         _write(writer, plan, job, result)
                 writer.commit()

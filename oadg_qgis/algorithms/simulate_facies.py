@@ -25,7 +25,7 @@ from ...core.contract.indicator_job import IndicatorJob
 from ...core.contract.job import SimulationJob, SimulationResult
 from ...core.contract.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
-from ..engine_jobs import simulate
+from ..engine_jobs import run_job
 from ..grids import make_grid
 from ..layers import NO_OBSERVATIONS
 from ..mask import crop, rasterise
@@ -67,8 +67,6 @@ class SimulateFacies(FaciesAlgorithm):
 
     Attributes
     ----------
-    ENGINE : callable
-        Works on a job, as `engine_jobs.simulate` does.
     PARAMETERS : callable
         Yields the parameters.
     """
@@ -78,7 +76,6 @@ class SimulateFacies(FaciesAlgorithm):
     SUMMARY = "Simulates facies maps and their uncertainty from point observations."
     HELP = _HELP
     TAGS = tuple(_TAGS.split(","))
-    ENGINE = staticmethod(lambda *arguments, **options: simulate(*arguments, **options))
     PARAMETERS = staticmethod(declared_parameters)
 
     def initAlgorithm(self, configuration=None) -> None:
@@ -161,8 +158,8 @@ class SimulateFacies(FaciesAlgorithm):
         with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
             for plan in plans.values():
                 writer.check(plan)
-            progress = report_to(feedback, _ENGINE_SHARE)
-            with self.ENGINE(job, mask=inside, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
+            arrays, progress = {"mask_path": inside}, report_to(feedback, _ENGINE_SHARE)
+            with run_job(job, arrays=arrays, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                 _write_rasters(writer, plans, job, result)
             writer.commit()
         seconds = round(time.monotonic() - started, 3)

@@ -8,7 +8,6 @@ from qgis.core import QgsProcessingParameterDefinition
 
 from ...core.contract.indicator_job import COVARIANCE_KINDS, KRIGING_KINDS, MAX_NEIGHBOURS, IndicatorJob
 from ...core.contract.model_header import ModelHeader
-from ..engine_jobs import simulate_indicators
 from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import tr
@@ -38,7 +37,6 @@ class SimulateIndicators(SimulateFacies):
     SUMMARY = "Simulates facies maps by sequential indicator simulation, for comparison."
     HELP = _HELP
     TAGS = ("sis", "indicator", "kriging", "variogram", "gslib", "sisim", "geostatistics", "facies", "simulation")
-    ENGINE = staticmethod(lambda *arguments, **options: simulate_indicators(*arguments, **options))
     PARAMETERS = staticmethod(lambda: _parameters())
 
     def header_of(self, parameters, context) -> ModelHeader:

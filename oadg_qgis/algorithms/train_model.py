@@ -20,8 +20,8 @@ from ...core.contract.errors import Cancelled, JobError
 from ...core.contract.hub_job import check_name, read_origin
 from ...core.contract.training_image import SYMMETRIES, TrainingImage, image_cautions
 from ...core.contract.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, checkpoint_folder
-from ..engine_jobs import train
-from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
+from ..engine_jobs import run_job
+from ..models import REFINER, SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters
@@ -115,6 +115,7 @@ class TrainModel(ImageAlgorithm):
             facies=image.facies,
             model_path=str(path),
             start_path=str(SHIPPED_FOLDER / f"{UNIVERSAL}{SUFFIX}"),
+            refiner_path=str(REFINER),
             work_folder="",
             name=name,
             symmetry=image.symmetry,
@@ -170,7 +171,9 @@ def place_of_model(name: str, folder: Optional[Path] = None) -> Path:
 def _train(job: TrainingJob, image: TrainingImage, feedback) -> TrainingResult:
     """Train on the engine; a cancelled training tells what is left of it."""
     try:
-        return train(job, image=image, on_progress=report_to(feedback), is_cancelled=feedback.isCanceled)
+        arrays = {"image_path": image.class_index}
+        with run_job(job, arrays=arrays, on_progress=report_to(feedback), is_cancelled=feedback.isCanceled) as result:
+            return result
     except Cancelled as error:
         kept = tr("The best model so far is {}.").format(job.model_path) if Path(job.model_path).exists() else ""
         feedback.pushInfo(

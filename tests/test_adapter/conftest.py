@@ -233,14 +233,15 @@ def fake_engine(monkeypatch, tmp_path_factory):
     jobs = []
 
     @contextlib.contextmanager
-    def simulate(job, *, mask=None, on_progress=None, is_cancelled=lambda: False):
+    def simulate(job, *, arrays, on_progress=None, is_cancelled=lambda: False):
+        mask = arrays["mask_path"]
         jobs.append((job, mask))
         on_progress(0.5, "Pass 1 of 2")
         if is_cancelled():
             raise Cancelled("The run was cancelled.")
         yield _fake_result(job, mask, Path(tempfile.mkdtemp(dir=folder)))  # its own, for there may be runs at once
 
-    monkeypatch.setattr(module, "simulate", simulate)
+    monkeypatch.setattr(module, "run_job", simulate)
     return jobs
 
 

@@ -68,7 +68,7 @@ def refused(compare, monkeypatch, tmp_path):
     def engine(*_, **__):
         pytest.fail("the engine was asked")
 
-    monkeypatch.setattr(module, "compare", engine)
+    monkeypatch.setattr(module, "run_job", engine)
 
     def run(layer, message, **parameters):
         with pytest.raises(QgsProcessingException, match=message):
@@ -241,7 +241,7 @@ def test_a_failing_engine_is_one_sentence_and_leaves_nothing(compare, survey, mo
     def killed(*_, **__):
         raise EngineError("The engine was killed.")
 
-    monkeypatch.setattr(module, "compare", killed)
+    monkeypatch.setattr(module, "run_job", killed)
     with pytest.raises(QgsProcessingException, match="The engine was killed"):
         compare(survey)
     assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,7 @@ def refused(cross_validate, monkeypatch, tmp_path):
     def engine(*_, **__):
         pytest.fail("the engine was asked")
 
-    monkeypatch.setattr(module, "cross_validate", engine)
+    monkeypatch.setattr(module, "run_job", engine)
 
     def run(layer, message, **parameters):
         before = contents(tmp_path)
@@ -404,7 +404,7 @@ def test_a_failing_engine_is_one_sentence_and_leaves_nothing(cross_validate, sur
     def killed(*_, **__):
         raise EngineError("The engine was killed.")
 
-    monkeypatch.setattr(module, "cross_validate", killed)
+    monkeypatch.setattr(module, "run_job", killed)
     with pytest.raises(QgsProcessingException, match="The engine was killed"):
         cross_validate(survey)
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
 from oadg.oadg_qgis import engine_client
 from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status
-from oadg.oadg_qgis.engine_jobs import simulate
+from oadg.oadg_qgis.engine_jobs import run_job
 from oadg.oadg_qgis.engine_process import Engine, describe_exit
 from oadg.oadg_qgis.environment import PLUGIN_FOLDER
 
@@ -56,12 +56,12 @@ def rogue(how):
 
 def job(seed=2, **changes):
     table = build_facies_table(["sand", "clay"])
-    return SimulationJob(Grid(0, 30, 10, 3, 4), table, (0,), (0,), (1,), "model", "", seed=seed, **changes)
+    return SimulationJob("", Grid(0, 30, 10, 3, 4), table, (0,), (0,), (1,), "model", seed=seed, **changes)
 
 
 def run(seed=2, client=None, **options):
     """Run a job and return the number of the process that ran it."""
-    with simulate(job(seed), client=client or EngineClient(SCRIPTED), **options) as result:
+    with run_job(job(seed), client=client or EngineClient(SCRIPTED), **options) as result:
         return int(result.model_id)
 
 
@@ -126,7 +126,9 @@ def test_a_result_comes_with_its_arrays_and_the_folder_goes(tidy):
     mask = np.zeros((3, 4), bool)
     mask[1, 1:3] = True
     heard = []
-    with simulate(job(), mask=mask, client=EngineClient(SCRIPTED), on_progress=lambda *p: heard.append(p)) as result:
+    with run_job(
+        job(), arrays={"mask_path": mask}, client=EngineClient(SCRIPTED), on_progress=lambda *p: heard.append(p)
+    ) as result:
         folder = Path(result.entropy_path).parent
         assert folder.parent == tidy
         np.testing.assert_array_equal(np.load(result.most_probable_path), ~mask * 255)
@@ -241,7 +243,7 @@ def test_a_full_disk_is_told_with_the_folder(monkeypatch):
     monkeypatch.setattr(np, "save", full)
     with (
         pytest.raises(EngineError, match=r"temporary folder .*oadg-job-.* cannot be written: 125258 .*TMPDIR"),
-        simulate(job(), mask=np.ones((3, 4), dtype=bool), client=EngineClient(SCRIPTED)),
+        run_job(job(), arrays={"mask_path": np.ones((3, 4), dtype=bool)}, client=EngineClient(SCRIPTED)),
     ):
         pass
 

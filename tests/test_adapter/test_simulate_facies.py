@@ -320,7 +320,7 @@ def test_a_failing_engine_is_one_sentence_and_leaves_no_file(
     def killed(*_, **__):
         raise EngineError("The engine was killed.")
 
-    monkeypatch.setattr(module, "simulate", killed)
+    monkeypatch.setattr(module, "run_job", killed)
     with pytest.raises(QgsProcessingException, match="The engine was killed"):
         simulate_facies(survey)
     assert list(tmp_path.iterdir()) == []

@@ -70,7 +70,7 @@ def folder(tmp_path):
 def job(folder, seed=2, **changes):
     table = build_facies_table(["sand", "clay"])
     return SimulationJob(
-        Grid(0, 30, 10, 3, 4), table, (0,), (0,), (1,), "", str(folder), seed=seed, **changes
+        str(folder), Grid(0, 30, 10, 3, 4), table, (0,), (0,), (1,), "", seed=seed, **changes
     ).to_dict()
 
 

@@ -78,7 +78,7 @@ def install(hub, client, tmp_path):
 
     def run(repository="geo/delta", progress=lambda fraction, text: None, patience_s=20.0, **asked):
         before = contents(folder)
-        job = InstallJob(str(folder), str(work), "" if "source" in asked else repository, **asked)
+        job = InstallJob(str(work), str(folder), "" if "source" in asked else repository, **asked)
         try:
             return install_model(job, progress, endpoint=hub.address, patience_s=patience_s)
         except Exception:
@@ -322,7 +322,7 @@ def test_a_model_whose_own_name_leads_elsewhere(hub, install, model, tmp_path):
 def test_a_folder_that_cannot_be_written(install, content, tmp_path):
     (tmp_path / FILE).write_bytes(content)
     install.folder.write_text("a file, no folder")
-    job = InstallJob(str(install.folder), "", source=str(tmp_path / FILE))
+    job = InstallJob("", str(install.folder), source=str(tmp_path / FILE))
     with pytest.raises(JobError, match="The model cannot be written into .*models of mine"):
         install_model(job, lambda fraction, text: None)
 
@@ -342,11 +342,11 @@ def test_a_folder_that_cannot_be_written(install, content, tmp_path):
 )
 def test_what_cannot_be_asked(asked, words):
     with pytest.raises(JobError, match=words):
-        InstallJob("models", "work", **asked)
+        InstallJob("work", "models", **asked)
 
 
 def test_a_job_survives_the_way_to_the_engine():
-    job = InstallJob("models", "work", "a/b", taken=("universal",), replace=True)
+    job = InstallJob("work", "models", "a/b", taken=("universal",), replace=True)
     assert InstallJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
     with pytest.raises(JobError, match="incomplete or wrong"):
         InstallJob.from_dict({"colour": "red"})

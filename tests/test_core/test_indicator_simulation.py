@@ -149,7 +149,7 @@ def test_jobs_that_cannot_be(change, message):
 
 def test_a_job_without_observations_is_refused_in_words(tmp_path):
     facies = FaciesTable((Facies(1, "a", "#112233"), Facies(2, "b", "#445566")))
-    job = IndicatorJob(Grid(0, 0, 1, 4, 4), facies, (), (), (), work_folder=str(tmp_path))
+    job = IndicatorJob(str(tmp_path), Grid(0, 0, 1, 4, 4), facies, (), (), ())
     with pytest.raises(ConditioningError, match="There are no observations"):
         run_indicator_simulation(job, lambda *_: None)
 

@@ -202,7 +202,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     model.save(path)
     np.save(tmp_path / "image.npy", image.class_index)
     job = EvaluationJob(
-        str(tmp_path / "image.npy"), FACIES, str(path), str(tmp_path), side=40, n_realizations=3, subject="<stripes>"
+        str(tmp_path), str(tmp_path / "image.npy"), FACIES, str(path), side=40, n_realizations=3, subject="<stripes>"
     )
     assert EvaluationJob.from_dict(job.to_dict()) == job
     told = []
@@ -251,4 +251,4 @@ def test_jobs_that_do_not_fit(model, image, tmp_path, change, error, message):
 )
 def test_jobs_that_cannot_be(change, message):
     with pytest.raises(JobError, match=message):
-        EvaluationJob("image.npy", FACIES, "model", "work", **change)
+        EvaluationJob("work", "image.npy", FACIES, "model", **change)

@@ -400,7 +400,7 @@ def install(hub, tmp_path, monkeypatch):
     folder = tmp_path / "models"
 
     def run(repository="", **asked):
-        return install_model(InstallJob(str(folder), "", repository, **asked), quiet, endpoint=hub.address)
+        return install_model(InstallJob("", str(folder), repository, **asked), quiet, endpoint=hub.address)
 
     run.folder = folder
     return run

@@ -51,10 +51,10 @@ def scene(shape=(16, 24), n_maps=2):
     return torch.where(inside, known, -1), inside
 
 
-def refined(network, known, inside, data=NO_DATA, *, before=None, level=0):
+def refined(network, known, inside, data=NO_DATA, *, before=None, level=0, n_facies=3):
     """Return the refiner's logits of nodes that are known; `before` is what is read once, all of it by default."""
-    context = network.context(known if before is None else before, inside, data, 3, level=level)
-    return network(known, inside, data, 3, level=level, context=context)
+    context = network.context(known if before is None else before, inside, data, n_facies, level=level)
+    return network(known, inside, data, n_facies, level=level, context=context)
 
 
 def test_it_answers_where_a_coarser_lattice_is_known_and_nowhere_else(network):
@@ -145,6 +145,21 @@ def test_each_level_may_have_a_refiner_of_its_own_which_starts_as_the_one_of_all
     assert torch.equal(
         again.get_submodule(again.refiner_of(2)).head.bias, apart.get_submodule(apart.refiner_of(2)).head.bias
     )
+
+
+@pytest.mark.parametrize("n_facies", [2, 5])
+def test_it_starts_from_one_of_other_facies_and_fewer_levels(network, n_facies):
+    """Facies that both have are answered alike; of those beyond, each begins as one that the other has."""
+    started = FaciesNetwork(replace(CONFIG, n_classes=n_facies, n_levels=5)).eval().requires_grad_(False)
+    started.refiner.start_from(network.refiner)
+    known, inside = scene()
+    known = torch.where(known == 2, 0, known)
+    for level, as_level in ((0, 0), (2, 2), (4, 2)):
+        expected = refined(network, known, inside, level=as_level)
+        answer = refined(started, known, inside, level=level, n_facies=n_facies)
+        assert torch.equal(answer[:, :2], expected[:, :2])
+        for facies in range(3, n_facies):
+            assert torch.equal(answer[:, facies], expected[:, facies % 3])
 
 
 class _Recorder:

@@ -9,12 +9,12 @@ from oadg.core.evaluation.surveys import (
     evaluate,
     model_method,
     probability_map,
-    ratio_interval,
     score,
     survey_of_map,
     yardstick_methods,
 )
 from oadg.core.kriging.yardsticks import YARDSTICKS
+from oadg.core.measures.scores import ratio_interval
 from oadg.core.model.facies_model import FaciesModel
 
 FACIES = np.repeat([[0, 1, 2, 3]], 4, axis=0)  # a column of each of four facies
