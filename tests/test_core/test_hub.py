@@ -348,7 +348,7 @@ def test_what_cannot_be_asked(asked, words):
 def test_a_job_survives_the_way_to_the_engine():
     job = InstallJob("work", "models", "a/b", taken=("universal",), replace=True)
     assert InstallJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
-    with pytest.raises(JobError, match="incomplete or wrong"):
+    with pytest.raises(JobError, match="parts that this engine does not know: colour"):
         InstallJob.from_dict({"colour": "red"})
 
 
