@@ -19,7 +19,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help system env demo test check bench peers bench-peers bench-sizes package train train-universal train-refiner train-shipped evaluate-universal publish clean
+.PHONY: help system env demo test check bench peers bench-peers bench-sizes package train train-universal train-shipped evaluate-universal publish clean
 
 # numpy's matrices are small here, and its threads wait for each other on a busy machine; PyTorch has threads of its own.
 export OPENBLAS_NUM_THREADS ?= 1
@@ -125,9 +125,6 @@ train: env ## Train a model on an image or on digits: IMAGE=path NAME=name (resu
 
 train-universal: env ## Train the universal model (seeded, resumable; hours)
 	$(PYTHON) -m oadg.core.training.train_universal $(if $(START),--start $(START)) $(TRAIN_ARGS)
-
-train-refiner: env ## Train the refiner that trainings on images start from (seeded, resumable; half an hour)
-	$(PYTHON) -m oadg.core.training.train_refiner $(TRAIN_ARGS)
 
 train-shipped: env ## Train a shipped model of a training image: MODEL=channels or delta, IMAGE=... (seeded, resumable; an hour and a half)
 	$(PYTHON) resources/recipes/shipped_models.py "$(MODEL)" "$(IMAGE)"

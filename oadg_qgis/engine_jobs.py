@@ -16,7 +16,7 @@ from ..core.contract.requests import REQUESTS, request_of
 from .engine_client import EngineClient, delete_work_folder
 from .engine_process import Progress
 
-_PATHS = ("model_path", "start_path", "refiner_path", "source", "model_folder")
+_PATHS = ("model_path", "start_path", "source", "model_folder")
 """Fields of jobs that name files. The engine works elsewhere, where a relative path would mean another file."""
 
 

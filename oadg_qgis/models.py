@@ -15,8 +15,6 @@ from .environment import PLUGIN_FOLDER, engine_folder
 UNIVERSAL = "universal"
 SUFFIX = ".safetensors"
 SHIPPED_FOLDER = PLUGIN_FOLDER / "resources" / "models"
-REFINER = PLUGIN_FOLDER / "resources" / "starts" / "refiner.safetensors"
-"""Which trainings start from."""
 
 
 def user_folder() -> Path:

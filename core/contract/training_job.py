@@ -36,9 +36,6 @@ class TrainingJob(Job):
         The model file to be written; a checkpoint lies beside it until training is done.
     start_path : str
         The model file whose weights training starts from.
-    refiner_path : str
-        A model file whose refiner training starts from, where it has the size that is asked for and the one above has
-        none; empty for none.
     work_folder : str
         Unused but for what all jobs have in common.
     name : str
@@ -85,7 +82,6 @@ class TrainingJob(Job):
     start_path: str
     name: str
     symmetry: str = "none"
-    refiner_path: str = ""
     cell_size: Optional[float] = None
     origin: str = ""
     licence: str = "LicenseRef-unknown"

@@ -71,12 +71,13 @@ class ImageExamples:
         rng = np.random.default_rng([self.seed, step])
         started_share = _STARTED_SHARE_WHOLE if self.image.IS_WHOLE else _STARTED_SHARE
         refines = rng.random() >= (0.0 if self.refiner_only else started_share)
-        shares = level_shares(self.n_refined if refines else self.config.n_levels, refines=refines)
+        shares = _level_shares(self.n_refined if refines else self.config.n_levels, refines=refines)
         level = int(rng.choice(len(shares), p=shares))
         largest = self.image.largest_window()
         windows = self._draw_windows(rng, 2**level, largest, held_out=False)
         if refines:
-            return refined_examples(windows, level, len(self.image.facies), self.config.total_stride, rng)
+            how = {"corrected_share": _CORRECTED_SHARE, "misled_share": _MISLED_SHARE}
+            return self._refined_examples(windows, level, rng, n_states=_STATES, **how)
         share = self._started_share * shares_started(len(windows), _DATA_ONLY_SHARE, rng)
         return self._examples(windows, level, share, rng)
 
@@ -107,8 +108,7 @@ class ImageExamples:
         rng = np.random.default_rng([self.seed, 1 << 40, step, level])
         windows = self._draw_windows(rng, 2**level, self.image.held_out.shape[-2:], held_out=True)
         if refines:
-            n_facies, multiple = len(self.image.facies), self.config.total_stride
-            return refined_examples(windows, level, n_facies, multiple, rng, held_out=True)
+            return self._refined_examples(windows, level, rng, n_states=1, surveyed_share=0.0)
         return self._examples(windows, level, self._started_share * rng.random(len(windows)), rng, surveyed_share=0.0)
 
     def unknown(self, step: int, level: int) -> Examples:
@@ -149,89 +149,68 @@ class ImageExamples:
         surveyed_share: float = _SURVEYED_SHARE,
     ) -> Examples:
         """Return windows as they are known on a lattice that the sampler starts on, and at surveyed cells."""
-        generator, amount = torch.Generator().manual_seed(int(rng.integers(2**62))), rng.random(len(windows))
-        n_facies, multiple = len(self.image.facies), self.config.total_stride
-        surveyed, lattice = _survey(
-            windows, level, n_facies, multiple, rng, generator, amount=amount, surveyed_share=surveyed_share
-        )
-        told = rng.random(len(windows)) < _TOLD_SHARE
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        surveyed, lattice = self._survey(windows, level, rng, generator, rng.random(len(windows)), surveyed_share)
+        n_facies, told = len(self.image.facies), rng.random(len(windows)) < _TOLD_SHARE
         surveys = [
             SurveyKriging.of_map(torch.where(of_map, window, -1), n_facies) if is_told else None
             for window, of_map, is_told in zip(windows, surveyed, told)
         ]
         return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, surveys=surveys)
 
+    def _refined_examples(
+        self,
+        windows: Tensor,
+        level: int,
+        rng: np.random.Generator,
+        *,
+        n_states: int,
+        corrected_share: float = 0.0,
+        misled_share: float = 0.0,
+        surveyed_share: float = _SURVEYED_SHARE_REFINED,
+    ) -> Examples:
+        """Return windows as they are known on a lattice that is refined, and at surveyed cells."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        amount = np.sqrt(rng.random(len(windows)))
+        surveyed, lattice = self._survey(windows, level, rng, generator, amount, surveyed_share)
+        return make_refined_examples(
+            windows,
+            surveyed,
+            lattice,
+            len(self.image.facies),
+            rng,
+            n_states=n_states,
+            corrected_share=corrected_share,
+            misled_share=misled_share,
+        )
 
-def refined_examples(
-    windows: Tensor, level: int, n_facies: int, multiple: int, rng: np.random.Generator, *, held_out: bool = False
-) -> Examples:
-    """
-    Return windows as the refiner sees them: known on the next coarser lattice, at surveyed cells, and here and there.
-
-    Parameters
-    ----------
-    windows : int64 Tensor, shape (n_maps, n_rows, n_cols)
-        Class index, -1 where nothing is known.
-    level, n_facies : int
-        Of the lattice that is refined; of the maps.
-    multiple : int
-        What the lattice's rows and columns are multiples of.
-    rng : numpy Generator
-        Source of randomness.
-    held_out : bool
-        Whether the refiner is to be judged: each window in one state, without data, and nothing of it wrong.
-    """
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    surveyed, lattice = _survey(
-        windows,
-        level,
-        n_facies,
-        multiple,
-        rng,
-        generator,
-        amount=np.sqrt(rng.random(len(windows))),
-        surveyed_share=0.0 if held_out else _SURVEYED_SHARE_REFINED,
-    )
-    return make_refined_examples(
-        windows,
-        surveyed,
-        lattice,
-        n_facies,
-        rng,
-        n_states=1 if held_out else _STATES,
-        corrected_share=0.0 if held_out else _CORRECTED_SHARE,
-        misled_share=0.0 if held_out else _MISLED_SHARE,
-    )
-
-
-def _survey(
-    windows: Tensor,
-    level: int,
-    n_facies: int,
-    multiple: int,
-    rng: np.random.Generator,
-    generator: torch.Generator,
-    *,
-    amount: np.ndarray,
-    surveyed_share: float,
-) -> tuple[Tensor, Lattice]:
-    """Return the surveyed cells of windows, by amount (0 … 1, a logarithmic scale), and a lattice laid anywhere."""
-    n_maps, n_rows, n_cols = windows.shape
-    spacing = 2**level
-    most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
-    n_data = (most**amount).astype(int) * (rng.random(n_maps) < surveyed_share)
-    # Of large windows a survey chooses squares, and visits a cell in each.
-    side = max(1, spacing // _FINEST_SURVEYED)
-    seen = windows[:, ::side, ::side].clamp_min(0)
-    of_map, *square = draw_surveys(seen, torch.from_numpy(n_data), n_facies, generator).nonzero(as_tuple=True)
-    row, col = (side * at + torch.from_numpy(rng.integers(side, size=len(at))) for at in square)
-    surveyed = torch.zeros(windows.shape, dtype=torch.bool)
-    surveyed[of_map, row, col] = windows[of_map, row, col] >= 0
-    position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
-    return surveyed, Lattice.at((n_rows, n_cols), spacing, position, multiple)
+    def _survey(
+        self,
+        windows: Tensor,
+        level: int,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+        amount: np.ndarray,
+        surveyed_share: float,
+    ) -> tuple[Tensor, Lattice]:
+        """Return the surveyed cells of windows, by amount (0 … 1, a logarithmic scale), and a lattice laid anywhere."""
+        n_maps, n_rows, n_cols = windows.shape
+        n_facies, spacing = len(self.image.facies), 2**level
+        most = max(1.0, min(_MOST_DATA, _MOST_DATA_SHARE * n_rows * n_cols))
+        n_data = (most**amount).astype(int) * (rng.random(n_maps) < surveyed_share)
+        # Of large windows a survey chooses squares, and visits a cell in each.
+        side = max(1, spacing // _FINEST_SURVEYED)
+        seen = windows[:, ::side, ::side].clamp_min(0)
+        of_map, *square = draw_surveys(seen, torch.from_numpy(n_data), n_facies, generator).nonzero(as_tuple=True)
+        row, col = (side * at + torch.from_numpy(rng.integers(side, size=len(at))) for at in square)
+        surveyed = torch.zeros(windows.shape, dtype=torch.bool)
+        surveyed[of_map, row, col] = windows[of_map, row, col] >= 0
+        position = torch.from_numpy(rng.integers(2 * spacing, size=(n_maps, 2)))
+        lattice = Lattice.at((n_rows, n_cols), spacing, position, self.config.total_stride)
+        return surveyed, lattice
 
 
-def level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
+def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
     """Return the share of batches on each level (n_levels,): the finest decides on sharpness, the coarsest on shape."""
     if refines:
         weight = 0.8 ** np.arange(n_levels)

@@ -98,7 +98,6 @@ def run_training(
     class_index = np.load(job.image_path, allow_pickle=False)
     image = image_or_set(class_index, job.facies, job.symmetry, job.cell_size, job.origin, seed=job.seed)
     start = FaciesModel.load(Path(job.start_path))
-    refiners = [FaciesModel.load(Path(job.refiner_path)).network] if job.refiner_path else []
     shape = replace(NETWORKS[job.size], n_levels=image.coarsest_level + 1, refined_above=image.refined_above)
     shape = replace(shape, n_classes=len(job.facies))
     examples = ImageExamples(image, shape, job.seed, job.refiner_only)
@@ -149,7 +148,7 @@ def run_training(
         examples,
         folder,
         device=device,
-        starts=[*refiners, start.network],
+        start=start.network,
         n_workers=job.workers,
         held_out_nats=held_out_nats,
         should_stop=should_stop,
@@ -367,7 +366,6 @@ def _model(
             **asdict(config),
         },
         "started_from": start.model_id,
-        "refiner_started_from": Path(job.refiner_path).stem if job.refiner_path else None,
         "learnt_from": job.origin,
         "image": {
             **({"n_images": len(image.class_index)} if image.IS_WHOLE else {}),

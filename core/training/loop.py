@@ -14,7 +14,7 @@ import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -150,7 +150,7 @@ def train(
     folder: Path,
     *,
     device: torch.device | str = "cpu",
-    starts: Sequence[nn.Module] = (),
+    start: nn.Module | None = None,
     n_workers: int = 0,
     stop_after_seconds: float = math.inf,
     held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]] | None = None,
@@ -174,8 +174,8 @@ def train(
         Where `checkpoint.pt` and `log.jsonl` live.
     device : torch.device or str
         Where to train.
-    starts : sequence of nn.Module
-        Whose weights the first step starts from, as far as they fit, one after the other.
+    start : nn.Module, optional
+        Whose weights the first step starts from, as far as they fit.
     n_workers : int
         Processes that draw examples ahead; 0 draws them in this one. The weights do not depend on it.
     stop_after_seconds : float
@@ -207,7 +207,7 @@ def train(
     recipe = {"network": network_config.to_dict(), "training": asdict(config)}
     torch.manual_seed(config.seed)
     network = FaciesNetwork(network_config).to(device)
-    for start in starts:
+    if start is not None:
         network.start_from(start)
     run = _Run(network, config, torch.device(device))
     folder.mkdir(parents=True, exist_ok=True)

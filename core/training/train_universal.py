@@ -99,8 +99,8 @@ def draw_examples(
     spacing = int(rng.choice(_SPACINGS, p=_SPACING_SHARES))
     refining = rng.random() < _REFINING_SHARE and not data_only
     is_rough = not refining and rng.random() < _ROUGH_SHARE
-    shortest = shortest_range(spacing, is_rough=is_rough)
-    windows = draw_windows(n_facies, spacing, shortest, rng, generator, n_maps_times)
+    shortest = max(_SHORTEST_NODES * spacing, 0 if is_rough else _SHORTEST_CELLS)
+    windows = _draw_windows(n_facies, spacing, shortest, rng, generator, n_maps_times)
     n_maps, *grid_shape = windows.shape
     n_nodes = grid_shape[0] * grid_shape[1] // spacing**2
 
@@ -134,38 +134,15 @@ def draw_examples(
     return make_examples(windows, surveyed, lattice, n_facies, share, rng, generator, present=present, surveys=surveys)
 
 
-def shortest_range(spacing: int, *, is_rough: bool = False) -> float:
-    """Return the shortest range, in cells, of fields that are seen on a lattice of a spacing."""
-    return max(_SHORTEST_NODES * spacing, 0 if is_rough else _SHORTEST_CELLS)
-
-
-def draw_windows(
+def _draw_windows(
     n_facies: int,
     spacing: int,
     shortest: float,
     rng: np.random.Generator,
     generator: torch.Generator,
-    n_maps_times: int = 1,
+    n_maps_times: int,
 ) -> Tensor:
-    """
-    Draw the windows of a batch, cut from fields of all families of the prior.
-
-    Parameters
-    ----------
-    n_facies, spacing : int
-        Of the fields; of the lattice that they are to be seen on.
-    shortest : float
-        Range, in cells.
-    rng, generator : numpy Generator, torch.Generator
-        Sources of randomness; the tensors live on the second one's device.
-    n_maps_times : int
-        As `draw_examples` takes it.
-
-    Returns
-    -------
-    int64 Tensor, shape (n_maps, n_rows, n_cols)
-        Class index.
-    """
+    """Draw the windows of a batch (n_maps, n_rows, n_cols), cut from fields of all families."""
     field_size = 128 if spacing <= 2 else 256
     most_nodes = min(_MOST_NODES, field_size // spacing)
     shape = tuple(int(n) for n in rng.integers(_FEWEST_NODES, most_nodes + 1, size=2))
@@ -228,7 +205,7 @@ def main() -> None:
         partial(draw_examples, seed=recipe.seed, device=device, n_maps_times=arguments.maps_times),
         arguments.folder,
         device=arguments.device,
-        starts=[start.network] if start else [],
+        start=start.network if start else None,
         n_workers=arguments.workers,
         stop_after_seconds=60 * arguments.minutes,
         on_log=lambda line: logging.info(json.dumps(line)),

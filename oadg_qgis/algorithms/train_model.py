@@ -21,7 +21,7 @@ from ...core.contract.hub_job import check_name, read_origin
 from ...core.contract.training_image import SYMMETRIES, TrainingImage, image_cautions
 from ...core.contract.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, checkpoint_folder
 from ..engine_jobs import run_job
-from ..models import REFINER, SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
+from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr
 from .image_algorithm import ImageAlgorithm, image_parameters
@@ -115,7 +115,6 @@ class TrainModel(ImageAlgorithm):
             facies=image.facies,
             model_path=str(path),
             start_path=str(SHIPPED_FOLDER / f"{UNIVERSAL}{SUFFIX}"),
-            refiner_path=str(REFINER),
             work_folder="",
             name=name,
             symmetry=image.symmetry,

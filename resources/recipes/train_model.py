@@ -34,8 +34,7 @@ from oadg.core.training.public_images import PUBLIC_IMAGES, PublicImage, fetch, 
 from oadg.core.training.terminal_training import train_on
 from oadg.core.training.tracking import TRACKERS, Tracker
 
-RESOURCES = Path(__file__).resolve().parents[1]
-START, REFINER = RESOURCES / "models" / "universal.safetensors", RESOURCES / "starts" / "refiner.safetensors"
+START = Path(__file__).resolve().parents[1] / "models" / "universal.safetensors"
 DIGITS = "digits"
 N_DRAWN = 5000
 _UNKNOWN_LICENCE = "LicenseRef-unknown"
@@ -157,7 +156,6 @@ def _train(asked: argparse.Namespace) -> None:
             track=tracker.follow,
             model_path=str(path),
             start_path=str(asked.start),
-            refiner_path=str(REFINER),
             name=asked.name,
             licence=asked.licence or licence,
             **{name: getattr(asked, name) for name in _OF_THE_JOB},

@@ -131,9 +131,8 @@ def with_nodata():
 def test_of_large_windows_squares_are_surveyed_and_a_cell_in_each(monkeypatch):
     monkeypatch.setattr(image_examples, "_FINEST_SURVEYED", 1)
     windows = torch.zeros(6, 64, 96, dtype=torch.int64)
-    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(2)
-    many = {"amount": np.full(6, 0.9), "surveyed_share": 1.0}
-    surveyed, _ = image_examples._survey(windows, 2, 2, 8, rng, generator, **many)
+    draw, rng, generator = examples_of(image_of(compass()), 3, seed=0), np.random.default_rng(1), torch.Generator()
+    surveyed, _ = draw._survey(windows, 2, rng, generator.manual_seed(2), np.full(6, 0.9), 1.0)
     in_squares = surveyed.view(6, 16, 4, 24, 4).sum(dim=(2, 4))
     most = min(image_examples._MOST_DATA, image_examples._MOST_DATA_SHARE * 64 * 96)
     assert in_squares.max() == 1

@@ -584,19 +584,6 @@ def test_what_the_start_was_not_told_counts_for_nothing_at_first():
         assert mine.shape[1] > theirs.shape[1]
 
 
-def test_a_refiner_starts_from_a_file_where_it_has_its_size(make_job, tmp_path):
-    small = image_training.NETWORKS["small"]
-    refiner = random_network(dataclasses.replace(small, n_levels=2, n_classes=2, refined_above=1))
-    FaciesModel("refiner", refiner, build_facies_table([0, 1])).save(tmp_path / "refiner.safetensors")
-    job = make_job(refiner_path=str(tmp_path / "refiner.safetensors"), learning_rate=1e-7, steps=2)
-    run_training(job, never_cancel)
-    model = FaciesModel.load(Path(job.model_path))
-    assert model.provenance["refiner_started_from"] == "refiner"
-    for name, theirs in refiner.refiner.far.state_dict().items():
-        if not name.endswith("of_level"):
-            assert torch.allclose(model.network.refiner.far.state_dict()[name], theirs, atol=1e-5), name
-
-
 paths = st.text(min_size=1)
 jobs = st.builds(
     TrainingJob,
@@ -604,7 +591,6 @@ jobs = st.builds(
     facies=st.sampled_from([build_facies_table([311, -1]), build_facies_table(["Kies", "Lehm", "Ton"])]),
     model_path=paths,
     start_path=paths,
-    refiner_path=st.just("") | paths,
     work_folder=paths,
     name=paths.filter(str.strip),
     symmetry=st.sampled_from(["none", "rotations"]),

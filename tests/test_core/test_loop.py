@@ -89,7 +89,7 @@ def test_a_batch_for_a_graphics_card_has_as_many_times_as_many_maps():
 def test_training_starts_from_a_network_that_may_lack_a_part(tmp_path):
     start, _ = train(NETWORK, CONFIG, examples, tmp_path / "start")
     more = dataclasses.replace(NETWORK, n_levels=3)
-    untouched, _ = train(more, dataclasses.replace(CONFIG, steps=0), examples, tmp_path / "more", starts=[start])
+    untouched, _ = train(more, dataclasses.replace(CONFIG, steps=0), examples, tmp_path / "more", start=start)
     assert not untouched.of_level.any()
     for key, value in start.state_dict().items():
         assert torch.equal(value, untouched.state_dict()[key]), key
