@@ -42,12 +42,12 @@ NETWORKS = {
 """By size; 'base' has the shape of the universal model but for what it is told, and starts from its weights."""
 CHECKPOINTS = 40
 """Of a training, at most; at each of them the held-out loss is measured."""
-_LEAST_BETWEEN = 40
+_LEAST_BETWEEN = 80
 """Steps between two of them, for the held-out loss costs as much as eight."""
 PATIENCE = 10
 _HELD_OUT_BATCHES = 4
 """Of each part of the path."""
-_TABLE_BATCHES = 3
+_TABLE_BATCHES = 6
 _LEARNT = 0.95
 """Of the progress that users see, when learning is done; what is measured then has the rest."""
 _TIMED_STEPS = 16

@@ -19,21 +19,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..contract.facies import MAX_FACIES
 from ..kriging.kriging_features import FEWEST_DATA, N_OF_PLACE, SurveyKriging
 from ..machine.device import prepare_process
 from ..model.facies_model import FaciesModel
 from ..model.lattice import Lattice
-from ..model.network import FaciesNetwork, NetworkConfig
+from ..model.network import NetworkConfig
 from .examples import make_examples, oriented, shares_refined, shares_started
 from .loop import Examples, TrainingConfig, train, validation_nats
 from .random_fields import categorical_fields, draw_surveys
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "resources" / "models" / "universal.safetensors"
-RECIPE = TrainingConfig(steps=2_600, seed=20_261_207, learning_rate=8e-4, warmup_steps=200, n_uses=4)
+RECIPE = TrainingConfig(steps=10_000, seed=20_261_208, learning_rate=5e-4, warmup_steps=200, n_uses=4)
 """Of the run that made the shipped model, which started from the one before: docs/models/universal.md tells how."""
 NETWORK = NetworkConfig(
     trunk=(64, 96, 160),
@@ -160,21 +160,6 @@ def _cut_window(field: Tensor, shape: tuple[int, ...], spacing: int, rng: np.ran
     return oriented(field[top : top + height, left : left + width], rng, transposed=transposed)
 
 
-@torch.no_grad()
-def _average(network: FaciesNetwork, other: nn.Module) -> None:
-    """
-    Move the weights halfway to those of a network that they began as; of what that one lacks half is added.
-
-    The mean of weights before and after a run is often better than either (Wortsman et al. 2022, arXiv 2109.01903).
-    """
-    theirs = other.state_dict()
-    for name, mine in network.state_dict().items():
-        if name in theirs:
-            mine.lerp_(theirs[name], 0.5)
-        elif name.startswith("texture") and ".2." in name:  # the last layers, which began as zeros
-            mine.mul_(0.5)
-
-
 def main() -> None:
     """Train, or go on training, and write the model file when the recipe's last step is done."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,7 +174,6 @@ def main() -> None:
     parser.add_argument("--uses", type=int, default=RECIPE.n_uses, help="steps that learn from each batch, 1 to 4")
     parser.add_argument("--seed", type=int, default=RECIPE.seed, help="of what is drawn, instead of the recipe's")
     parser.add_argument("--start", type=Path, help="a model file, whose weights the first step starts from")
-    parser.add_argument("--average-with", type=Path, help="a model file: halfway to its weights is written")
     parser.add_argument("--snapshot", action="store_true", help="write the model file even when steps remain")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -214,9 +198,6 @@ def main() -> None:
         logging.info("Stopped at step %d of %d; run again to go on.", state["step"], recipe.steps)
         return
     network = network.float()
-    averaged = FaciesModel.load(arguments.average_with) if arguments.average_with else None
-    if averaged is not None:
-        _average(network, averaged.network)
     scores = {
         name: validation_nats(network, map(partial(draw_examples, seed=recipe.seed, data_only=only), VALIDATION_STEPS))
         for name, only in (("validation_nats", False), ("validation_nats_data_only", True))
@@ -224,7 +205,6 @@ def main() -> None:
     provenance = {
         "recipe": {**asdict(recipe), "maps_times": arguments.maps_times},
         "started_from": {"model": start.model_id, **start.provenance} if start else None,
-        "averaged_with": averaged.model_id if averaged else None,
         "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
         "steps_done": state["step"],
         "seconds": round(state["seconds"]),

@@ -217,17 +217,3 @@ def test_an_untrained_network_is_indifferent(tmp_path):
     drawn = examples(1)
     expected = drawn.present.sum(dim=1).log() * drawn.unknown.any(dim=2).any(dim=1)
     assert torch.allclose(examples_nats(network, drawn), expected, atol=1e-4)
-
-
-def test_weights_are_averaged_with_those_that_a_run_began_with():
-    config = NetworkConfig(trunk=(8,), stream=(8,), n_pooled=4, n_evidence=4, n_bottom=1)
-    torch.manual_seed(1)
-    began, ended = FaciesNetwork(config), FaciesNetwork(dataclasses.replace(config, reads_texture=True))
-    torch.nn.init.ones_(ended.texture_of_all[2].weight)
-    before = {name: value.clone() for name, value in ended.state_dict().items()}
-    train_universal._average(ended, began)
-    after = ended.state_dict()
-    assert torch.allclose(after["head.bias"], (before["head.bias"] + began.head.bias) / 2)
-    assert torch.allclose(after["trunk_stem.weight"], (before["trunk_stem.weight"] + began.trunk_stem.weight) / 2)
-    assert (after["texture_of_all.2.weight"] == 0.5).all(), "it began as zeros"
-    assert torch.equal(after["texture_of_all.0.weight"], before["texture_of_all.0.weight"])
