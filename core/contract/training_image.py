@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -30,7 +31,16 @@ _MOST_LISTED = 10
 _LEAST_SHOWN = 12
 """Rows and columns of the image that a window which hangs over its borders holds at least."""
 HELD_OUT_SHARE = 0.25
-"""Of the image's sides: the block in its lower right corner that training does not see."""
+"""Of the image's sides: the block in one of its corners that training does not see."""
+CORNERS = {
+    "lower right": (False, False),
+    "lower left": (False, True),
+    "upper right": (True, False),
+    "upper left": (True, True),
+}
+"""Where the block may be, best first: whether it is at the first rows, and at the first columns."""
+LEAST_TO_TELL = 0.01
+"""Of a block, the share that is not of its most frequent facies, for the block to judge a model by."""
 MAX_GAP = 64
 """Cells between what is learnt and what is held out, at most; and at most a tenth of the shorter side."""
 FEWEST_NODES = 24
@@ -96,8 +106,8 @@ class TrainingImage:
             )
         if not (self.held_out >= 0).any():
             raise TrainingImageError(
-                "The lower right corner of the training image, which is held out to judge the model, holds nodata "
-                "only. Clip the image to the part that is mapped, or turn it."
+                "The corners of the training image, one of which is held out to judge the model, hold nodata only. "
+                "Clip the image to the part that is mapped."
             )
 
     def _check_shape(self) -> None:
@@ -128,8 +138,31 @@ class TrainingImage:
     @property
     def held_out(self) -> np.ndarray:
         """The block that training does not see: a view of `class_index`."""
-        row, col = self._held_out_from
-        return self.class_index[row:, col:]
+        return self._block(self.held_out_corner)
+
+    @cached_property
+    def held_out_corner(self) -> str:
+        """
+        Which of `CORNERS` is held out.
+
+        The first one, unless hardly anything there is to be told apart: then the one where most is.
+        """
+
+        def to_tell(corner: str) -> Tuple[float, float]:
+            """Return the shares of a block that are not of its most frequent facies, and that are known."""
+            block = self._block(corner)
+            counts = np.bincount(block[block >= 0], minlength=1)
+            return (counts.sum() - counts.max()) / block.size, counts.sum() / block.size
+
+        first = next(iter(CORNERS))
+        return first if to_tell(first)[0] >= LEAST_TO_TELL else max(CORNERS, key=to_tell)
+
+    def _block(self, corner: str) -> np.ndarray:
+        spans = (
+            slice(n - start) if is_first else slice(start, None)
+            for n, start, is_first in zip(self.shape, self._held_out_from, CORNERS[corner])
+        )
+        return self.class_index[tuple(spans)]
 
     @property
     def _held_out_from(self) -> Tuple[int, int]:
@@ -163,6 +196,15 @@ class TrainingImage:
         row, col = self._held_out_from
         return row - self.gap, col - self.gap
 
+    @property
+    def learnt(self) -> Tuple[np.ndarray, ...]:
+        """What training sees, in two parts that overlap: views of `class_index`."""
+        spans = [
+            slice(n - most, None) if is_first else slice(most)
+            for n, most, is_first in zip(self.shape, self.largest_window(), CORNERS[self.held_out_corner])
+        ]
+        return self.class_index[spans[0]], self.class_index[:, spans[1]]
+
     def draw_window(self, shape: Tuple[int, int], rng: np.random.Generator) -> Window:
         """
         Place a window at random where it shares no cell with the held-out block or the gap around it.
@@ -178,13 +220,13 @@ class TrainingImage:
             Source of the place.
         """
         limit = self.largest_window()
-        while True:
+        while True:  # as if the block were at the last rows and columns
             least = (min(_LEAST_SHOWN, side) for side in shape)
             top, left = (
                 int(rng.integers(shown - side, n - shown + 1)) for n, side, shown in zip(self.shape, shape, least)
             )
             if top + shape[0] <= limit[0] or left + shape[1] <= limit[1]:
-                return top, left, shape[0], shape[1]
+                return self._placed(top, left, shape)
 
     def draw_held_out_window(self, shape: Tuple[int, int], rng: np.random.Generator) -> Window:
         """Place a window at random in the held-out block; it is as large as that allows."""
@@ -193,7 +235,15 @@ class TrainingImage:
         top, left = (
             start + int(rng.integers(n - start - side + 1)) for start, n, side in zip(first, self.shape, (rows, cols))
         )
-        return top, left, rows, cols
+        return self._placed(top, left, (rows, cols))
+
+    def _placed(self, top: int, left: int, shape: Tuple[int, int]) -> Window:
+        """Return a window that is placed as if the held-out block were at the last rows and columns."""
+        row, col = (
+            n - side - at if is_first else at
+            for n, side, at, is_first in zip(self.shape, shape, (top, left), CORNERS[self.held_out_corner])
+        )
+        return row, col, shape[0], shape[1]
 
     def cut(self, window: Window) -> np.ndarray:
         """Return a window's class indices, int16, shape (n_rows, n_cols); -1 beyond the image."""
@@ -292,13 +342,12 @@ def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
         more = f" and {len(listed) - _MOST_LISTED:,} more" if len(listed) > _MOST_LISTED else ""
         codes = ", ".join(listed[:_MOST_LISTED]) + more
         told.append(f"These codes are so rare that they are taken for errors, and their cells for unknown: {codes}.")
-    row, col = image.largest_window()
-    learnt = np.union1d(image.class_index[:row], image.class_index[:, :col])
+    learnt = [k for k in range(len(image.facies)) if any((part == k).any() for part in image.learnt)]
     unseen = [f.name for k, f in enumerate(image.facies.facies) if k not in learnt]
     if unseen:
         told.append(
-            "These facies occur only in the lower right corner of the training image, which is held out to judge the "
-            f"model, so that it never sees them: {', '.join(unseen)}. Turn the image, or clip it."
+            f"These facies occur only in the {image.held_out_corner} corner of the training image, which is held out "
+            f"to judge the model, so that it never sees them: {', '.join(unseen)}. Turn the image, or clip it."
         )
     spacing = 2**image.coarsest_level
     independent = image.class_index.size / (spacing * FEWEST_NODES) ** 2

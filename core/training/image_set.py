@@ -65,6 +65,11 @@ class ImageSet(TrainingImage):
         """The images that training does not see, shape (n_held_out, n_rows, n_cols)."""
         return self.class_index[self._images[0]]
 
+    @property
+    def learnt(self) -> tuple[np.ndarray, ...]:
+        """The images that training sees, shape (n_learnt, n_rows, n_cols), alone in a tuple."""
+        return (self.class_index[self._images[1]],)
+
     @cached_property
     def _images(self) -> tuple[np.ndarray, np.ndarray]:
         """Which images are held out, and which are learnt."""

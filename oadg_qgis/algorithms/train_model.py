@@ -190,9 +190,9 @@ def _tell_image(image: TrainingImage, feedback) -> None:
         )
     )
     feedback.pushInfo(
-        tr(
-            "It is learnt on lattices of 1 to {} cells from node to node; {} x {} cells, lower right, are held out."
-        ).format(2**image.coarsest_level, *image.held_out.shape)
+        tr("It is learnt on lattices of 1 to {} cells from node to node; {} x {} cells, {}, are held out.").format(
+            2**image.coarsest_level, *image.held_out.shape, image.held_out_corner
+        )
     )
     for caution in image_cautions(image, RECEPTIVE_RADIUS):
         feedback.pushWarning(caution)
