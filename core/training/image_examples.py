@@ -21,7 +21,7 @@ _FEWEST_NODES, _MOST_NODES = 16, 64
 """Nodes along a side of a window, where the image has as many."""
 _BATCH_CELLS = 8_000 * 9
 """Nodes of a batch times (4 + number of facies), about what a step costs. Half as many steps with twice as many nodes
-took as long, and left realizations 1.5 to 2 times as far from two images."""
+took as long, and left realizations 1.5 to 2 times as far from two images after four minutes, no farther after ten."""
 _STARTED_SHARE, _STARTED_SHARE_WHOLE = 0.2, 0.5
 """Of the batches: nothing coarser is known. The others are for the refiner, which does less in images seen whole."""
 _STARTED_COARSEST_SHARE = 0.6
