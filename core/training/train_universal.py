@@ -205,7 +205,7 @@ def main() -> None:
     provenance = {
         "recipe": {**asdict(recipe), "maps_times": arguments.maps_times},
         "started_from": {"model": start.model_id, **start.provenance} if start else None,
-        "learnt_from": "categorical random fields drawn by core/random_fields.py; no observed data",
+        "learnt_from": "categorical random fields drawn by core/training/random_fields.py; no observed data",
         "steps_done": state["step"],
         "seconds": round(state["seconds"]),
         "precision": state["precision"],

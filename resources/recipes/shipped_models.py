@@ -5,7 +5,7 @@ The recipes of the models of training images that come with OADG; `make train-sh
     python resources/recipes/shipped_models.py delta lena_delta_3facies.npy
 
 An interrupted run goes on when it is started again. Where the images are from: docs/models/. The models that ship were
-trained by commit a259021 and before, whose batches were twice as large.
+trained by commit a259021 and before, in half as many steps with batches twice as large.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ RECIPES = {
         symmetry=CHANNELS.symmetry,
         origin=f"{CHANNELS.origin}, rows and columns 0 to 1549",
         licence=CHANNELS.licence,
-        stages=(Stage(16_000),),
+        stages=(Stage(32_000),),
     ),
     "delta": Recipe(
         read=np.load,
@@ -81,9 +81,9 @@ RECIPES = {
         origin="Lena delta, 600 x 598 cells of a classified satellite picture (GAIA-UNIL/trainingimages, GPL-3)",
         licence="GPL-3.0-only",
         stages=(
-            Stage(3_000),
-            Stage(3_000, learning_rate=2e-3, refiner_only=True, seed=20_261_128),
-            Stage(3_000, learning_rate=2e-3, refiner_only=True, levels_apart=True, seed=20_261_130),
+            Stage(6_000),
+            Stage(6_000, learning_rate=2e-3, refiner_only=True, seed=20_261_128),
+            Stage(6_000, learning_rate=2e-3, refiner_only=True, levels_apart=True, seed=20_261_130),
         ),
     ),
 }

@@ -310,10 +310,10 @@ def test_the_block_is_where_there_is_something_to_tell(share):
     codes[300 : 300 + int(100 * share * 2), 300:350] = 2
     known[300:, :40] = False
     codes[:50, :100] = 1
-    expected = "lower right" if share > 0.01 else "upper right"
+    corner, block = ("lower right", codes[300:, 300:]) if share > 0.01 else ("upper right", codes[:100, 300:])
     image = image_of_codes(codes, known)
-    assert image.held_out_corner == expected
-    assert np.array_equal(image.held_out, codes[300:, 300:] - 1 if share > 0.01 else codes[:100, 300:] - 1)
+    assert image.held_out_corner == corner
+    assert np.array_equal(image.held_out, block - 1)
 
 
 def test_many_rare_codes_are_facies_too_many_and_no_errors():
