@@ -332,6 +332,7 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
         "pattern_divergence": found.fidelity.pattern_divergence[1],
         "reference_divergence": found.among_crops.pattern_divergence[1],
         "variogram_difference": found.fidelity.variogram_difference,
+        "connectivity_misfit": found.fidelity.connectivity_misfit,
         "proportion_difference": float(np.abs(found.fidelity.proportion_difference).max()),
         "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
         "variety": found.fidelity.within / max(1e-12, found.among_crops.within),

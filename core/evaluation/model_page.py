@@ -61,7 +61,8 @@ def _words(side: int) -> Sequence[str]:
         ),
         (
             "Bodies: cells of one facies that are connected, by their corners too. Connected: how often two cells of a "
-            "facies, so far apart, lie in one body."
+            "facies, so far apart, lie in one body; of all pairs: the mean difference over facies, axes and lags, each "
+            "as heavy as it has pairs in the image."
         ),
         "Variogram: half the share of pairs of cells, so far apart, of which one is of the facies and one is not.",
         "Log loss: minus the logarithm of the probability that the true facies was given, in nats; lower is better.",
@@ -87,6 +88,7 @@ def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
         ["Divergence between two maps", f"{ours.within:.5f}", "", f"{other.within:.5f}"],
         ["Variogram, largest difference", ours.variogram_difference, None, other.variogram_difference],
         ["Connectivity, largest difference", ours.connectivity_difference, None, other.connectivity_difference],
+        ["Connectivity, of all pairs", ours.connectivity_misfit, None, other.connectivity_misfit],
     ]
     for k, name in enumerate(job.facies.names):
         shares = [s.proportions[:, k] for s in (found.measured, found.reference)]

@@ -17,6 +17,8 @@ _SHARE_TIMES, _BODIES_TIMES = (2.0, 4.0), (1.5, 3.0)
 """By what factor shares of facies and numbers of bodies may be off, beyond what chance makes of them."""
 _VARIOGRAM_TIMES, _VARIOGRAM_LEAST = (3.0, 10.0), 0.01
 """How many times as far as other crops' variograms may be, and how far they always may."""
+_CONNECTIVITY_TIMES, _CONNECTIVITY_LEAST = (3.0, 10.0), 0.01
+"""The same of what hangs together, pairs of cells of one facies."""
 _LEAST_SHARE = 0.002
 """Of the cells: so much is nothing."""
 _STANDARD_ERRORS = 2.5
@@ -42,9 +44,10 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     times = scores["pattern_divergence"] / max(1e-9, scores["reference_divergence"])
     of_patterns = 2 if scores["pattern_divergence"] >= _FARTHEST_PATTERNS else _grade(times, _PATTERN_TIMES)
     of_variograms = _grade(found.fidelity.variogram_difference, _variogram_limits(found))
+    of_connectivity, connectivity = _judge_connectivity(found)
     of_shares, shares = _judge_shares(found, names)
     of_bodies, bodies = _judge_bodies(found, names)
-    likeness = _WORDS[max(of_patterns, of_variograms, of_shares, of_bodies)]
+    likeness = _WORDS[max(of_patterns, of_variograms, of_connectivity, of_shares, of_bodies)]
     sentences = (
         (
             f"Realizations {likeness}: the frequencies of their small patterns are {times:.1f} times as far from those "
@@ -52,6 +55,7 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
         ),
         shares,
         bodies,
+        connectivity,
         _describe_variograms(found) if of_variograms else "",
         _describe_variety(scores["variety"]),
         _describe_data(scores),
@@ -93,6 +97,18 @@ def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
     return grade, (
         f"{names[worst]} lies in {np.exp(ours[worst]):.1f} times as many bodies as in the image: its pieces are "
         f"{'broken up' if ours[worst] > 0 else 'joined'}."
+    )
+
+
+def _judge_connectivity(found: ModelEvaluation) -> tuple[int, str]:
+    """Return the grade of what hangs together, and in words how far it is from the image's if that is bad."""
+    ours, others = (fidelity.connectivity_misfit for fidelity in (found.fidelity, found.among_crops))
+    grade = _grade(ours / max(others, _CONNECTIVITY_LEAST), _CONNECTIVITY_TIMES)
+    if not grade:
+        return 0, ""
+    return grade, (
+        f"What hangs together differs: of the pairs of cells of one facies, up to {found.measured.lags[-1]} cells "
+        f"apart, {ours:.1%} too many or too few lie in one body, in other crops {others:.1%}."
     )
 
 

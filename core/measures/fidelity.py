@@ -221,6 +221,8 @@ class Fidelity:
         Mean number of bodies.
     variogram_difference, connectivity_difference : float
         Largest absolute difference over facies, axes and lags; where there is no pair at a lag, none.
+    connectivity_misfit : float
+        Of the pairs of cells of one facies, at all lags, the share by which those in one body are too few or too many.
     between, within : float
         Mean divergence of one map's patterns from those of the reference set, and from one another's.
     """
@@ -231,6 +233,7 @@ class Fidelity:
     bodies: np.ndarray
     variogram_difference: float
     connectivity_difference: float
+    connectivity_misfit: float
     between: float
     within: float
 
@@ -238,6 +241,15 @@ class Fidelity:
 def _largest(differences: np.ndarray) -> float:
     """Return the largest absolute difference; NaN when there is none."""
     return float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else float("nan")
+
+
+def _connectivity_misfit(measured: Statistics, reference: Statistics) -> float:
+    """Return the mean difference of connectivity, weighted by pairs of the reference; NaN when there are none."""
+    difference = np.abs(measured.connectivity - reference.connectivity)
+    known = np.isfinite(difference)
+    # Of all cells those of a facies that have another one a lag apart: its share less what the variogram says.
+    pairs = (reference.proportions.mean(axis=0)[:, None, None] - reference.variogram)[known].clip(0)
+    return float((pairs * difference[known]).sum() / pairs.sum()) if pairs.sum() else float("nan")
 
 
 def averaged(found: Sequence[Fidelity]) -> Fidelity:
@@ -267,6 +279,7 @@ def compare(measured: Statistics, reference: Statistics) -> Fidelity:
         bodies=measured.n_bodies.mean(axis=0),
         variogram_difference=_largest(measured.variogram - reference.variogram),
         connectivity_difference=_largest(measured.connectivity - reference.connectivity),
+        connectivity_misfit=_connectivity_misfit(measured, reference),
         between=float(np.mean([divergence_bits(mine, other) for mine in ours for other in theirs])),
         within=float(np.mean([divergence_bits(ours[i], ours[j]) for i, j in pairs])) if pairs else float("nan"),
     )

@@ -48,6 +48,7 @@ _NUMBERS = (
     ("PATTERN_DIVERGENCE", "Pattern divergence from the image (bits)"),
     ("REFERENCE_DIVERGENCE", "Pattern divergence of other pieces of the image (bits)"),
     ("VARIOGRAM_DIFFERENCE", "Largest difference of variograms"),
+    ("CONNECTIVITY_MISFIT", "Misfit of what hangs together (share of pairs of cells of one facies)"),
     ("PROPORTION_DIFFERENCE", "Largest difference of a facies' share"),
     ("BODIES_RATIO", "Number of bodies over that of the image, where it is farthest from 1"),
     ("VARIETY", "Variety over that of the image"),

@@ -206,7 +206,7 @@ def test_a_set_is_no_way_from_itself(maps):
     assert set(found.pattern_divergence.values()) == {0.0}
     assert (found.proportion_difference == 0).all()
     assert found.variogram_difference == 0
-    assert found.connectivity_difference == 0
+    assert found.connectivity_difference == found.connectivity_misfit == 0
     # Of all pairs of maps, one in four is a map with itself.
     assert found.between == pytest.approx(found.within * 3 / 4)
 
@@ -234,6 +234,21 @@ def test_differences_by_hand():
     assert found.between == 0.5
     assert found.variogram_difference == found.connectivity_difference == 0
     assert np.isnan(compare(measure(light[:1], 2), measure(dark, 2)).within), "one map has no other"
+
+
+def test_what_hangs_together_counts_by_its_pairs():
+    """A stripe of three columns parts the rest of a map in two; a gap parts it, and joins the rest."""
+    whole = np.zeros((1, 12, 30), dtype=int)
+    whole[:, :, 10:13] = 1
+    cut = whole.copy()
+    cut[:, 6, 10:13] = 0
+    found = compare(measure(cut, 2), measure(whole, 2))
+    assert found.connectivity_difference == pytest.approx(4 / 8), "of the stripe's pairs four cells apart"
+    # One of 8 and four of 8 pairs of the stripe, 2 and 4 cells apart, a tenth of the cells; and of the rest, 4 cells
+    # apart along rows, the one pair in 20 that lies on both sides. Weights: shares less the variogram.
+    off = 0.1 * (1 / 8 + 4 / 8) + (0.9 - 3 / 26) / 20
+    along_rows = [(0.9 - 1 / 29) + (0.1 - 1 / 29), (0.9 - 2 / 28) + (0.1 - 2 / 28), 0.9 - 3 / 26]
+    assert found.connectivity_misfit == pytest.approx(off / (3 * 0.9 + 3 * 0.1 + sum(along_rows)))
 
 
 def test_isolated_cells_are_counted():

@@ -179,6 +179,17 @@ def test_maps_whose_bodies_are_broken_up_do_not_look_like_the_image(crops_found)
     assert "times as many bodies as in the image: its pieces are broken up" in verdict
 
 
+def test_maps_whose_bodies_are_cut_are_told_by_what_hangs_together(crops_found):
+    """A stripe across all others, two cells wide, parts those of two facies and joins those of its own."""
+
+    def cut(maps):
+        return np.where(np.arange(40) // 2 == 10, 0, maps)
+
+    verdict = crops_found(cut)
+    assert not verdict.startswith("Realizations look like the image")
+    assert re.search(r"hangs together differs: .* up to 16 cells apart, [1-9]\d?\.\d% too many or too few", verdict)
+
+
 def test_noise_of_the_same_law_looks_like_noise(model, monkeypatch):
     """Patterns of 4 x 4 cells are all different there: smaller ones are compared."""
     rng = np.random.default_rng(0)
