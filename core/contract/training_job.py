@@ -223,11 +223,11 @@ class EvaluationResult(Result):
     page_path : str
         A self-contained HTML page.
     scores : dict
-        By name: 'pattern_divergence' and 'reference_divergence' (bits), 'variogram_difference',
+        By name: 'pattern_divergence' and 'reference_divergence' (bits, by chance), 'variogram_difference',
         'connectivity_misfit' (share of pairs of cells), 'proportion_difference' (largest over facies), 'bodies_ratio'
         (of the facies where it is worst), 'variety' (spread among realizations over that among crops), 'log_loss',
-        'log_loss_kriging' (nats), 'isolated_data', 'isolated_in_image' (shares), 'largest_miscalibration',
-        'seconds_per_realization'.
+        'log_loss_kriging' (nats), 'log_loss_ratio', 'log_loss_ratio_low', 'log_loss_ratio_high' (with its interval),
+        'isolated_data', 'isolated_in_image' (shares), 'largest_miscalibration', 'seconds_per_realization'.
     verdict : str
         What they come to, in plain words.
     device, model_id : str

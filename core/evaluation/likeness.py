@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Callable
+from typing import Any, Callable, Mapping
 
 import numpy as np
 import torch
 
 from ..contract.errors import ConditioningError, JobError, TrainingImageError
-from ..contract.training_image import TrainingImage
+from ..contract.training_image import CORNERS, TrainingImage
 from ..kriging.yardsticks import YARDSTICKS, better_kriging
 from ..measures.fidelity import (
     Fidelity,
@@ -24,7 +25,7 @@ from ..measures.fidelity import (
     pattern_histogram,
     pattern_side,
 )
-from ..measures.scores import Reliability, pooled_reliability
+from ..measures.scores import PairedInterval, Reliability, pooled_reliability, ratio_interval
 from ..model.facies_model import FaciesModel
 from ..sampling.realizations import simulate_in_batches
 from .surveys import MethodScores, Survey, model_method, score
@@ -38,7 +39,8 @@ FEWEST_PAIRS = 200
 """Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
 _SHARES = (0.001, 0.02)
 """Of a survey's cells that are data, from and to."""
-_N_OTHERS = 3  # draws of other crops, whose mean tells what chance makes of it
+_N_OTHERS = 3  # draws of other crops, whose mean is told
+_N_OF_HALF = 20  # crops
 _CHANCE_PATTERNS = 0.05
 """Bits by which crops may differ for patterns of a size to be compared."""
 _SHARE_OF_REALIZATIONS = 0.8  # of the progress
@@ -58,7 +60,10 @@ class ModelEvaluation:
     measured, reference : Statistics
         Of realizations, and of crops.
     fidelity, among_crops : Fidelity
-        Of realizations to crops, and of other crops to these, on average: what chance alone makes of it.
+        Of realizations to crops, and of other crops to these, on average.
+    among_halves : Fidelity or None
+        Of crops of one half of the image to those of the other, on average over both ways to halve it; None when the
+        halves are too narrow, or mostly unknown.
     image_shares : array, shape (n_facies,)
         Of the facies in all of the image.
     surveys : mapping of str to list of MethodScores
@@ -68,6 +73,8 @@ class ModelEvaluation:
     isolated, isolated_in_image : float
         Share of the surveys' data whose facies none of the 8 cells around has: in realizations given these data, and in
         the image.
+    is_held_out : bool
+        Whether the surveys lie where the model's training noted that it held out the image; True if it noted nothing.
     seconds_per_realization : float
         Wall time.
     """
@@ -78,12 +85,41 @@ class ModelEvaluation:
     reference: Statistics
     fidelity: Fidelity
     among_crops: Fidelity
+    among_halves: Fidelity | None
     image_shares: np.ndarray
     surveys: dict[str, list[MethodScores]]
     reliability: Reliability
     isolated: float
     isolated_in_image: float
+    is_held_out: bool
     seconds_per_realization: float
+
+    @property
+    def by_chance(self) -> Fidelity:
+        """
+        What chance makes of it: `among_crops`, or what the halves tell if that is more.
+
+        Crops overlap, so that many of them are as alike as the image is to itself. But it is one draw of what it stands
+        for: from that it is half as far as its halves are from one another, for each of them is half as large and errs
+        by itself; and divergences go with the square.
+        """
+        crops, halves = self.among_crops, self.among_halves
+        if halves is None:
+            return crops
+        patterns = {
+            step: _larger(bits, halves.pattern_divergence[step] / 4) for step, bits in crops.pattern_divergence.items()
+        }
+        return replace(
+            crops,
+            pattern_divergence=patterns,
+            variogram_difference=_larger(crops.variogram_difference, halves.variogram_difference / 2),
+            connectivity_misfit=_larger(crops.connectivity_misfit, halves.connectivity_misfit / 2),
+        )
+
+
+def _larger(first: float, second: float) -> float:
+    """Return the larger one of two numbers, or the one that is not NaN."""
+    return float(np.fmax(first, second))
 
 
 def evaluate_model(
@@ -143,6 +179,7 @@ def evaluate_model(
     reference = statistics(crops)
     measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
+    among_halves = _compare_halves(image.class_index, (side, side), statistics, rng)
     surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
     n_data, n_isolated = 0, 0.0
     for number, survey in enumerate(hidden):
@@ -162,19 +199,54 @@ def evaluate_model(
         reference=reference,
         fidelity=compare(measured, reference),
         among_crops=among_crops,
+        among_halves=among_halves,
         image_shares=image.proportions,
         surveys=surveys,
         reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
         isolated=n_isolated / n_data,
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
+        is_held_out=_is_held_out(image, model.provenance.get("image")),
         seconds_per_realization=seconds,
     )
+
+
+def _is_held_out(image: TrainingImage, noted: Mapping[str, Any] | None) -> bool:
+    """Whether the held-out block of an image is that of a training, which noted what image it had."""
+    if not noted:
+        return True
+    corner = noted.get("held_out_corner", next(iter(CORNERS)))  # in earlier versions it was always the first
+    shape, proportions = (noted.get("n_rows"), noted.get("n_cols")), noted.get("proportions", ())
+    is_same = shape == image.shape and len(proportions) == len(image.proportions)
+    return bool(is_same and corner == image.held_out_corner and np.allclose(proportions, image.proportions, atol=1e-4))
+
+
+def _compare_halves(
+    class_index: np.ndarray,
+    shape: tuple[int, int],
+    statistics: Callable[[np.ndarray], Statistics],
+    rng: np.random.Generator,
+) -> Fidelity | None:
+    """Compare crops of one half of an image with those of the other; None where that cannot be."""
+    found = []
+    for parted in (class_index, class_index.T):
+        halves = parted[: len(parted) // 2], parted[-(len(parted) // 2) :]
+        if any(n < side for n, side in zip(halves[0].shape, shape)):
+            continue
+        first, second = (draw_crops(half, shape, _N_OF_HALF, rng) for half in halves)
+        if _are_known(first) and _are_known(second):
+            found.append(compare(statistics(first), statistics(second)))
+    return averaged(found) if found else None
+
+
+def _are_known(pieces: np.ndarray) -> bool:
+    """Whether each of some pieces (n, side, side) of an image is known for a good part."""
+    return bool(((pieces >= 0).mean(axis=(1, 2)) >= _LEAST_KNOWN).all())
 
 
 def _check_known(*of_image: np.ndarray) -> None:
     """Raise `TrainingImageError` when one of some pieces (n, side, side) of an image is hardly known."""
     for pieces in of_image:
-        if ((pieces >= 0).mean(axis=(1, 2)) < _LEAST_KNOWN).any():
+        if not _are_known(pieces):
             raise TrainingImageError(
                 f"Pieces of {pieces.shape[1]} x {pieces.shape[2]} cells of the training image are nodata for the most "
                 "part, so that there is nothing to compare realizations with. Use smaller pieces, or an image with "
@@ -183,7 +255,7 @@ def _check_known(*of_image: np.ndarray) -> None:
 
 
 def _pattern_side_of(crops: np.ndarray, others: np.ndarray, n_facies: int) -> int:
-    """Return the side of the largest patterns of which the crops hold enough, so that other crops' are alike."""
+    """Return the side of the largest patterns of which crops hold enough, so that other crops' are alike; 2 or more."""
     for side in range(pattern_side(n_facies), 2, -1):
         histograms = (pattern_histogram(pieces, n_facies, side=side) for pieces in (crops, others))
         if divergence_bits(*histograms) < _CHANCE_PATTERNS:
@@ -325,19 +397,26 @@ def mean_losses(found: ModelEvaluation) -> dict[str, float]:
 def summarise(found: ModelEvaluation) -> dict[str, float]:
     """Return the scores by the names that `EvaluationResult` has."""
     losses = mean_losses(found)
+    kriging = better_kriging(losses)
+    ours, theirs = (np.array([s.mean_loss for s in found.surveys[method]]) for method in ("model", kriging))
+    nothing = PairedInterval(losses["model"] / losses[kriging], math.nan, math.nan)
+    ratio = ratio_interval(ours, theirs) if len(ours) > 1 else nothing
     bodies = (found.fidelity.bodies + 0.5) / (found.reference.n_bodies.mean(axis=0) + 0.5)
     counted = found.reliability.number >= FEWEST_PAIRS
     misses = np.abs(found.reliability.observed - found.reliability.predicted)[counted]
     return {
         "pattern_divergence": found.fidelity.pattern_divergence[1],
-        "reference_divergence": found.among_crops.pattern_divergence[1],
+        "reference_divergence": found.by_chance.pattern_divergence[1],
         "variogram_difference": found.fidelity.variogram_difference,
         "connectivity_misfit": found.fidelity.connectivity_misfit,
         "proportion_difference": float(np.abs(found.fidelity.proportion_difference).max()),
         "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
         "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
         "log_loss": losses["model"],
-        "log_loss_kriging": losses[better_kriging(losses)],
+        "log_loss_kriging": losses[kriging],
+        "log_loss_ratio": ratio.mean,
+        "log_loss_ratio_low": ratio.low,
+        "log_loss_ratio_high": ratio.high,
         "isolated_data": found.isolated,
         "isolated_in_image": found.isolated_in_image,
         "largest_miscalibration": float(misses.max()) if misses.size else float("nan"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..contract.errors import JobError
 from ..contract.training_image import TrainingImage
-from ..contract.training_job import EvaluationJob, EvaluationResult
+from ..contract.training_job import EvaluationJob, EvaluationResult, largest_side
 from ..machine.device import choose_device
 from ..model.facies_model import FaciesModel
 from .likeness import evaluate_model, summarise
@@ -41,10 +41,11 @@ def run_evaluation(job: EvaluationJob, progress: Callable[[float, str], None]) -
     model.check_takes(job.facies, (job.side, job.side))
     model.schedule_of(job.quality)  # there has to be one
     image = TrainingImage(np.load(job.image_path, allow_pickle=False), job.facies)
-    if job.side > min(image.shape):
+    if job.side > (most := largest_side(image.shape)):
         raise JobError(
-            f"The training image has {image.shape[0]} x {image.shape[1]} cells, less than the {job.side} x {job.side} "
-            "of the realizations that it is compared with. Ask for smaller ones."
+            f"The training image has {image.shape[0]} x {image.shape[1]} cells, of which pieces of {job.side} x "
+            f"{job.side} are much alike, so that nothing tells what chance makes of a difference. Ask for {most} or "
+            "fewer cells a side."
         )
     found = evaluate_model(
         model,

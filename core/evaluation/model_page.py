@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+import math
+from typing import Callable, Sequence
 
 import numpy as np
 
 from ..contract.training_job import EvaluationJob
+from ..measures.fidelity import PATTERN_STEPS, Fidelity
 from ..reports.report import Section, line_plot, maps_in_a_row, page, paragraph, reliability_plot, table
 from .likeness import ModelEvaluation
 
 _SHOWN = 4
+_WHERE = {
+    True: "the part of the image that its training held out",
+    False: "one corner of the image, which its training may have seen",
+}
 _AXES = ("along columns (north to south)", "along rows (west to east)")
 
 
@@ -39,8 +45,8 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
             "How it was tested",
             paragraph(
                 f"Model {model_id}, {job.n_realizations} realizations of {job.side} x {job.side} cells without data, "
-                f"quality {job.quality}, seed {job.seed}; as many crops of the image. With data: windows of the part "
-                "of the image that its training held out, with data at random cells; predicted are other cells of them."
+                f"quality {job.quality}, seed {job.seed}; as many crops of the image. With data: windows of "
+                f"{_WHERE[found.is_held_out]}, with data at random cells; predicted are other cells of them."
             ),
         ),
     ]
@@ -52,8 +58,12 @@ def _words(side: int) -> Sequence[str]:
     return (
         (
             f"Pattern divergence: how far the frequencies of all patterns of {side} x {side} cells are from those of "
-            "the image (Jensen-Shannon, bits): 0 when they are the same, 1 when they share none. The column 'other "
-            "crops' shows what chance makes of it."
+            "the image (Jensen-Shannon, bits): 0 when they are the same, 1 when they share none."
+        ),
+        (
+            "Other crops, and halves of the image (crops of one against crops of the other), tell what chance makes of "
+            "a number. The image is half as far from what it stands for as its halves are from one another, in "
+            "patterns a quarter as far; that or the distance of other crops, whichever is larger, is called chance above."
         ),
         (
             "Between a map and a crop, and between two maps: the same for patterns of one map only, on average. "
@@ -79,16 +89,18 @@ def _pictures(job: EvaluationJob, found: ModelEvaluation) -> str:
 
 def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
     ours, other = found.fidelity, found.among_crops
-    rows: list[list[object]] = [
-        [f"Pattern divergence, cells {step} apart", f"{ours.pattern_divergence[step]:.5f}", "", f"{bits:.5f}"]
-        for step, bits in other.pattern_divergence.items()
-    ]
-    rows += [
-        ["Divergence between a map and a crop", f"{ours.between:.5f}", "", f"{other.between:.5f}"],
-        ["Divergence between two maps", f"{ours.within:.5f}", "", f"{other.within:.5f}"],
-        ["Variogram, largest difference", ours.variogram_difference, None, other.variogram_difference],
-        ["Connectivity, largest difference", ours.connectivity_difference, None, other.connectivity_difference],
-        ["Connectivity, of all pairs", ours.connectivity_misfit, None, other.connectivity_misfit],
+    compared = (ours, None, other, *filter(None, [found.among_halves]))
+
+    def row(name: str, of: Callable[[Fidelity], float]) -> list[object]:
+        return [name, *(_number(of(fidelity)) if fidelity else None for fidelity in compared)]
+
+    rows = [
+        *(row(f"Pattern divergence, cells {n} apart", lambda f, n=n: f.pattern_divergence[n]) for n in PATTERN_STEPS),
+        row("Divergence between a map and a crop", lambda f: f.between),
+        row("Divergence between two maps", lambda f: f.within),
+        row("Variogram, largest difference", lambda f: f.variogram_difference),
+        row("Connectivity, largest difference", lambda f: f.connectivity_difference),
+        row("Connectivity, of all pairs", lambda f: f.connectivity_misfit),
     ]
     for k, name in enumerate(job.facies.names):
         shares = [s.proportions[:, k] for s in (found.measured, found.reference)]
@@ -98,7 +110,13 @@ def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
         rows.append([f"Bodies of {name}", *bodies, float(other.bodies[k])])
         euler = [float(s.euler[:, k].mean()) for s in (found.measured, found.reference)]
         rows.append([f"Bodies less holes of {name}", *euler, None])
-    return table(["", "realizations", "crops", "other crops"], rows)
+    names = ["", "realizations", "crops", "other crops", "halves of the image"]
+    return table(names, [row + [None] * (len(names) - len(row)) for row in rows])
+
+
+def _number(value: float) -> str:
+    """Return a number with as many decimals as divergences need."""
+    return "–" if math.isnan(value) else f"{value:.5f}"
 
 
 def _plots(job: EvaluationJob, found: ModelEvaluation) -> str:

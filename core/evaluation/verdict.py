@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
 import numpy as np
@@ -10,13 +11,13 @@ from .likeness import ModelEvaluation
 
 _WORDS = ("look like the image", "resemble the image", "do not look like the image")
 _PATTERN_TIMES = 5.0, 25.0
-"""Up to so many times as far as other crops realizations look like the image, or resemble it."""
+"""Up to so many times as far as by chance realizations look like the image, or resemble it."""
 _FARTHEST_PATTERNS = 0.5
 """Bits by which the frequencies of small patterns may differ; where crops are small, chance makes much of it, too."""
 _SHARE_TIMES, _BODIES_TIMES = (2.0, 4.0), (1.5, 3.0)
 """By what factor shares of facies and numbers of bodies may be off, beyond what chance makes of them."""
 _VARIOGRAM_TIMES, _VARIOGRAM_LEAST = (3.0, 10.0), 0.01
-"""How many times as far as other crops' variograms may be, and how far they always may."""
+"""How many times as far off as by chance variograms may be, and how far they always may."""
 _CONNECTIVITY_TIMES, _CONNECTIVITY_LEAST = (3.0, 10.0), 0.01
 """The same of what hangs together, pairs of cells of one facies."""
 _LEAST_SHARE = 0.002
@@ -24,6 +25,10 @@ _LEAST_SHARE = 0.002
 _STANDARD_ERRORS = 2.5
 _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
+_NOT_HELD_OUT = (
+    "These may be cells that it learnt, so that this tells little: its training noted another image, or another corner "
+    "of it that was held out."
+)
 _LEAST_VARIETY = 0.6
 """Of realizations against crops of the image; at most its inverse."""
 
@@ -41,18 +46,14 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     names : sequence of str
         Of the facies.
     """
-    times = scores["pattern_divergence"] / max(1e-9, scores["reference_divergence"])
-    of_patterns = 2 if scores["pattern_divergence"] >= _FARTHEST_PATTERNS else _grade(times, _PATTERN_TIMES)
+    of_patterns, patterns = _judge_patterns(scores)
     of_variograms = _grade(found.fidelity.variogram_difference, _variogram_limits(found))
     of_connectivity, connectivity = _judge_connectivity(found)
     of_shares, shares = _judge_shares(found, names)
     of_bodies, bodies = _judge_bodies(found, names)
     likeness = _WORDS[max(of_patterns, of_variograms, of_connectivity, of_shares, of_bodies)]
     sentences = (
-        (
-            f"Realizations {likeness}: the frequencies of their small patterns are {times:.1f} times as far from those "
-            "of crops as other crops' are."
-        ),
+        f"Realizations {likeness}{patterns}.",
         shares,
         bodies,
         connectivity,
@@ -60,6 +61,7 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
         _describe_variety(scores["variety"]),
         _describe_data(scores),
         _describe_hidden_cells(scores),
+        "" if found.is_held_out else _NOT_HELD_OUT,
     )
     return " ".join(filter(None, sentences))
 
@@ -67,6 +69,16 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
 def _grade(value: float, limits: tuple[float, float]) -> int:
     """Return how many of the limits a value exceeds: 0, 1 or 2."""
     return sum(bool(value > limit) for limit in limits)
+
+
+def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
+    """Return the grade of small patterns, and in words how far they are; nothing where nodata lies in all of them."""
+    bits = scores["pattern_divergence"]
+    if math.isnan(bits):
+        return 0, ""
+    times = bits / max(1e-9, scores["reference_divergence"])
+    grade = 2 if bits >= _FARTHEST_PATTERNS else _grade(times, _PATTERN_TIMES)
+    return grade, f": frequencies of small patterns are {times:.1f} times as far from those of the image as by chance"
 
 
 def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
@@ -102,25 +114,25 @@ def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
 
 def _judge_connectivity(found: ModelEvaluation) -> tuple[int, str]:
     """Return the grade of what hangs together, and in words how far it is from the image's if that is bad."""
-    ours, others = (fidelity.connectivity_misfit for fidelity in (found.fidelity, found.among_crops))
+    ours, others = (fidelity.connectivity_misfit for fidelity in (found.fidelity, found.by_chance))
     grade = _grade(ours / max(others, _CONNECTIVITY_LEAST), _CONNECTIVITY_TIMES)
     if not grade:
         return 0, ""
     return grade, (
         f"What hangs together differs: of the pairs of cells of one facies, up to {found.measured.lags[-1]} cells "
-        f"apart, {ours:.1%} too many or too few lie in one body, in other crops {others:.1%}."
+        f"apart, {ours:.1%} too many or too few lie in one body, by chance {others:.1%}."
     )
 
 
 def _variogram_limits(found: ModelEvaluation) -> tuple[float, float]:
-    of_crops = max(found.among_crops.variogram_difference, _VARIOGRAM_LEAST)
-    return _VARIOGRAM_TIMES[0] * of_crops, _VARIOGRAM_TIMES[1] * of_crops
+    by_chance = max(found.by_chance.variogram_difference, _VARIOGRAM_LEAST)
+    return _VARIOGRAM_TIMES[0] * by_chance, _VARIOGRAM_TIMES[1] * by_chance
 
 
 def _describe_variograms(found: ModelEvaluation) -> str:
     return (
-        f"Variograms are up to {found.fidelity.variogram_difference:.3f} off, those of other crops "
-        f"{found.among_crops.variogram_difference:.3f}."
+        f"Variograms are up to {found.fidelity.variogram_difference:.3f} off, by chance "
+        f"{found.by_chance.variogram_difference:.3f}."
     )
 
 
@@ -142,6 +154,14 @@ def _describe_data(scores: dict[str, float]) -> str:
 
 
 def _describe_hidden_cells(scores: dict[str, float]) -> str:
-    gain = 1 - scores["log_loss"] / scores["log_loss_kriging"]
-    side = "below" if gain > 0 else "above"
-    return f"At hidden cells the model's log loss is {abs(gain):.0%} {side} that of the better kriging."
+    ratio, low, high = (scores[name] for name in ("log_loss_ratio", "log_loss_ratio_low", "log_loss_ratio_high"))
+    if not (high < 1 or low > 1):
+        found = f"{ratio - 1:+.0%}"
+        within = "" if math.isnan(low) else f" (95 % interval {low - 1:+.0%} to {high - 1:+.0%})"
+        return f"At hidden cells the model is not shown to be better or worse than kriging: log loss {found}{within}."
+    near, far = sorted(abs(bound - 1) for bound in (low, high))
+    side = "below" if ratio < 1 else "above"
+    return (
+        f"At hidden cells the model's log loss is {abs(ratio - 1):.0%} {side} that of the better kriging (95 % "
+        f"interval {near:.0%} to {far:.0%})."
+    )

@@ -27,8 +27,8 @@ KINDS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 """Correlation as a function of distance / range; it is 0.05 or less at 1."""
 
-_LEAST_NUGGET = {"exponential": 0.0, "spherical": 0.0, "gaussian": 0.01}
-"""Of estimated covariances. A Gaussian one without a nugget gives unstable systems and wild weights."""
+LEAST_NUGGET = {"exponential": 0.0, "spherical": 0.0, "gaussian": 0.01}
+"""Share of the sill. A Gaussian one without a nugget gives unstable systems and wild weights."""
 
 _JITTER = 1e-8
 """Added to each observation's variance, so that observations at one place without a nugget are averaged."""
@@ -251,7 +251,7 @@ def choose_by_leave_one_out(
     for kind, distance in product(KINDS, _ranges(places)):
         on_part()
         spectrum = np.linalg.eigh(KINDS[kind](between / distance))
-        for nugget in (n for n in _NUGGETS if n >= _LEAST_NUGGET[kind]):
+        for nugget in (n for n in _NUGGETS if n >= LEAST_NUGGET[kind]):
             estimate = indicator - _leave_one_out_error(spectrum, nugget, indicator - mean)
             loss = log_loss_nats(correct_order_relations(estimate.T, mean), class_index, floor).mean()
             if loss < least:
@@ -305,7 +305,7 @@ def _fit(lag: np.ndarray, semivariance: np.ndarray, n_pairs: np.ndarray, ranges:
         # The model is 1 - (1 - nugget) correlation: linear in the nugget, whose best value is explicit.
         correlation = KINDS[kind](lag / distance)
         structured = (n_pairs * correlation * (1 - semivariance)).sum() / max((n_pairs * correlation**2).sum(), 1e-12)
-        nugget = float(np.clip(1 - structured, _LEAST_NUGGET[kind], 1))
+        nugget = float(np.clip(1 - structured, LEAST_NUGGET[kind], 1))
         misfit = float((n_pairs * (1 - (1 - nugget) * correlation - semivariance) ** 2).sum())
         if misfit < least:
             best, least = Covariance(kind, float(distance), nugget), misfit

@@ -51,12 +51,18 @@ def pattern_histogram(maps: np.ndarray, n_facies: int, *, side: int = PATTERN_SI
             cell = maps[:, row : row + code.shape[1], col : col + code.shape[2]]
             known &= cell >= 0
             code = code * n_facies + cell
-    patterns, counts = np.unique(code[known], return_counts=True)
+    patterns, counts = np.unique(code[known], return_counts=True)  # none where nodata lies in every pattern
     return dict(zip(patterns.tolist(), (counts / counts.sum()).tolist()))
 
 
 def divergence_bits(first: Histogram, second: Histogram) -> float:
-    """Return the Jensen-Shannon divergence of two histograms, in bits: 0 when they are equal, 1 when they are apart."""
+    """
+    Return the Jensen-Shannon divergence of two histograms, in bits: 0 when they are equal, 1 when they are apart.
+
+    NaN when one of them holds nothing.
+    """
+    if not first or not second:
+        return float("nan")
     patterns = sorted(set(first) | set(second))
     p, q = (np.array([histogram.get(pattern, 0.0) for pattern in patterns]) for histogram in (first, second))
     middle = (p + q) / 2

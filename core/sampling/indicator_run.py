@@ -12,7 +12,7 @@ from ..contract.ensemble import OUTSIDE
 from ..contract.indicator_job import IndicatorJob
 from ..contract.job import SimulationResult
 from ..contract.job_arrays import read_maps, save_probability_maps
-from ..kriging.indicators import Covariance, choose_by_leave_one_out, fit_class_by_class, leave_one_out
+from ..kriging.indicators import LEAST_NUGGET, Covariance, choose_by_leave_one_out, fit_class_by_class, leave_one_out
 from ..measures.scores import log_loss_nats
 from .indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
 
@@ -82,7 +82,8 @@ def _estimator(job: IndicatorJob, on_part: Callable[[], None]) -> Estimator:
     proportions = np.bincount(class_index, minlength=n_facies) / n_observations
     is_ordinary = job.kriging == "ordinary"
     if job.covariance is not None and job.range is not None:
-        given = Covariance(job.covariance, job.range / job.grid.cell_size, job.nugget)
+        nugget = max(job.nugget, LEAST_NUGGET[job.covariance])
+        given = Covariance(job.covariance, job.range / job.grid.cell_size, nugget)
         return Estimator((given,) * n_facies, proportions, is_ordinary)
     places = np.stack([job.row, job.col], axis=1).astype(float)
     chosen = np.random.default_rng(job.seed).permutation(len(places))[:MOST_FITTED]

@@ -372,6 +372,7 @@ def _model(
             "n_rows": image.shape[0],
             "n_cols": image.shape[1],
             "symmetry": image.symmetry,
+            **({} if image.IS_WHOLE else {"held_out_corner": image.held_out_corner}),
             "proportions": [round(float(p), 5) for p in image.proportions],
         },
         "steps_done": state["step"],

@@ -34,7 +34,7 @@ _HELP = """
 <p>Before you trust a model, look at what it draws. Realizations without any observations are put beside pieces of the
 training image, and measured with the same rulers: the shares of the facies, how many bodies they form and how these
 are connected, variograms, and the frequencies of all small patterns. What chance makes of each number is shown by
-other pieces of the image.</p>
+other pieces of the image, and by its halves.</p>
 <p>Then cells of the corner of the image that training did not see are hidden and predicted from few others, by the
 model and by kriging; and realizations are drawn from these few, to see whether data lie in them as cells that nothing
 around agrees with.</p>
@@ -46,7 +46,7 @@ _TAGS = (
 )
 _NUMBERS = (
     ("PATTERN_DIVERGENCE", "Pattern divergence from the image (bits)"),
-    ("REFERENCE_DIVERGENCE", "Pattern divergence of other pieces of the image (bits)"),
+    ("REFERENCE_DIVERGENCE", "Pattern divergence by chance (bits)"),
     ("VARIOGRAM_DIFFERENCE", "Largest difference of variograms"),
     ("CONNECTIVITY_MISFIT", "Misfit of what hangs together (share of pairs of cells of one facies)"),
     ("PROPORTION_DIFFERENCE", "Largest difference of a facies' share"),

@@ -90,7 +90,10 @@ def _advanced() -> Iterator[Helped]:
     )
     yield (
         number("NUGGET", tr("Nugget (share of the variance)"), 0.0, 0.0, 1.0, decimals=2),
-        tr("Share of the variance that has no correlation in space, when the covariance is given."),
+        tr(
+            "Share of the variance that has no correlation in space, when the covariance is given; at least 0.01 for a "
+            "Gaussian one, whose weights go wild without any."
+        ),
     )
     yield simulation.on_conflict()
     yield shared.seed(tr("The same seed and parameters give the same maps; another seed gives others."))

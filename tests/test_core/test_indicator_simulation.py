@@ -154,6 +154,19 @@ def test_a_job_without_observations_is_refused_in_words(tmp_path):
         run_indicator_simulation(job, lambda *_: None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "nugget", "used"), [("gaussian", 0.0, 0.01), ("gaussian", 0.2, 0.2), ("exponential", 0.0, 0.0)]
+)
+def test_a_given_gaussian_covariance_has_some_nugget(kind, nugget, used, tmp_path):
+    """Without any its weights are wild."""
+    rng = np.random.default_rng(0)
+    row, col = (tuple(rng.permutation(30)[:12].tolist()) for _ in range(2))
+    facies = FaciesTable((Facies(1, "a", "#112233"), Facies(2, "b", "#445566")))
+    given = {"covariance": kind, "range": 10.0, "nugget": nugget}
+    job = IndicatorJob(str(tmp_path), Grid(0, 0, 1, 30, 30), facies, row, col, (0, 1) * 6, **given)
+    assert f"{kind} range 10 nugget {used:.2g}" in run_indicator_simulation(job, lambda *_: None).model_id
+
+
 @pytest.mark.parametrize("shape", [(30, 30), (4, 300), (1, 200)])
 def test_an_estimate_is_made_of_as_many_visited_cells_as_there_are(shape):
     """Early cells, which decide the large scale, and cells of thin grids and masks have them far away."""

@@ -201,6 +201,84 @@ def test_noise_of_the_same_law_looks_like_noise(model, monkeypatch):
     assert describe_verdict(found, summarise(found), FACIES.names).startswith("Realizations look like the image")
 
 
+def smooth_map(n_rows, rng):
+    """A map of three facies cut out of a smooth field, whose law is known."""
+    frequency = np.fft.fftfreq(2 * n_rows)
+    filtered = np.exp(-300 * (frequency[:, None] ** 2 + frequency[None] ** 2))
+    field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((2 * n_rows, 2 * n_rows))) * filtered).real
+    return np.digitize(field[:n_rows, :n_rows] / np.sqrt((filtered**2).mean()), (-0.3, 0.8)).astype(np.int16)
+
+
+def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
+    """Many crops of an image are as alike as the image is to itself, whatever it stands for: its halves are not."""
+    rng = np.random.default_rng(4)
+    image = TrainingImage(smooth_map(160, rng), FACIES)
+    maps = np.stack([smooth_map(53, rng) for _ in range(100)]).astype(np.uint8)
+    monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: maps)
+    found = evaluate_model(model, image, side=53, n_realizations=100)
+    assert found.among_crops.pattern_divergence[1] < found.fidelity.pattern_divergence[1] / 10
+    assert describe_verdict(found, summarise(found), FACIES.names).startswith("Realizations look like the image")
+    assert found.is_held_out, "a model that noted nothing is believed"
+
+
+def test_narrow_images_have_no_halves_to_compare(model, image):
+    found = evaluate_model(model, image, side=60, n_realizations=2)
+    assert found.among_halves is not None, "one way to halve it is left"
+    narrow = TrainingImage(image.class_index[:70, :110], FACIES)
+    found = evaluate_model(model, narrow, side=60, n_realizations=2)
+    assert found.among_halves is None
+    assert found.by_chance is found.among_crops
+
+
+def test_hidden_cells_that_training_may_have_seen_are_told(model, image):
+    noted = {"n_rows": 100, "n_cols": 120, "proportions": [round(float(p), 5) for p in image.proportions]}
+    for changed, is_held_out in [
+        ({}, True),
+        ({"held_out_corner": "lower right"}, True),
+        ({"held_out_corner": "upper left"}, False),
+        ({"n_rows": 200}, False),
+        ({"proportions": [0.2, 0.3, 0.5]}, False),
+    ]:
+        found = evaluate_model(
+            replace(model, provenance={"image": {**noted, **changed}}), image, side=33, n_realizations=2
+        )
+        assert found.is_held_out == is_held_out
+        verdict = describe_verdict(found, summarise(found), FACIES.names)
+        assert ("These may be cells that it learnt" in verdict) != is_held_out
+
+
+def test_nodata_in_all_patterns_leaves_patterns_out(model, image):
+    row, col = np.mgrid[:100, :120]
+    image = TrainingImage(np.where((row + col) % 2, -1, image.class_index), FACIES)
+    found = evaluate_model(model, image, side=33, n_realizations=2)
+    scores = summarise(found)
+    assert np.isnan(scores["pattern_divergence"])
+    assert re.match(r"Realizations do not look like the image\. ", describe_verdict(found, scores, FACIES.names))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.8, 0.95, r"log loss is 12% below that of the better kriging \(95 % interval 5% to 20%\)"),
+        (1.05, 1.2, r"log loss is 12% above that of the better kriging \(95 % interval 5% to 20%\)"),
+        (0.9, 1.1, r"not shown to be better or worse than kriging: log loss \+0% \(95 % interval -10% to \+10%\)"),
+        (math.nan, math.nan, r"not shown to be better or worse than kriging: log loss \+0%\."),
+    ],
+)
+def test_hidden_cells_claim_no_more_than_their_interval(model, image, low, high, told):
+    found = evaluate_model(model, image, side=33, n_realizations=2)
+    ratio = {0.8: 0.88, 1.05: 1.12}.get(low, 1.0)
+    scores = {**summarise(found), "log_loss_ratio": ratio, "log_loss_ratio_low": low, "log_loss_ratio_high": high}
+    assert re.search(told, describe_verdict(found, scores, FACIES.names))
+
+
+def test_one_survey_has_no_interval(model, image, monkeypatch):
+    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
+    scores = summarise(evaluate_model(model, image, side=33, n_realizations=2))
+    assert scores["log_loss_ratio"] > 0
+    assert np.isnan(scores["log_loss_ratio_low"])
+
+
 def test_an_image_whose_corners_hold_one_facies(model, image):
     cells = image.class_index.copy()
     cells[np.ix_([*range(25), *range(75, 100)], [*range(30), *range(90, 120)])] = 1
@@ -213,7 +291,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     model.save(path)
     np.save(tmp_path / "image.npy", image.class_index)
     job = EvaluationJob(
-        str(tmp_path), str(tmp_path / "image.npy"), FACIES, str(path), side=40, n_realizations=3, subject="<stripes>"
+        str(tmp_path), str(tmp_path / "image.npy"), FACIES, str(path), side=33, n_realizations=3, subject="<stripes>"
     )
     assert EvaluationJob.from_dict(job.to_dict()) == job
     told = []
@@ -230,7 +308,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"side": 101}, JobError, r"100 x 120 cells, less than the 101 x 101 of the realizations"),
+        ({"side": 34}, JobError, r"100 x 120 cells, of which pieces of 34 x 34 are much alike.* Ask for 33 or fewer"),
         ({"quality": "fine"}, JobError, r"The model tiny has no schedule for the quality 'fine'; it has standard"),
         ({"facies": FaciesTable(FACIES.facies[:2])}, FaciesError, r"trained on the facies codes \[5, 7, 9\]"),
     ],
@@ -239,7 +317,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
 def test_jobs_that_do_not_fit(model, image, tmp_path, change, error, message):
     model.save(tmp_path / "tiny.safetensors")
     np.save(tmp_path / "image.npy", image.class_index)
-    parts = {"side": 40, "n_realizations": 2, "facies": FACIES, **change}
+    parts = {"side": 33, "n_realizations": 2, "facies": FACIES, **change}
     job = EvaluationJob(
         image_path=str(tmp_path / "image.npy"),
         model_path=str(tmp_path / "tiny.safetensors"),
