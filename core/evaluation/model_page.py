@@ -63,7 +63,7 @@ def _words(side: int) -> Sequence[str]:
         (
             "Other crops, and halves of the image (crops of one against crops of the other), tell what chance makes of "
             "a number. The image is half as far from what it stands for as its halves are from one another, in "
-            "patterns a quarter as far; that or the distance of other crops, whichever is larger, is called chance above."
+            "patterns a quarter as far; that or the distance of other crops, if larger, is called chance above."
         ),
         (
             "Between a map and a crop, and between two maps: the same for patterns of one map only, on average. "
