@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Sequence
+from typing import Iterable, Sequence
 
 import numpy as np
 
 from ..contract.training_job import EvaluationJob
-from ..measures.fidelity import PATTERN_STEPS, Fidelity
+from ..measures.fidelity import PATTERN_STEPS
 from ..reports.report import Section, line_plot, maps_in_a_row, page, paragraph, reliability_plot, table
 from .likeness import ModelEvaluation
 
@@ -88,19 +88,23 @@ def _pictures(job: EvaluationJob, found: ModelEvaluation) -> str:
 
 
 def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
-    ours, other = found.fidelity, found.among_crops
-    compared = (ours, None, other, *filter(None, [found.among_halves]))
+    other = found.among_crops
+    compared = [found.fidelity, other, *filter(None, [found.among_halves])]
 
-    def row(name: str, of: Callable[[Fidelity], float]) -> list[object]:
-        return [name, *(_number(of(fidelity)) if fidelity else None for fidelity in compared)]
+    def row(name: str, values: Iterable[float]) -> list[object]:
+        ours, *others = map(_number, values)
+        return [name, ours, None, *others]
 
     rows = [
-        *(row(f"Pattern divergence, cells {n} apart", lambda f, n=n: f.pattern_divergence[n]) for n in PATTERN_STEPS),
-        row("Divergence between a map and a crop", lambda f: f.between),
-        row("Divergence between two maps", lambda f: f.within),
-        row("Variogram, largest difference", lambda f: f.variogram_difference),
-        row("Connectivity, largest difference", lambda f: f.connectivity_difference),
-        row("Connectivity, of all pairs", lambda f: f.connectivity_misfit),
+        *(
+            row(f"Pattern divergence, cells {n} apart", [f.pattern_divergence[n] for f in compared])
+            for n in PATTERN_STEPS
+        ),
+        row("Divergence between a map and a crop", [f.between for f in compared]),
+        row("Divergence between two maps", [f.within for f in compared]),
+        row("Variogram, largest difference", [f.variogram_difference for f in compared]),
+        row("Connectivity, largest difference", [f.connectivity_difference for f in compared]),
+        row("Connectivity, of all pairs", [f.connectivity_misfit for f in compared]),
     ]
     for k, name in enumerate(job.facies.names):
         shares = [s.proportions[:, k] for s in (found.measured, found.reference)]
