@@ -66,6 +66,21 @@ def test_where_no_number_leaves_the_shares_it_is_the_least_wrong(model, monkeypa
     assert measure_corrections(model, IMAGE, seed=1)["standard"].corrections == (24, 24, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("off", "chosen"),
+    [
+        ({0: 0.01, 12: 0.02, 36: 0.024}, 12),  # right to 0.025 with an error of 0.01, but for the last one's
+        ({0: 0.05, 12: 0.055, 36: 0.07}, 12),  # all wrong, the first two alike
+        ({0: 0.05, 12: 0.07, 36: 0.055}, 36),
+        ({0: 0.09, 12: 0.05, 36: 0.07}, 12),
+    ],
+)
+def test_where_all_numbers_leave_shares_wrong_it_is_the_most_of_those_that_are_about_as_wrong_as_the_best(off, chosen):
+    error = {0: 0.01, 12: 0.01, 36: 0.009}
+    tried = {n: (np.array([wrong, wrong]), np.full(2, error[n])) for n, wrong in off.items()}
+    assert corrections._most_that_are_harmless(tried) == chosen
+
+
 def test_of_an_image_without_coarse_lattices_nothing_is_measured(model, monkeypatch):
     monkeypatch.setattr(corrections, "sample", lambda *_, **__: pytest.fail("there is nothing to simulate"))
     assert measure_corrections(model, IMAGE[:40, :50], seed=1) == model.schedules
