@@ -102,6 +102,20 @@ def test_codes_that_the_model_does_not_know(score_map, write_map, world, tmp_pat
         score_map(write_map(codes_of(world)), MODEL_FILE=str(model))
 
 
+def test_a_stack_of_maps_is_a_picture_unless_its_style_says_otherwise(score_map, open_raster, world, log, tmp_path):
+    path = str(tmp_path / "stack.tif")
+    dataset = gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 3, options=["PHOTOMETRIC=RGB"])
+    for band in (1, 2, 3):
+        dataset.GetRasterBand(band).WriteArray(np.roll(world.truth(), 3 * band, axis=1).astype(np.uint8))
+    del dataset
+    score_map(path)
+    assert any("'stack' is read as a coloured picture" in text for text in log.warnings)
+    log.start_again()
+    score_map(open_raster(path, palette={}).id())
+    assert "and 3 facies;" in log.text
+    assert "coloured picture" not in log.text
+
+
 def test_a_map_of_one_facies_means_nothing_to_the_universal_model(score_map, write_map, world):
     with pytest.raises(QgsProcessingException, match="1 facies"):
         score_map(write_map(np.full((world.N_ROWS, world.N_COLS), 3)))

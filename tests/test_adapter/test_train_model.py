@@ -169,13 +169,8 @@ def test_texts_are_the_names_of_the_models_facies(processing, fake_engine, world
     assert job.grid.cell_size == 25.0
 
 
-def test_a_paletted_style_gives_names_and_colours(processing, tmp_path):
-    layer = QgsRasterLayer(write(tmp_path / "image.tif", stripes()), "image")
-    from qgis.core import QgsPalettedRasterRenderer
-    from qgis.PyQt.QtGui import QColor
-
-    classes = [QgsPalettedRasterRenderer.Class(3, QColor("#112233"), "Sand")]
-    layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
+def test_a_paletted_style_gives_names_and_colours(open_raster, tmp_path):
+    layer = open_raster(write(tmp_path / "image.tif", stripes()), {3: ("#112233", "Sand")})
     assert styles_of(layer, 1) == {3: ("Sand", "#112233")}
     assert styles_of(layer, 2) == {}
 
@@ -306,6 +301,31 @@ def test_bands_of_codes_are_no_colours(tmp_path):
     plain = write(tmp_path / "plain.tif", bands, kind=gdal.GDT_Byte)
     assert "#010001" in str(read_codes(plain).styles), "a picture, as far as anybody can tell"
     assert np.array_equal(read_codes(plain, 2).codes, bands[1])
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """Three maps of three facies in one file, as QGIS exports them: bytes that look like red, green and blue."""
+    index = np.searchsorted(sorted(CODES), stripes())
+    bands = np.stack([index, np.roll(index, 5, axis=0), np.roll(index, 9, axis=1)]).astype(np.uint8)
+    return write(tmp_path / "stack.tif", bands, kind=gdal.GDT_Byte)
+
+
+def test_colours_that_are_read_are_told(train_model, stack, log, tmp_path):
+    result = train_model(stack)
+    assert result["N_FACIES"] > 3
+    (warning,) = (text for text in log.warnings if "is read as a coloured picture" in text)
+    assert f"'stack' is read as a coloured picture: bands 1 to 3 together give {result['N_FACIES']} colours" in warning
+    assert "'Paletted/Unique values'" in warning
+
+
+def test_a_band_with_a_paletted_style_holds_codes(train_model, stack, open_raster, log):
+    """Whose names are those of the codes, and not of as many colours."""
+    palette = {0: ("#112233", "mud"), 1: ("#445566", "sand"), 2: ("#778899", "silt")}
+    result = train_model(open_raster(stack, palette).id())
+    facies = read_header(Path(result["MODEL_FILE"])).facies
+    assert [(f.code, f.name) for f in facies.facies] == [(0, "mud"), (1, "sand"), (2, "silt")]
+    assert "coloured picture" not in log.text
 
 
 def test_rasters_placed_by_control_points_are_refused(tmp_path):
