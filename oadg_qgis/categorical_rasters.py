@@ -58,8 +58,8 @@ class CategoricalRaster:
         None for a picture without a geotransform.
     west, north : float
         Its upper left corner; 0 without a geotransform.
-    in_degrees : bool
-        Whether the cell size is in degrees.
+    metres : float or None
+        How many metres a unit of the cell size has, 1 where that is not known; None for degrees.
     drift : float
         By how many cells its far corner lies off where square cells would put it.
     n_colors : int
@@ -72,7 +72,7 @@ class CategoricalRaster:
     cell_size: Optional[float]
     west: float
     north: float
-    in_degrees: bool = False
+    metres: Optional[float] = 1.0
     drift: float = 0.0
     n_colors: int = 0
 
@@ -128,8 +128,8 @@ def read_codes(
         codes, known, north = codes[::-1], known[::-1], north + height * len(codes)
     crs = dataset.GetSpatialRef()
     drift = abs(abs(height) - width) * max(codes.shape) / width
-    in_degrees = bool(crs and crs.IsGeographic())
-    return CategoricalRaster(codes, known, styles, cell_size, west, north, in_degrees, drift, n_colors)
+    metres = 1.0 if crs is None else None if crs.IsGeographic() else crs.GetLinearUnits()
+    return CategoricalRaster(codes, known, styles, cell_size, west, north, metres, drift, n_colors)
 
 
 def read_training_image(path: str, *, symmetry: str = "none") -> TrainingImage:
@@ -155,7 +155,7 @@ def image_of_raster(
     raster: CategoricalRaster, *, symmetry: str = "none", styles: Optional[Styles] = None, origin: str = ""
 ) -> TrainingImage:
     """
-    Make a training image of a raster.
+    Make a training image of a raster, whose cells are then in metres.
 
     Cells in degrees count as cells without a size, which no map in metres can compare with.
 
@@ -180,7 +180,7 @@ def image_of_raster(
         raster.known,
         styles={**raster.styles, **(styles or {})},
         symmetry=symmetry,
-        cell_size=None if raster.in_degrees else raster.cell_size,
+        cell_size=None if None in (raster.cell_size, raster.metres) else raster.cell_size * raster.metres,
         origin=origin,
     )
 

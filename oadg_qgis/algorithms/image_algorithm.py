@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Iterator, Mapping, Optional, Tuple
 
 from qgis.core import (
@@ -16,6 +17,7 @@ from ...core.contract.errors import JobError
 from ...core.contract.training_image import TrainingImage
 from ..categorical_rasters import CategoricalRaster, Nodata, image_of_raster, read_codes
 from ..destinations import files_of
+from ..grids import metres_in_unit
 from .base import tr
 from .engine_algorithm import EngineAlgorithm
 from .parameters import Helped
@@ -49,9 +51,11 @@ class ImageAlgorithm(EngineAlgorithm):
         self._feedback = feedback
 
     def read_raster(self) -> CategoricalRaster:
-        """Read the raster; warn when its colours are the facies."""
+        """Read the raster, in the layer's own CRS if it has one; warn when its colours are the facies."""
         raster = read_codes(self._source, self._band, self._nodata, take_colors=not self._is_paletted)
         tell_colors(raster, self._layer_name, self._feedback)
+        if self._crs.isValid():
+            raster = replace(raster, metres=None if self._crs.isGeographic() else metres_in_unit(self._crs))
         return raster
 
     def read_image(self, symmetry: str = "none") -> TrainingImage:

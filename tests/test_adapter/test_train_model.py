@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal, osr
-from qgis.core import QgsProcessingException, QgsRasterLayer, QgsRasterRange
+from qgis.core import QgsCoordinateReferenceSystem, QgsProcessingException, QgsRasterLayer, QgsRasterRange
 
 from oadg.core.contract.errors import TrainingImageError
 from oadg.core.contract.hub_job import mark_of
@@ -38,6 +38,7 @@ def write(
     names=None,
     kind=None,
     metadata=None,
+    epsg=32632,
 ):
     """Write a raster of one or more bands."""
     bands = codes[None] if codes.ndim == 2 else codes
@@ -48,8 +49,9 @@ def write(
     )
     if transform:
         dataset.SetGeoTransform(transform)
+    if transform and epsg:
         reference = osr.SpatialReference()
-        reference.ImportFromEPSG(32632)
+        reference.ImportFromEPSG(epsg)
         dataset.SetProjection(reference.ExportToWkt())
     dataset.SetMetadata(metadata or {})
     for number, values in enumerate(bands, start=1):
@@ -193,6 +195,19 @@ def test_cells_in_degrees_have_no_size(tmp_path):
     dataset.SetProjection(crs.ExportToWkt())
     del dataset
     assert read_training_image(path).cell_size is None
+
+
+@pytest.mark.parametrize(("epsg", "metres"), [(32632, 82.0), (2264, 24.9936), (None, 82.0)])
+def test_cells_are_stored_in_metres(tmp_path, epsg, metres):
+    """Whatever a unit of the image's CRS is: feet of the United States, for example."""
+    path = write(tmp_path / "image.tif", stripes(), transform=(0, 82.0, 0, 0, 0, -82.0), epsg=epsg)
+    assert read_training_image(path).cell_size == pytest.approx(metres, rel=1e-5)
+
+
+def test_the_crs_of_the_layer_tells_what_a_unit_is(train_model, open_raster, tmp_path):
+    layer = open_raster(write(tmp_path / "image.tif", stripes(), transform=(0, 82.0, 0, 0, 0, -82.0), epsg=None))
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:2264"))
+    assert read_header(Path(train_model(layer.id())["MODEL_FILE"])).cell_size == pytest.approx(24.9936, rel=1e-5)
 
 
 def test_a_picture_has_a_facies_for_each_colour(tmp_path):
