@@ -57,6 +57,9 @@ class FaciesAlgorithm(EngineAlgorithm):
         crs = source.sourceCrs()
         if not crs.isValid() and is_given(parameters, "EXTENT"):
             crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
+        mask = self.parameterAsSource(parameters, "MASK", context)
+        if not crs.isValid() and mask is not None:
+            crs = mask.sourceCrs()
         extent = extent_of_source(source)
         self.choose_crs(parameters, context, extent, crs)
         if not source.sourceCrs().isValid():
