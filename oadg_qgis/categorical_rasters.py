@@ -86,7 +86,7 @@ def read_codes(
     Parameters
     ----------
     path : str
-        Anything that GDAL opens.
+        Anything that GDAL opens, with open options as QGIS appends them: `file.tif|option:NUM_THREADS=1`.
     band : int
         The band that holds the codes; of a coloured picture, when it is the first, all are read.
     nodata : Nodata
@@ -102,7 +102,8 @@ def read_codes(
     """
     with quiet_gdal():
         try:
-            dataset = gdal.Open(path)
+            name, *options = path.split("|option:")
+            dataset = gdal.OpenEx(name, gdal.OF_RASTER, open_options=options)
         except RuntimeError:  # where another plugin has switched GDAL's exceptions on
             dataset = None
         if dataset is None:

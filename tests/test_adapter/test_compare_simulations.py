@@ -231,6 +231,11 @@ def test_a_reference_among_bands_of_bytes(refused, survey, open_raster, world, l
     assert "coloured picture" not in log.text
 
 
+def test_a_reference_with_open_options(refused, survey, codes, write_raster, open_raster):
+    layer = open_raster(f"{write_raster(np.where(codes == 3, 4, codes))}|option:NUM_THREADS=1")
+    refused(survey, "The reference holds 4, which no facies of the observations", REFERENCE=layer.id())
+
+
 def test_the_page_replaces_no_input(refused, survey, codes, write_raster):
     path = write_raster(codes)
     before = Path(path).read_bytes()

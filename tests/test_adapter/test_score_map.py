@@ -144,6 +144,21 @@ def test_a_map_in_a_geopackage_is_not_replaced(score_map, write_map, world, tmp_
     assert path.read_bytes() == before
 
 
+def test_maps_with_open_options(score_map, write_map, open_raster, world, tmp_path):
+    """QGIS writes them behind the file of a layer, which is not replaced; what is no file is read as it was."""
+    path, tables = write_map(codes_of(world)), str(tmp_path / "maps.gpkg")
+    options = gdal.TranslateOptions(format="GPKG", outputType=gdal.GDT_Int16, creationOptions=["RASTER_TABLE=map"])
+    gdal.Translate(tables, path, options=options).FlushCache()
+    scores = set()
+    for source in (path, f"{path}|option:NUM_THREADS=1|option:OVERVIEW_LEVEL=NONE", f"GPKG:{tables}:map"):
+        layer = open_raster(source)
+        assert layer.source() == source
+        scores.add(score_map(layer.id())["LOG_LIKELIHOOD"])
+        with pytest.raises(QgsProcessingException, match="which would replace MAP"):
+            score_map(layer.id(), SURPRISE=tables if source.startswith("GPKG") else path)
+    assert len(scores) == 1
+
+
 def test_a_map_with_cells_that_are_not_quite_square(score_map, write_map, world, tmp_path):
     """Every single one may be taken for square, but not all together."""
     path = write_map(np.tile(codes_of(world), (2, 2)))
