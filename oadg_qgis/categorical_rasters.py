@@ -58,10 +58,12 @@ class CategoricalRaster:
         None for a picture without a geotransform.
     west, north : float
         Its upper left corner; 0 without a geotransform.
-    in_degrees : bool
-        Whether the cell size is in degrees.
+    metres : float or None
+        How many metres a unit of the cell size has, 1 where that is not known; None for degrees.
     drift : float
         By how many cells its far corner lies off where square cells would put it.
+    n_colors : int
+        How many colours of a picture the codes number; 0 where they are a band's own.
     """
 
     codes: np.ndarray
@@ -70,22 +72,28 @@ class CategoricalRaster:
     cell_size: Optional[float]
     west: float
     north: float
-    in_degrees: bool = False
+    metres: Optional[float] = 1.0
     drift: float = 0.0
+    n_colors: int = 0
 
 
-def read_codes(path: str, band: int = 1, nodata: Nodata = STORED_NODATA) -> CategoricalRaster:
+def read_codes(
+    path: str, band: int = 1, nodata: Nodata = STORED_NODATA, *, take_colors: bool = True
+) -> CategoricalRaster:
     """
     Read facies codes from a raster, or from a picture whose colours are the facies.
 
     Parameters
     ----------
     path : str
-        Anything that GDAL opens.
+        Anything that GDAL opens, with open options as QGIS appends them: `file.tif|option:NUM_THREADS=1`.
     band : int
         The band that holds the codes; of a coloured picture, when it is the first, all are read.
     nodata : Nodata
         Which values of a band count as none; a coloured picture has its own.
+    take_colors : bool
+        Whether bytes of red, green and blue are a coloured picture; where it is known that they are not, the band is
+        read as any other.
 
     Raises
     ------
@@ -94,7 +102,8 @@ def read_codes(path: str, band: int = 1, nodata: Nodata = STORED_NODATA) -> Cate
     """
     with quiet_gdal():
         try:
-            dataset = gdal.Open(path)
+            name, *options = path.split("|option:")
+            dataset = gdal.OpenEx(name, gdal.OF_RASTER, open_options=options)
         except RuntimeError:  # where another plugin has switched GDAL's exceptions on
             dataset = None
         if dataset is None:
@@ -110,53 +119,70 @@ def read_codes(path: str, band: int = 1, nodata: Nodata = STORED_NODATA) -> Cate
             )
         cell_size = _cell_size(dataset, path)
         west, width, _, north, _, height = dataset.GetGeoTransform()
-        if band == 1 and _is_coloured(dataset):
+        is_picture = take_colors and band == 1 and _is_coloured(dataset)
+        if is_picture:
             codes, known, styles = _read_colours(dataset)
         else:
             codes, known, styles = _read_band(dataset.GetRasterBand(band), nodata)
+    n_colors = np.count_nonzero(np.bincount(codes[known])) if is_picture else 0
     if cell_size is not None and height > 0:  # stored from south to north
         codes, known, north = codes[::-1], known[::-1], north + height * len(codes)
     crs = dataset.GetSpatialRef()
     drift = abs(abs(height) - width) * max(codes.shape) / width
-    return CategoricalRaster(codes, known, styles, cell_size, west, north, bool(crs and crs.IsGeographic()), drift)
+    metres = 1.0 if crs is None else None if crs.IsGeographic() else crs.GetLinearUnits()
+    return CategoricalRaster(codes, known, styles, cell_size, west, north, metres, drift, n_colors)
 
 
-def read_training_image(
-    path: str,
-    *,
-    band: int = 1,
-    nodata: Nodata = STORED_NODATA,
-    symmetry: str = "none",
-    styles: Optional[Styles] = None,
-    origin: str = "",
-) -> TrainingImage:
+def read_training_image(path: str, *, symmetry: str = "none") -> TrainingImage:
     """
-    Read a training image. Cells in degrees count as cells without a size, which no map in metres can compare with.
+    Read a training image from a file of its own, after whose name it is called.
 
     Parameters
     ----------
-    path, band, nodata
-        As `read_codes` takes them.
+    path : str
+        As `read_codes` takes it.
     symmetry : {'none', 'half turn', 'flips', 'rotations'}
         What leaves the image as likely as it was.
-    styles : mapping, optional
-        Code to (name, colour); by default the raster's own category names and colours.
-    origin : str
-        Where the image comes from; by default the file's name.
 
     Raises
     ------
     TrainingImageError
         What `read_codes` and `image_of_codes` refuse.
     """
-    raster = read_codes(path, band, nodata)
+    return image_of_raster(read_codes(path), symmetry=symmetry, origin=Path(path).name)
+
+
+def image_of_raster(
+    raster: CategoricalRaster, *, symmetry: str = "none", styles: Optional[Styles] = None, origin: str = ""
+) -> TrainingImage:
+    """
+    Make a training image of a raster, whose cells are then in metres.
+
+    Cells in degrees count as cells without a size, which no map in metres can compare with.
+
+    Parameters
+    ----------
+    raster : CategoricalRaster
+        What was read.
+    symmetry : {'none', 'half turn', 'flips', 'rotations'}
+        What leaves the image as likely as it was.
+    styles : mapping, optional
+        Code to (name, colour), before the raster's own category names and colours.
+    origin : str
+        Where the image comes from.
+
+    Raises
+    ------
+    TrainingImageError
+        What `image_of_codes` refuses.
+    """
     return image_of_codes(
         raster.codes,
         raster.known,
         styles={**raster.styles, **(styles or {})},
         symmetry=symmetry,
-        cell_size=None if raster.in_degrees else raster.cell_size,
-        origin=origin or Path(path).name,
+        cell_size=None if None in (raster.cell_size, raster.metres) else raster.cell_size * raster.metres,
+        origin=origin,
     )
 
 

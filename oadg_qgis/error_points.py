@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import traceback
+import uuid
 from pathlib import Path
-from typing import Iterator, List, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 import numpy as np
-from osgeo import ogr
+from osgeo import gdal, ogr
 from qgis.core import (
     QgsFeature,
     QgsFields,
@@ -19,6 +22,7 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
+from ..core.contract.errors import JobError
 from ..core.contract.job import CrossValidationJob, CrossValidationResult
 from .layers import Observations
 from .quiet import quiet_gdal
@@ -27,16 +31,25 @@ from .styles import surprise_style
 PROBABILITY_FIELD = "p_observed"
 STYLE = surprise_style(PROBABILITY_FIELD)
 _OWN = f"observed:string,predicted:string,{PROBABILITY_FIELD}:double,log_loss:double,fold:integer"
+_OF_GEOMETRY = ("geom", "geometry")
+"""What formats call their column of geometries, so that no field may have this name."""
+_SUFFIXES = (".qml", ".cpg", ".qpj", ".sbn", ".sbx", ".idm", ".ind", ".xsd", ".gfs")
+"""Of a style, and of those files of a shapefile or a GML file that GDAL does not count among its own."""
+_JOURNALS = ("-wal", "-shm", "-journal")
+"""What a database that is open in a program has beside it."""
 
 
 def error_fields(of_observations: QgsFields) -> QgsFields:
     """Return our fields, then those of the observations, which are renamed where a name is taken."""
-    uri = "&".join(f"field={name}" for name in _OWN.split(","))
-    own = QgsVectorLayer(f"Point?{uri}", "", "memory").fields()  # the same in Qt 5 and Qt 6, whose types differ
+    uri = "&".join(f"field={name}" for name in (*_OWN.split(","), *_OF_GEOMETRY))
+    taken = QgsVectorLayer(f"Point?{uri}", "", "memory").fields()  # the same in Qt 5 and Qt 6, whose types differ
     others = QgsFields()
     for position in _kept(of_observations):
         others.append(of_observations.at(position))
-    return QgsProcessingUtils.combineFields(own, others)
+    fields = QgsProcessingUtils.combineFields(taken, others)
+    for name in _OF_GEOMETRY:
+        fields.remove(fields.indexOf(name))
+    return fields
 
 
 def _kept(of_observations: QgsFields) -> List[int]:
@@ -65,26 +78,101 @@ def error_features(
     probability = np.load(result.probability_path).astype(float)
     log_loss = np.load(result.log_loss_path).astype(float)
     predicted, names = probability.argmax(axis=0), job.facies.names
-    fields, kept = error_fields(of_observations), _kept(of_observations)
+    feature_of = _feature_maker(observations, of_observations)
     for i, (k, fold) in enumerate(zip(job.class_index, job.fold)):
-        own = [names[k], names[predicted[i]], float(probability[k, i]), float(log_loss[i]), fold + 1]
+        yield feature_of(i, [names[k], names[predicted[i]], float(probability[k, i]), float(log_loss[i]), fold + 1])
+
+
+def trial_feature(observations: Observations, of_observations: QgsFields) -> QgsFeature:
+    """Return a feature such as `error_features` yields, of the first observation, before anything is said of it."""
+    return _feature_maker(observations, of_observations)(0, ["", "", 0.0, 0.0, 0])
+
+
+def _feature_maker(observations: Observations, of_observations: QgsFields) -> Callable[[int, List[Any]], QgsFeature]:
+    """Return what makes a feature of an observation, by its number, and of the values of our fields."""
+    fields, kept = error_fields(of_observations), _kept(of_observations)
+
+    def make(i: int, own: List[Any]) -> QgsFeature:
         feature = QgsFeature(fields)
         feature.setAttributes(own + [observations.attributes[i][position] for position in kept])
-        feature.setGeometry(QgsGeometry.fromPointXY(QgsPointXY(job.easting[i], job.northing[i])))
-        yield feature
+        place = QgsPointXY(float(observations.easting[i]), float(observations.northing[i]))
+        feature.setGeometry(QgsGeometry.fromPointXY(place))
+        return feature
+
+    return make
 
 
 @contextlib.contextmanager
-def removed_on_failure(path: Optional[Path]) -> Iterator[None]:
-    """Remove a file of points, with all that lies beside it, when what is done meanwhile fails."""
+def in_place_of_older(path: Optional[Path]) -> Iterator[None]:
+    """
+    Have a file of points written in place of an older one; when that fails, all is as it was before.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None for points that go elsewhere.
+
+    Raises
+    ------
+    JobError
+        When an older file cannot be replaced.
+    """
+    if path is None:
+        yield
+        return
+    aside = path.with_name(f".oadg-{uuid.uuid4().hex[:8]}")
+    _put_aside(path, aside)
     try:
         yield
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the file open
-        if path is not None and path.is_file():
-            driver = ogr.GetDriverByName(QgsVectorFileWriter.driverForExtension(path.suffix.lstrip(".")))
-            with quiet_gdal():
-                driver.DeleteDataSource(str(path))
-            with contextlib.suppress(FileNotFoundError):
-                path.with_suffix(".qml").unlink()
+        _remove(path)
+        _put_back(aside)
         raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put_aside(path: Path, aside: Path) -> None:
+    """Move an older file of points, with all that belongs to it, into a folder beside it."""
+    try:
+        aside.mkdir()
+        for file in _files_at(path):
+            os.replace(file, aside / file.name)
+    except OSError as error:
+        _put_back(aside)
+        raise JobError(
+            f"The file {path} cannot be replaced: {error.strerror}. Is it open in a program? Close it (in QGIS, remove "
+            "its layer), or choose another name. All files are as they were before."
+        ) from error
+
+
+def _put_back(aside: Path) -> None:
+    """Move what was put aside to where it was."""
+    with contextlib.suppress(OSError):  # what cannot be moved stays in the folder
+        for file in aside.iterdir():
+            os.replace(file, aside.with_name(file.name))
+        aside.rmdir()
+
+
+def _files_at(path: Path) -> List[Path]:
+    """Return what is there of a file of points: all files that its format has, its style, and its journals."""
+    parts: List[str] = []
+    if path.is_file():
+        with quiet_gdal(), contextlib.suppress(RuntimeError):  # where another plugin has switched GDAL's exceptions on
+            dataset = gdal.OpenEx(str(path), gdal.OF_VECTOR)
+            parts = (dataset.GetFileList() or []) if dataset else []
+            del dataset  # closes it
+    beside = [*(path.with_suffix(suffix) for suffix in _SUFFIXES), *(Path(f"{path}{end}") for end in _JOURNALS)]
+    files = {path, *beside, *map(Path, parts)}
+    return [file for file in files if file.exists() and file.parent == path.parent]
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of points, with all that lies beside it."""
+    if path.is_file():
+        driver = ogr.GetDriverByName(QgsVectorFileWriter.driverForExtension(path.suffix.lstrip(".")))
+        with quiet_gdal():
+            driver.DeleteDataSource(str(path))
+    for file in _files_at(path):
+        with contextlib.suppress(OSError):  # what a program has open
+            file.unlink()

@@ -12,6 +12,7 @@ from qgis.core import (
     QgsCoordinateTransformContext,
     QgsCsException,
     QgsRectangle,
+    QgsUnitTypes,
 )
 
 from ..core.contract.cautions import stray_caution
@@ -64,6 +65,11 @@ def check_projected(
         f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts in degrees, so its cells "
         f"would have no size in metres. Choose a projected one in the parameter CRS{suggestion}."
     )
+
+
+def metres_in_unit(crs: QgsCoordinateReferenceSystem) -> float:
+    """Return how many metres a unit of a projected coordinate reference system has; 1 where that is not known."""
+    return QgsUnitTypes.fromUnitToUnitFactor(crs.mapUnits(), QgsUnitTypes.DistanceMeters)
 
 
 def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_size: Optional[float]) -> Grid:

@@ -99,9 +99,13 @@ class Observations:
 
     def _facies_among(self, known: FaciesTable, whose: str) -> Tuple[FaciesTable, np.ndarray]:
         """Return known facies, restyled, and the class index of each point among them."""
-        index: Dict[Value, int] = {f.code: k for k, f in enumerate(known.facies)}
-        index.update({_composed(f.name).casefold(): k for k, f in enumerate(known.facies)})
-        found = {value: index.get(value.casefold() if isinstance(value, str) else value) for value in set(self.values)}
+        names = [_composed(f.name) for f in known.facies]
+        index: Dict[Value, int] = {**_positions([f.code for f in known.facies]), **_positions(names)}
+        in_any_case = _positions([name.casefold() for name in names])
+        found = {
+            value: index.get(value, in_any_case.get(value.casefold()) if isinstance(value, str) else None)
+            for value in set(self.values)
+        }
         unknown = sorted(str(value) for value, k in found.items() if k is None)
         if unknown:
             or_else = ", or choose the universal model, which takes any facies" if whose == "model" else ""
@@ -276,6 +280,11 @@ def _integer_facies(value: Any) -> Optional[int]:
 
 def _text_facies(value: Any) -> Optional[str]:
     return (_composed(value) or None) if isinstance(value, str) else None
+
+
+def _positions(values: List[Value]) -> Dict[Value, int]:
+    """Return where each value stands, without those that stand at several places."""
+    return {value: k for k, value in enumerate(values) if values.count(value) == 1}
 
 
 def _composed(text: str) -> str:

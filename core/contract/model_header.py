@@ -28,7 +28,7 @@ class ModelHeader:
     facies : FaciesTable or None
         The facies that it was trained on; None for one that takes any.
     cell_size : float or None
-        Side of the cells of its training image, in units of that image's CRS.
+        Side of the cells of its training image in metres; in units of its own where the image did not tell any.
     qualities : tuple of str
         For which it has a schedule.
     provenance : dict

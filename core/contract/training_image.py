@@ -65,7 +65,7 @@ class TrainingImage:
     symmetry : {'none', 'half turn', 'flips', 'rotations'}
         What leaves the image as likely as it was.
     cell_size : float, optional
-        Side of a cell in units of the image's CRS, where it has one.
+        Side of a cell in metres, where the image tells it; in units of its own where it does not tell any.
     origin : str
         Where it comes from, in words.
     stray : mapping of int to int

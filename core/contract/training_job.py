@@ -43,7 +43,7 @@ class TrainingJob(Job):
     symmetry : {'none', 'half turn', 'flips', 'rotations'}
         What leaves the image as likely as it was.
     cell_size : float, optional
-        Side of the image's cells, in units of its CRS.
+        Side of the image's cells in metres; in units of its own where the image does not tell any.
     origin : str
         Where the image comes from, in words.
     licence : str

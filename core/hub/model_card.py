@@ -98,7 +98,7 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
         rows.append(("Its size", f"{number}{image['n_rows']:,} rows x {image['n_cols']:,} columns"))
         rows.append(("Its symmetry", image.get("symmetry", "none")))
     cell_size = "any" if model.facies is None else "not told"
-    rows.append(("Cell size", cell_size if model.cell_size is None else f"{model.cell_size:g} units of its CRS"))
+    rows.append(("Cell size", cell_size if model.cell_size is None else f"{model.cell_size:g} m"))
     bits = bits_per_cell(provenance)
     rows.append(("Bits per cell, held out", "not told" if bits is None else f"{bits:.4f}"))
     rows.append(("Steps", f"{provenance['steps_done']:,}" if "steps_done" in provenance else "not told"))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -40,7 +41,7 @@ from ...core.contract.folds import (
 from ...core.contract.grid import Grid
 from ...core.contract.job import MODEL, QUALITIES
 from ...core.contract.model_header import read_header
-from ..categorical_rasters import CategoricalRaster, Nodata, read_codes
+from ..categorical_rasters import CategoricalRaster, read_codes
 from ..destinations import check_destinations, check_writable, files_of, put_in_place
 from ..engine_jobs import run_job
 from ..grids import make_grid
@@ -49,7 +50,7 @@ from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import errors_for_qgis, is_given, report_to, tr
 from .facies_algorithm import FaciesAlgorithm
-from .image_algorithm import check_file, nodata_of
+from .image_algorithm import check_file, is_paletted, nodata_of, tell_colors
 from .parameters import Helped, choice, helped, whole_number
 
 _ALIKE = 0.01
@@ -138,7 +139,7 @@ class CompareSimulations(FaciesAlgorithm):
 
     def _read_reference_layer(self, parameters, context) -> None:
         """Take hold of the reference's file, if one is given."""
-        self._reference: Optional[Tuple[str, int, Nodata]] = None
+        self._read_codes: Optional[Callable[[], CategoricalRaster]] = None
         if not is_given(parameters, "REFERENCE"):
             return
         layer = self.parameterAsRasterLayer(parameters, "REFERENCE", context)
@@ -146,7 +147,9 @@ class CompareSimulations(FaciesAlgorithm):
             raise JobError(self.invalidRasterError(parameters, "REFERENCE"))
         check_file(layer)
         band = int(self.number_of(parameters, "BAND", context, default=1))
-        self._reference, self._reference_crs = (layer.source(), band, nodata_of(layer, band)), layer.crs()
+        given = layer.source(), band, nodata_of(layer, band)
+        self._read_codes = functools.partial(read_codes, *given, take_colors=not is_paletted(layer, band))
+        self._reference_name, self._reference_crs = layer.name(), layer.crs()
         self._inputs.update(files_of("REFERENCE", layer, context))
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
@@ -221,9 +224,10 @@ class CompareSimulations(FaciesAlgorithm):
 
     def _read_reference(self, grid: Grid, facies: FaciesTable, feedback) -> Optional[np.ndarray]:
         """Return the reference's class indices: those of the grid's own cells where it covers them, else all."""
-        if self._reference is None:
+        if self._read_codes is None:
             return None
-        raster = read_codes(*self._reference)
+        raster = self._read_codes()
+        tell_colors(raster, self._reference_name, feedback)
         _check_reference(raster, grid)
         class_index = _class_index(raster, facies)
         if raster.cell_size is not None and self._reference_crs == self._crs:
@@ -334,7 +338,8 @@ def _advanced() -> Iterator[Helped]:
     yield (
         QgsProcessingParameterBand("BAND", tr("Band of the reference"), None, "REFERENCE", optional=True),
         tr(
-            "The band that holds the codes, by default 1. Leave it so for a coloured picture, which is read as a whole."
+            "The band that holds the codes, by default 1. Leave it so for a coloured picture, which is read as a "
+            "whole, unless its layer has a paletted style for this band."
         ),
     )
     yield shared.model_file()

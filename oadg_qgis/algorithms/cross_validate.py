@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
 
 from qgis.core import (
+    QgsFeature,
     QgsFeatureSink,
     QgsProcessing,
     QgsProcessingException,
@@ -39,7 +40,7 @@ from ..destinations import (
     sink_of,
 )
 from ..engine_jobs import run_job
-from ..error_points import STYLE, error_features, error_fields, removed_on_failure
+from ..error_points import STYLE, error_features, error_fields, in_place_of_older, trial_feature
 from ..grids import make_grid
 from ..layers import Observations
 from ..styles import ApplyStyle, save_point_style
@@ -122,15 +123,13 @@ class CrossValidate(FaciesAlgorithm):
             self.raise_problem()
             observations = self._read()
             job = self._make_job(parameters, context, feedback, observations)
-            self._try_points(parameters, context)
+            self._try_points(parameters, context, observations)
             progress = report_to(feedback)
-            with (
-                run_job(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result,
-                removed_on_failure(self._points),
-            ):
-                errors = self._write_points(parameters, context, observations, job, result)
+            with run_job(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                 if self._page is not None:
                     put_in_place(result.page_path, self._page)
+                with in_place_of_older(self._points):
+                    errors = self._write_points(parameters, context, observations, job, result)
         feedback.pushInfo(result.verdict)
         model = result.scores[MODEL]
         return {
@@ -183,21 +182,29 @@ class CrossValidate(FaciesAlgorithm):
             device=self.parameterAsEnumString(parameters, "DEVICE", context),
         )
 
-    def _try_points(self, parameters, context) -> None:
-        """Raise `JobError` when the format of the points cannot hold their fields: better before an hour's work."""
+    def _try_points(self, parameters, context, observations: Observations) -> None:
+        """Raise `JobError` when the format of the points cannot hold one of them: better before an hour's work."""
         if self._points is None:
             return
         with tempfile.TemporaryDirectory() as folder:
             tried = {**parameters, "ERRORS": str(Path(folder) / self._points.name)}
-            fields, kind = error_fields(self._fields), QgsWkbTypes.Type.Point
-            try:
-                sink, _ = self.parameterAsSink(tried, "ERRORS", context, fields, kind, self._crs)
-            except QgsProcessingException as error:
-                raise JobError(
-                    f"ERRORS is to be written to {self._points}, whose format cannot hold the points with the "
-                    f"attributes of the observations ({str(error).strip('. ')}). Choose GeoPackage (.gpkg)."
-                ) from error
-            del sink  # closes it
+            reason = self._reason_against(tried, context, trial_feature(observations, self._fields))
+        if reason:
+            raise JobError(
+                f"ERRORS is to be written to {self._points}, whose format cannot hold the points with the attributes "
+                f"of the observations ({reason.strip('. ')}). Choose GeoPackage (.gpkg), or rename or remove the "
+                "attribute."
+            )
+
+    def _reason_against(self, parameters, context, feature: QgsFeature) -> str:
+        """Return why a file of points cannot hold one of them; empty when it can."""
+        kind = QgsWkbTypes.Type.Point
+        try:
+            sink, _ = self.parameterAsSink(parameters, "ERRORS", context, feature.fields(), kind, self._crs)
+        except QgsProcessingException as error:
+            return str(error)
+        is_written = sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert) and sink.flushBuffer()
+        return "" if is_written else sink.lastError() or "for a reason that is not told"
 
     def _write_points(
         self, parameters, context, observations: Observations, job: CrossValidationJob, result: CrossValidationResult
@@ -208,7 +215,7 @@ class CrossValidate(FaciesAlgorithm):
         if sink is None:
             return None
         features = list(error_features(observations, self._fields, job, result))
-        if not sink.addFeatures(features, QgsFeatureSink.Flag.FastInsert):
+        if not (sink.addFeatures(features, QgsFeatureSink.Flag.FastInsert) and sink.flushBuffer()):
             raise JobError(f"The points cannot be written: {sink.lastError()}. Choose GeoPackage (.gpkg).")
         del sink  # closes it
         if self._points is not None:

@@ -23,7 +23,7 @@ from ...core.contract.facies import Facies, FaciesTable
 from ...core.contract.grid import Grid
 from ...core.contract.model_header import ModelHeader
 from ..destinations import files_of
-from ..grids import check_projected
+from ..grids import check_projected, metres_in_unit
 from ..layers import Observations, observations_reader
 from ..mask import extent_of, read_polygons
 from .base import is_given, tr
@@ -57,6 +57,9 @@ class FaciesAlgorithm(EngineAlgorithm):
         crs = source.sourceCrs()
         if not crs.isValid() and is_given(parameters, "EXTENT"):
             crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
+        mask = self.parameterAsSource(parameters, "MASK", context)
+        if not crs.isValid() and mask is not None:
+            crs = mask.sourceCrs()
         extent = extent_of_source(source)
         self.choose_crs(parameters, context, extent, crs)
         if not source.sourceCrs().isValid():
@@ -109,7 +112,11 @@ class FaciesAlgorithm(EngineAlgorithm):
     def cell_size_of(self, parameters, context, header: ModelHeader) -> Optional[float]:
         """Return the cell size, that of the model's training image by default; None when it is to be chosen."""
         cell_size = self.number_of(parameters, "CELL_SIZE", context)
-        return header.cell_size if cell_size is None else cell_size
+        return self._cell_size_of_image(header) if cell_size is None else cell_size
+
+    def _cell_size_of_image(self, header: ModelHeader) -> Optional[float]:
+        """Return the cell size of the model's training image in the grid's units; None when it is not told."""
+        return None if header.cell_size is None else header.cell_size / metres_in_unit(self._crs)
 
     @property
     def unit(self) -> str:
@@ -205,13 +212,14 @@ class FaciesAlgorithm(EngineAlgorithm):
 
     def tell_cell_size(self, header: ModelHeader, grid: Grid, feedback) -> None:
         """Warn when the cells are much larger or smaller than those of the model's training image."""
-        if header.cell_size is None or 1 / CELL_SIZE_RATIO < grid.cell_size / header.cell_size < CELL_SIZE_RATIO:
+        of_image = self._cell_size_of_image(header)
+        if of_image is None or 1 / CELL_SIZE_RATIO < grid.cell_size / of_image < CELL_SIZE_RATIO:
             return
         feedback.pushWarning(
             tr(
                 "Cells of {:g} {} are not those of the model's training image, {:g}: its structures are counted in "
                 "cells, so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are."
-            ).format(grid.cell_size, self.unit, header.cell_size, grid.cell_size / header.cell_size, header.cell_size)
+            ).format(grid.cell_size, self.unit, of_image, grid.cell_size / of_image, of_image)
         )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Iterator, Mapping, Optional, Tuple
 
 from qgis.core import (
     QgsPalettedRasterRenderer,
+    QgsProcessingFeedback,
     QgsProcessingParameterBand,
     QgsProcessingParameterRasterLayer,
     QgsRasterLayer,
@@ -13,8 +15,9 @@ from qgis.core import (
 
 from ...core.contract.errors import JobError
 from ...core.contract.training_image import TrainingImage
-from ..categorical_rasters import Nodata, read_training_image
+from ..categorical_rasters import CategoricalRaster, Nodata, image_of_raster, read_codes
 from ..destinations import files_of
+from ..grids import metres_in_unit
 from .base import tr
 from .engine_algorithm import EngineAlgorithm
 from .parameters import Helped
@@ -43,18 +46,21 @@ class ImageAlgorithm(EngineAlgorithm):
         self._source, self._layer_name, self._crs = layer.source(), layer.name(), layer.crs()
         self._band = int(self.number_of(parameters, "BAND", context, default=1))
         self._styles, self._nodata = styles_of(layer, self._band), nodata_of(layer, self._band)
+        self._is_paletted = is_paletted(layer, self._band)
         self._inputs = files_of(self.RASTER, layer, context)
+        self._feedback = feedback
+
+    def read_raster(self) -> CategoricalRaster:
+        """Read the raster, in the layer's own CRS if it has one; warn when its colours are the facies."""
+        raster = read_codes(self._source, self._band, self._nodata, take_colors=not self._is_paletted)
+        tell_colors(raster, self._layer_name, self._feedback)
+        if self._crs.isValid():
+            raster = replace(raster, metres=None if self._crs.isGeographic() else metres_in_unit(self._crs))
+        return raster
 
     def read_image(self, symmetry: str = "none") -> TrainingImage:
         """Read the training image."""
-        return read_training_image(
-            self._source,
-            band=self._band,
-            nodata=self._nodata,
-            symmetry=symmetry,
-            styles=self._styles,
-            origin=self._layer_name,
-        )
+        return image_of_raster(self.read_raster(), symmetry=symmetry, styles=self._styles, origin=self._layer_name)
 
 
 def check_file(layer: QgsRasterLayer) -> None:
@@ -66,12 +72,29 @@ def check_file(layer: QgsRasterLayer) -> None:
         )
 
 
+def tell_colors(raster: CategoricalRaster, name: str, feedback: QgsProcessingFeedback) -> None:
+    """Warn when a raster, by the name of its layer, is read as a coloured picture: it may be a stack of maps."""
+    if raster.n_colors:
+        feedback.pushWarning(
+            tr(
+                "The raster {!r} is read as a coloured picture: bands 1 to 3 together give {:,} colours, each of which "
+                "is a facies. If band 1 holds facies codes, give the layer a style of the kind 'Paletted/Unique "
+                "values' for this band, or write the band to a file of its own with 'Rearrange bands'."
+            ).format(name, raster.n_colors)
+        )
+
+
+def is_paletted(layer: QgsRasterLayer, band: int) -> bool:
+    """Return whether a layer's style is a paletted one for this band, which then holds codes."""
+    return isinstance(layer.renderer(), QgsPalettedRasterRenderer) and layer.renderer().band() == band
+
+
 def styles_of(layer: QgsRasterLayer, band: int) -> Mapping[int, Tuple[Optional[str], Optional[str]]]:
     """Return code to (name, colour) of a layer's paletted style; empty when it has none for this band."""
-    renderer = layer.renderer()
-    if not isinstance(renderer, QgsPalettedRasterRenderer) or renderer.band() != band:
+    if not is_paletted(layer, band):
         return {}
-    return {int(c.value): (c.label.strip() or None, c.color.name()) for c in renderer.classes() if c.value % 1 == 0}
+    classes = layer.renderer().classes()
+    return {int(c.value): (c.label.strip() or None, c.color.name()) for c in classes if c.value % 1 == 0}
 
 
 def nodata_of(layer: QgsRasterLayer, band: int) -> Nodata:
@@ -89,5 +112,8 @@ def image_parameters(name: str = ImageAlgorithm.RASTER, description: str = "Trai
     )
     yield (
         QgsProcessingParameterBand("BAND", tr("Band"), 1, name, optional=True),
-        tr("The band that holds the codes. Leave it at 1 for a coloured picture, which is read as a whole."),
+        tr(
+            "The band that holds the codes. Leave it at 1 for a coloured picture, which is read as a whole, unless its "
+            "layer has a paletted style for this band."
+        ),
     )

@@ -20,7 +20,7 @@ _HELP = """
 side of the cells that they have learnt from, how many bits per cell they need for parts of their training image that
 they never saw (the fewer, the better they know it), where they come from, and their files.</p>
 """
-_HEAD = ("Name", "Facies (codes)", "Cell size", "Bits per cell", "Origin", "File")
+_HEAD = ("Name", "Facies (codes)", "Cell size (m)", "Bits per cell", "Origin", "File")
 
 
 class ListModels(OadgAlgorithm):

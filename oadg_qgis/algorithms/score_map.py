@@ -23,7 +23,7 @@ from ...core.contract.grid import Grid
 from ...core.contract.job import QUALITIES
 from ...core.contract.model_header import ModelHeader, read_header
 from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
-from ..categorical_rasters import CategoricalRaster, read_codes
+from ..categorical_rasters import CategoricalRaster
 from ..destinations import check_destinations, files_of
 from ..engine_jobs import run_job
 from ..layers import Observations, observations_reader
@@ -136,7 +136,7 @@ class ScoreMap(ImageAlgorithm):
         """Return the job and the map's class indices (n_rows, n_cols), -1 where it holds nothing."""
         path = self.model_of(parameters, context)
         header = read_header(path)
-        raster = read_codes(self._source, self._band, self._nodata)
+        raster = self.read_raster()
         if raster.drift > _MOST_DRIFT:
             raise JobError(
                 "The cells of the map are not quite square: taken for square, its far border would lie "

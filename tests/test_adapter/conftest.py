@@ -126,6 +126,28 @@ def survey(processing):
     return make_layer(centres(row, col), [CODES[k] for k in index])
 
 
+@pytest.fixture
+def open_raster(processing):
+    """Open rasters as layers of the project, with a paletted style of value to (colour, label) if one is given."""
+    from qgis.core import QgsPalettedRasterRenderer, QgsProject, QgsRasterLayer
+    from qgis.PyQt.QtGui import QColor
+
+    opened = []
+
+    def open_layer(source, palette=None):
+        layer = QgsProject.instance().addMapLayer(QgsRasterLayer(source, Path(source).stem))
+        opened.append(layer.id())
+        if palette is not None:
+            classes = [
+                QgsPalettedRasterRenderer.Class(value, QColor(color), text) for value, (color, text) in palette.items()
+            ]
+            layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
+        return layer
+
+    yield open_layer
+    QgsProject.instance().removeMapLayers(opened)  # a layer that outlives GDAL takes the process down
+
+
 class Log:
     """What an algorithm told, for tests to look at."""
 

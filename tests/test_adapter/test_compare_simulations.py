@@ -216,6 +216,26 @@ def test_references_that_do_not_fit(refused, survey, codes, write_raster):
     refused(survey, "REFERENCE", REFERENCE="/nowhere/at_all.tif")
 
 
+def test_a_reference_among_bands_of_bytes(refused, survey, open_raster, world, log, tmp_path):
+    """Three of them are a picture, unless the layer's style says that the first one holds codes."""
+    path = str(tmp_path / "stack.tif")
+    dataset = gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 3, options=["PHOTOMETRIC=RGB"])
+    for band in (1, 2, 3):
+        dataset.GetRasterBand(band).WriteArray(world.truth().astype(np.uint8) + 7 * band)
+    del dataset
+    refused(survey, "The reference holds 1, 2, which no facies", REFERENCE=path)
+    assert any("'stack' is read as a coloured picture: bands 1 to 3 together give 3 colours" in w for w in log.warnings)
+    log.start_again()
+    layer = open_raster(path, palette={})
+    refused(survey, "The reference holds 7, 8, 9, which no facies", REFERENCE=layer.id())
+    assert "coloured picture" not in log.text
+
+
+def test_a_reference_with_open_options(refused, survey, codes, write_raster, open_raster):
+    layer = open_raster(f"{write_raster(np.where(codes == 3, 4, codes))}|option:NUM_THREADS=1")
+    refused(survey, "The reference holds 4, which no facies of the observations", REFERENCE=layer.id())
+
+
 def test_the_page_replaces_no_input(refused, survey, codes, write_raster):
     path = write_raster(codes)
     before = Path(path).read_bytes()

@@ -411,9 +411,7 @@ def test_a_failing_engine_is_one_sentence_and_leaves_nothing(cross_validate, sur
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".shp"])
-def test_a_page_that_cannot_be_put_in_its_place_takes_the_points_with_it(
-    cross_validate, survey, monkeypatch, tmp_path, suffix
-):
+def test_without_a_page_in_its_place_there_are_no_points(cross_validate, survey, monkeypatch, tmp_path, suffix):
     report = tmp_path / "report.html"
     report.write_text("an older one")
 
@@ -426,15 +424,82 @@ def test_a_page_that_cannot_be_put_in_its_place_takes_the_points_with_it(
     assert contents(tmp_path) == {"report.html": b"an older one"}
 
 
-def test_points_that_cannot_be_styled_are_not_left(cross_validate, survey, monkeypatch, tmp_path):
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Let points fail when they are nearly done."""
+
     def fail(path, styler):
         assert path.is_file()
         raise EngineError("The disk is full.")
 
     monkeypatch.setattr(module, "save_point_style", fail)
+
+
+def test_points_that_cannot_be_styled_are_not_left(cross_validate, survey, full_disk, tmp_path):
+    """But the page, which was finished, is."""
     with pytest.raises(QgsProcessingException, match="The disk is full"):
         cross_validate(survey)
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp"])
+def test_points_that_fail_leave_an_older_file_as_it_was(cross_validate, survey, full_disk, tmp_path, suffix):
+    path = tmp_path / f"errors{suffix}"
+    save(survey, path)
+    path.with_suffix(".qml").write_text("a style")
+    path.with_suffix(".txt").write_text("of something else")
+    before = contents(tmp_path)
+    with pytest.raises(QgsProcessingException, match="The disk is full"):
+        cross_validate(survey, ERRORS=str(path), REPORT=None)
+    assert contents(tmp_path) == before
+    assert not [file for file in tmp_path.iterdir() if file.is_dir()]
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp"])
+def test_points_replace_an_older_file(cross_validate, survey, tmp_path, suffix):
+    path = tmp_path / f"errors{suffix}"
+    save(survey, path)
+    cross_validate(survey, ERRORS=str(path), REPORT=None)
+    assert features_of(str(path))[0]["fold"] >= 1
+    assert {file.stem for file in tmp_path.iterdir()} == {"errors"}
+
+
+def test_an_older_file_that_is_held_stays(cross_validate, survey, monkeypatch, tmp_path):
+    """As on Windows, where nobody may move a file that a program has open."""
+    path = tmp_path / "errors.shp"
+    save(survey, path)
+    before, replace = contents(tmp_path), os.replace
+
+    def hold(source, target):
+        if str(source) == str(tmp_path / "errors.dbf"):
+            raise PermissionError(13, "Permission denied")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", hold)
+    with pytest.raises(QgsProcessingException, match=r"errors.shp cannot be replaced: Permission denied\. Is it open"):
+        cross_validate(survey, ERRORS=str(path), REPORT=None)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["geom", "Geometry"])
+@pytest.mark.parametrize("suffix", [".gpkg", ".sqlite"])
+def test_an_attribute_called_as_the_geometry_is(cross_validate, survey, tmp_path, name, suffix):
+    survey.dataProvider().renameAttributes({0: name})
+    survey.updateFields()
+    features = features_of(cross_validate(survey, ERRORS=str(tmp_path / f"errors{suffix}"))["ERRORS"])
+    assert len(features) == 60
+    assert {f[f.fieldNameIndex(f"{name}_2")] for f in features} == {0.5}
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_a_point_that_cannot_be_written_is_told_before_the_work(refused, survey, monkeypatch, tmp_path):
+    """A GeoPackage makes its table with the first feature, and tells then that two columns have one name."""
+    (tmp_path / "report.html").write_text("an older one")
+    save(survey, tmp_path / "errors.gpkg")
+    survey.dataProvider().renameAttributes({0: "geom"})
+    survey.updateFields()
+    monkeypatch.setattr("oadg.oadg_qgis.error_points._OF_GEOMETRY", ())
+    refused(survey, "cannot hold the points with the attributes .*duplicate column name: geom.* rename or remove")
 
 
 def test_rows_of_a_batch_do_not_disturb_each_other(processing, survey, tiny_model, log, tmp_path):

@@ -137,6 +137,19 @@ def test_facies_of_a_model_keep_names_of_their_own(world):
     assert swapped.facies_table(known)[0].names == ["sand", "mud", "silt"]
 
 
+def test_facies_whose_names_differ_in_case_are_told_apart():
+    """A name in another case stands for a facies only where no other one could be meant."""
+    facies = [Facies(1, "Sand", "#112233"), Facies(2, "sand", "#445566"), Facies(3, "Grès", "#778899")]
+    known, nowhere = FaciesTable(tuple(facies)), np.zeros(4)
+    decomposed = unicodedata.normalize("NFD", "Grès")
+    told_apart = Observations(nowhere, nowhere, ["sand", "Sand", "grès", "GRÈS"])
+    assert told_apart.facies_table(known)[1].tolist() == [1, 0, 2, 2]
+    both = FaciesTable((*facies[:2], Facies(3, decomposed, "#778899")))
+    assert told_apart.facies_table(both)[1].tolist() == [1, 0, 2, 2]
+    with pytest.raises(FaciesError, match=r"does not have the facies SAND of .* Sand \(code 1\), sand \(code 2\)"):
+        Observations(nowhere, nowhere, ["SAND", "sand", "Sand", "sand"]).facies_table(known)
+
+
 def test_a_table_is_no_layer_of_observations(world):
     layer = QgsVectorLayer("NoGeometry?field=facies:integer", "table", "memory")
     with pytest.raises(ConditioningError, match="Create points layer from table"):

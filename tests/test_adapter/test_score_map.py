@@ -102,6 +102,20 @@ def test_codes_that_the_model_does_not_know(score_map, write_map, world, tmp_pat
         score_map(write_map(codes_of(world)), MODEL_FILE=str(model))
 
 
+def test_a_stack_of_maps_is_a_picture_unless_its_style_says_otherwise(score_map, open_raster, world, log, tmp_path):
+    path = str(tmp_path / "stack.tif")
+    dataset = gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 3, options=["PHOTOMETRIC=RGB"])
+    for band in (1, 2, 3):
+        dataset.GetRasterBand(band).WriteArray(np.roll(world.truth(), 3 * band, axis=1).astype(np.uint8))
+    del dataset
+    score_map(path)
+    assert any("'stack' is read as a coloured picture" in text for text in log.warnings)
+    log.start_again()
+    score_map(open_raster(path, palette={}).id())
+    assert "and 3 facies;" in log.text
+    assert "coloured picture" not in log.text
+
+
 def test_a_map_of_one_facies_means_nothing_to_the_universal_model(score_map, write_map, world):
     with pytest.raises(QgsProcessingException, match="1 facies"):
         score_map(write_map(np.full((world.N_ROWS, world.N_COLS), 3)))
@@ -128,6 +142,21 @@ def test_a_map_in_a_geopackage_is_not_replaced(score_map, write_map, world, tmp_
     finally:
         QgsProject.instance().removeMapLayer(layer.id())  # a layer that outlives GDAL takes the process down
     assert path.read_bytes() == before
+
+
+def test_maps_with_open_options(score_map, write_map, open_raster, world, tmp_path):
+    """QGIS writes them behind the file of a layer, which is not replaced; what is no file is read as it was."""
+    path, tables = write_map(codes_of(world)), str(tmp_path / "maps.gpkg")
+    options = gdal.TranslateOptions(format="GPKG", outputType=gdal.GDT_Int16, creationOptions=["RASTER_TABLE=map"])
+    gdal.Translate(tables, path, options=options).FlushCache()
+    scores = set()
+    for source in (path, f"{path}|option:NUM_THREADS=1|option:OVERVIEW_LEVEL=NONE", f"GPKG:{tables}:map"):
+        layer = open_raster(source)
+        assert layer.source() == source
+        scores.add(score_map(layer.id())["LOG_LIKELIHOOD"])
+        with pytest.raises(QgsProcessingException, match="which would replace MAP"):
+            score_map(layer.id(), SURPRISE=tables if source.startswith("GPKG") else path)
+    assert len(scores) == 1
 
 
 def test_a_map_with_cells_that_are_not_quite_square(score_map, write_map, world, tmp_path):

@@ -424,3 +424,15 @@ def test_without_a_crs_of_its_own_it_is_that_of_the_extent(simulate_facies, worl
     layer = world.make_layer(world.centres(row, col), np.array(world.CODES)[index].tolist(), crs="")
     result = simulate_facies(layer, EXTENT=f"{world.EXTENT.split('[')[0]}[EPSG:25832]")
     assert QgsRasterLayer(result["ENTROPY"], "e").crs().authid() == "EPSG:25832"
+
+
+@pytest.mark.parametrize("extent", [None, "500000,500400,4600000,4600300"])
+def test_without_a_crs_of_either_it_is_that_of_the_mask(simulate_facies, world, fake_engine, extent):
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), np.array(world.CODES)[index].tolist(), crs="")
+    west, north = world.WEST, world.NORTH
+    outline = f"{west} {north}, {west + 400} {north}, {west + 400} {north - 300}, {west} {north - 300}, {west} {north}"
+    mask = world.make_polygon(f"MultiPolygon((({outline})))")
+    result = simulate_facies(layer, EXTENT=extent, MASK=mask)
+    assert gdal.Open(result["ENTROPY"]).GetSpatialRef().GetAuthorityCode(None) == "32632"
+    assert fake_engine[0][0].grid.shape == (world.N_ROWS, world.N_COLS)

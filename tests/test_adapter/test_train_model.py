@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal, osr
-from qgis.core import QgsProcessingException, QgsRasterLayer, QgsRasterRange
+from qgis.core import QgsCoordinateReferenceSystem, QgsProcessingException, QgsRasterLayer, QgsRasterRange
 
 from oadg.core.contract.errors import TrainingImageError
 from oadg.core.contract.hub_job import mark_of
@@ -38,6 +38,7 @@ def write(
     names=None,
     kind=None,
     metadata=None,
+    epsg=32632,
 ):
     """Write a raster of one or more bands."""
     bands = codes[None] if codes.ndim == 2 else codes
@@ -48,8 +49,9 @@ def write(
     )
     if transform:
         dataset.SetGeoTransform(transform)
+    if transform and epsg:
         reference = osr.SpatialReference()
-        reference.ImportFromEPSG(32632)
+        reference.ImportFromEPSG(epsg)
         dataset.SetProjection(reference.ExportToWkt())
     dataset.SetMetadata(metadata or {})
     for number, values in enumerate(bands, start=1):
@@ -169,13 +171,8 @@ def test_texts_are_the_names_of_the_models_facies(processing, fake_engine, world
     assert job.grid.cell_size == 25.0
 
 
-def test_a_paletted_style_gives_names_and_colours(processing, tmp_path):
-    layer = QgsRasterLayer(write(tmp_path / "image.tif", stripes()), "image")
-    from qgis.core import QgsPalettedRasterRenderer
-    from qgis.PyQt.QtGui import QColor
-
-    classes = [QgsPalettedRasterRenderer.Class(3, QColor("#112233"), "Sand")]
-    layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
+def test_a_paletted_style_gives_names_and_colours(open_raster, tmp_path):
+    layer = open_raster(write(tmp_path / "image.tif", stripes()), {3: ("#112233", "Sand")})
     assert styles_of(layer, 1) == {3: ("Sand", "#112233")}
     assert styles_of(layer, 2) == {}
 
@@ -198,6 +195,19 @@ def test_cells_in_degrees_have_no_size(tmp_path):
     dataset.SetProjection(crs.ExportToWkt())
     del dataset
     assert read_training_image(path).cell_size is None
+
+
+@pytest.mark.parametrize(("epsg", "metres"), [(32632, 82.0), (2264, 24.9936), (None, 82.0)])
+def test_cells_are_stored_in_metres(tmp_path, epsg, metres):
+    """Whatever a unit of the image's CRS is: feet of the United States, for example."""
+    path = write(tmp_path / "image.tif", stripes(), transform=(0, 82.0, 0, 0, 0, -82.0), epsg=epsg)
+    assert read_training_image(path).cell_size == pytest.approx(metres, rel=1e-5)
+
+
+def test_the_crs_of_the_layer_tells_what_a_unit_is(train_model, open_raster, tmp_path):
+    layer = open_raster(write(tmp_path / "image.tif", stripes(), transform=(0, 82.0, 0, 0, 0, -82.0), epsg=None))
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:2264"))
+    assert read_header(Path(train_model(layer.id())["MODEL_FILE"])).cell_size == pytest.approx(24.9936, rel=1e-5)
 
 
 def test_a_picture_has_a_facies_for_each_colour(tmp_path):
@@ -306,6 +316,31 @@ def test_bands_of_codes_are_no_colours(tmp_path):
     plain = write(tmp_path / "plain.tif", bands, kind=gdal.GDT_Byte)
     assert "#010001" in str(read_codes(plain).styles), "a picture, as far as anybody can tell"
     assert np.array_equal(read_codes(plain, 2).codes, bands[1])
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """Three maps of three facies in one file, as QGIS exports them: bytes that look like red, green and blue."""
+    index = np.searchsorted(sorted(CODES), stripes())
+    bands = np.stack([index, np.roll(index, 5, axis=0), np.roll(index, 9, axis=1)]).astype(np.uint8)
+    return write(tmp_path / "stack.tif", bands, kind=gdal.GDT_Byte)
+
+
+def test_colours_that_are_read_are_told(train_model, stack, log, tmp_path):
+    result = train_model(stack)
+    assert result["N_FACIES"] > 3
+    (warning,) = (text for text in log.warnings if "is read as a coloured picture" in text)
+    assert f"'stack' is read as a coloured picture: bands 1 to 3 together give {result['N_FACIES']} colours" in warning
+    assert "'Paletted/Unique values'" in warning
+
+
+def test_a_band_with_a_paletted_style_holds_codes(train_model, stack, open_raster, log):
+    """Whose names are those of the codes, and not of as many colours."""
+    palette = {0: ("#112233", "mud"), 1: ("#445566", "sand"), 2: ("#778899", "silt")}
+    result = train_model(open_raster(stack, palette).id())
+    facies = read_header(Path(result["MODEL_FILE"])).facies
+    assert [(f.code, f.name) for f in facies.facies] == [(0, "mud"), (1, "sand"), (2, "silt")]
+    assert "coloured picture" not in log.text
 
 
 def test_rasters_placed_by_control_points_are_refused(tmp_path):
