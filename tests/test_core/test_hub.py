@@ -373,7 +373,7 @@ def test_published_it_can_be_installed_again(hub, client, install, model, tmp_pa
         "CC-BY-4.0",
         "0.1235",
         " | 0.0034 |",
-        "30 units",
+        "30 m |",
         hashlib.sha256(path.read_bytes()).hexdigest(),
         "REPOSITORY=geo/new",
     ):
