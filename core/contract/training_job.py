@@ -127,8 +127,8 @@ class TrainingResult(Result):
         What was made, and on what.
     held_out_bits : float
         Bound on the code length of held-out cells, bits per cell: the lower, the better.
-    steps, best_step : int
-        Steps that were done, and the one whose weights were kept.
+    steps, best_step, lowest_step : int
+        Steps that were done, the one whose weights were kept, and the one of the lowest held-out loss.
     stopped_early : bool
         Whether training stopped because the held-out bits rose.
     seconds : float
@@ -141,6 +141,7 @@ class TrainingResult(Result):
     held_out_bits: float
     steps: int
     best_step: int
+    lowest_step: int
     stopped_early: bool
     seconds: float
 

@@ -167,6 +167,7 @@ def run_training(
         held_out_bits=state["best_nats"] / math.log(2),
         steps=state["step"],
         best_step=state["best_step"],
+        lowest_step=state["lowest_step"],
         stopped_early=state["step"] < steps,
         seconds=state["seconds"],
     )

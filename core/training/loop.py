@@ -29,6 +29,10 @@ from ..model.turning import Shown
 from .muon import MuonAndAdamW
 from .objective import nll_nats
 
+_NOISE = 1.1
+"""By this factor a held-out loss may be above its lowest without being worse. Of a small image little is held out, and
+its loss wavers: the weights of the lowest one, when learning was still fast, drew maps twice as far from an image as
+the last ones, whose loss was 4 % higher."""
 _TURNS = 0, 2, 1, 3
 """Quarter turns of a batch in each of its uses; half a turn leaves the shape, for which a graphics card has plans."""
 
@@ -118,8 +122,8 @@ class TrainingConfig:
     checkpoint_steps : int
         A checkpoint and a line in the log every so many steps.
     patience : int
-        After so many checkpoints without a lower held-out loss training stops early, in its second half, when the
-        learning rate falls; 0: it never does.
+        After so many checkpoints whose held-out loss is worse than the lowest training stops early, in its second half,
+        when the learning rate falls; 0: it never does.
     n_uses : int
         Steps that learn from each batch, 1 to 4, each from another quarter turn of it: for maps that have no direction,
         where to draw them takes longer than to learn from them.
@@ -182,22 +186,23 @@ def train(
         Write a checkpoint and return after this time, to be resumed by the next call.
     held_out_nats : callable, optional
         The loss of a network on what training never sees, asked at every checkpoint, in parts that add up: by the
-        prefix of the names of the weights that answer for it, '' for all others. The best weights of each are kept
-        beside the last ones.
+        prefix of the names of the weights that answer for it, '' for all others. The last weights of each whose loss
+        was about the lowest are kept beside the last ones.
     should_stop : callable
         Asked after each step, with the state: whether to write a checkpoint and return, to be resumed by the next call.
     on_log : callable
         Told each line of the log.
     on_best : callable
-        Given the network of the best weights, and the state, whenever a held-out loss is the lowest so far.
+        Given the network of the kept weights, and the state, whenever there are new ones.
 
     Returns
     -------
     network : FaciesNetwork
-        With the running mean of the weights: the best one by held-out loss if that is asked, else the last one.
+        With the running mean of the weights: the one kept by held-out loss if that is asked, else the last one.
     state : dict
         'step', 'seconds' of training altogether, 'precision' of the arithmetic, 'train_nats' over the last logged
-        steps, 'learning_rate'; 'held_out_nats', 'best_nats' and 'best_step' if they are asked; 'is_done'.
+        steps, 'learning_rate'; if held-out losses are asked 'held_out_nats', the last one, 'best_nats' and 'best_step',
+        of the kept weights, and 'lowest_step'; 'is_done'.
 
     Raises
     ------
@@ -282,18 +287,21 @@ class _Run:
         return network.eval()
 
     def judge(self, held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]]) -> bool:
-        """Measure the held-out losses of the running mean; keep what is best so far, and say whether something is."""
+        """Measure the held-out losses of the running mean; keep what is about the best, and say whether any is."""
         nats = held_out_nats(self.with_weights(self.average))
-        best = self.state.setdefault("best_parts", {})
-        better = {part for part in nats if nats[part] < best.get(part, math.inf)}
+        lowest, kept = (self.state.setdefault(name, {}) for name in ("lowest_parts", "kept_parts"))
+        if any(nats[part] < lowest.get(part, math.inf) for part in nats):
+            self.state["lowest_step"] = self.state["step"]
+        lowest.update({part: min(loss, lowest.get(part, loss)) for part, loss in nats.items()})
+        good = {part for part, loss in nats.items() if loss <= _NOISE * lowest[part]}
         for key, value in self.average.items():
-            if max((part for part in nats if key.startswith(part)), key=len) in better:
+            if max((part for part in nats if key.startswith(part)), key=len) in good:
                 self.best[key] = value.clone()
-        best.update({part: nats[part] for part in better})
+        kept.update({part: nats[part] for part in good})
         self.state["held_out_nats"] = sum(nats.values())
-        if better:
-            self.state.update(best_nats=sum(best.values()), best_step=self.state["step"])
-        return bool(better)
+        if good:
+            self.state.update(best_nats=sum(kept.values()), best_step=self.state["step"])
+        return bool(good)
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint in one step, so that an interruption leaves the one before."""

@@ -91,7 +91,7 @@ class TrainModel(ImageAlgorithm):
                     result.steps
                 )
             )
-        elif result.best_step == result.steps:
+        elif result.lowest_step == result.steps:
             feedback.pushInfo(
                 tr("The held-out bits were still falling when the time was up: a longer training makes a better model.")
             )

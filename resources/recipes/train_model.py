@@ -165,7 +165,7 @@ def _train(asked: argparse.Namespace) -> None:
         *(result.model_path, result.held_out_bits, f"{result.best_step:,}", f"{result.steps:,}"),
         *(result.seconds / 60, result.device),
     )
-    if result.best_step == result.steps:
+    if result.lowest_step == result.steps:
         logging.info("The held-out bits were still falling: a longer training makes a better model.")
     if asked.publish:
         logging.info("Published: %s", publish_model(path, asked.publish, private=asked.private))

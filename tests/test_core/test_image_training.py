@@ -245,7 +245,7 @@ def held_out_losses(monkeypatch, losses):
 def test_training_stops_when_the_held_out_loss_does_not_fall_and_keeps_the_best(make_job, monkeypatch, tmp_path):
     monkeypatch.setattr(image_training, "PATIENCE", 2)
     monkeypatch.setattr(image_training, "CHECKPOINTS", 6)
-    held_out_losses(monkeypatch, [1.0, 0.5, 0.7, 0.6, 0.55])
+    held_out_losses(monkeypatch, [1.0, 0.5, 0.7, 0.6, 0.56])
     job, best = make_job(steps=12), tmp_path / "best.safetensors"
 
     def keep_the_one_of_step_4(fraction, text):
@@ -264,6 +264,17 @@ def test_training_goes_on_while_the_held_out_loss_falls(make_job, monkeypatch):
     held_out_losses(monkeypatch, [1.0, 0.9, 0.8])
     result = run_training(make_job(), never_cancel)
     assert (result.steps, result.best_step, result.stopped_early) == (STEPS, STEPS, False)
+    assert result.lowest_step == STEPS
+
+
+def test_the_last_weights_are_kept_if_their_loss_is_about_the_lowest(make_job, monkeypatch):
+    """Their learning rate is lowest, and losses waver."""
+    monkeypatch.setattr(image_training, "PATIENCE", 1)
+    held_out_losses(monkeypatch, [1.0, 0.8, 0.85])
+    result = run_training(make_job(), never_cancel)
+    assert (result.steps, result.best_step, result.stopped_early) == (STEPS, STEPS, False)
+    assert result.lowest_step == 4
+    assert result.held_out_bits == pytest.approx(0.85 / math.log(2)), "of what is kept"
 
 
 def test_what_was_best_before_a_cancel_stays_the_best(make_job, monkeypatch):
