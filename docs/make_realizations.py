@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oadg.core.evaluation.likeness import draw_crops, simulate_freely
+from oadg.core.evaluation.crops import draw_crops
+from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.reports.drawing import paletted_png
 

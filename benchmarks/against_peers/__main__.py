@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.jura import ROOT
 from benchmarks.peers.contract import PeerResult
-from oadg.core.evaluation.likeness import draw_crops
+from oadg.core.evaluation.crops import draw_crops
 from oadg.core.machine.device import prepare_process
 from oadg.core.measures.fidelity import isolated_share, measure
 from oadg.core.measures.scores import FLOOR

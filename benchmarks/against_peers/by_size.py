@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oadg.core.evaluation.likeness import draw_crops, simulate_freely
+from oadg.core.evaluation.crops import draw_crops
+from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.machine.device import prepare_process
 from oadg.core.measures.fidelity import compare, isolated_share, measure
 from oadg.core.model.facies_model import FaciesModel

@@ -10,7 +10,7 @@ from osgeo import gdal
 
 from benchmarks.peers.contract import PeerJob
 from benchmarks.peers.variograms import FittedCovariance, fit_indicator_covariance
-from oadg.core.evaluation.likeness import draw_crops
+from oadg.core.evaluation.crops import draw_crops
 from oadg.core.measures.fidelity import LAGS, variogram
 
 

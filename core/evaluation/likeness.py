@@ -11,7 +11,7 @@ from typing import Any, Callable, Mapping
 import numpy as np
 import torch
 
-from ..contract.errors import ConditioningError, JobError, TrainingImageError
+from ..contract.errors import ConditioningError, JobError
 from ..contract.training_image import CORNERS, TrainingImage
 from ..kriging.yardsticks import YARDSTICKS, better_kriging
 from ..measures.fidelity import (
@@ -19,15 +19,13 @@ from ..measures.fidelity import (
     Statistics,
     averaged,
     compare,
-    divergence_bits,
     isolated_share,
     measure,
-    pattern_histogram,
-    pattern_side,
 )
 from ..measures.scores import PairedInterval, Reliability, pooled_reliability, ratio_interval
 from ..model.facies_model import FaciesModel
 from ..sampling.realizations import simulate_in_batches
+from .crops import check_known, compare_halves, draw_crops, pattern_side_of
 from .surveys import MethodScores, Survey, model_method, score
 
 N_SURVEYS = 20
@@ -40,12 +38,7 @@ FEWEST_PAIRS = 200
 _SHARES = (0.001, 0.02)
 """Of a survey's cells that are data, from and to."""
 _N_OTHERS = 3  # draws of other crops, whose mean is told
-_N_OF_HALF = 20  # crops
-_CHANCE_PATTERNS = 0.05
-"""Bits by which crops may differ for patterns of a size to be compared."""
 _SHARE_OF_REALIZATIONS = 0.8  # of the progress
-_CROPS_TRIED, _LEAST_KNOWN = 8, 0.3
-"""Of an image with nodata: times as many crops are drawn as are taken; share of its cells that each of these knows."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +152,7 @@ def evaluate_model(
     """
     rng, n_facies = np.random.default_rng([seed, 1]), len(image.facies)
     crops, *others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(1 + _N_OTHERS))
-    _check_known(crops, *others)
+    check_known(crops, *others)
     hidden = draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)
     if not hidden:
         raise ConditioningError(
@@ -174,12 +167,12 @@ def evaluate_model(
     realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
     seconds = (time.monotonic() - began) / n_realizations
     progress(_SHARE_OF_REALIZATIONS, "Comparing them with the image")
-    pattern_side = _pattern_side_of(crops, others[0], n_facies)
+    pattern_side = pattern_side_of(crops, others[0], n_facies)
     statistics = partial(measure, n_facies=n_facies, most_side=pattern_side)
     reference = statistics(crops)
     measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
-    among_halves = _compare_halves(image.class_index, (side, side), statistics, rng)
+    among_halves = compare_halves(image.class_index, (side, side), statistics, rng)
     surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
     n_data, n_isolated = 0, 0.0
     for number, survey in enumerate(hidden):
@@ -218,49 +211,6 @@ def _is_held_out(image: TrainingImage, noted: Mapping[str, Any] | None) -> bool:
     shape, proportions = (noted.get("n_rows"), noted.get("n_cols")), noted.get("proportions", ())
     is_same = shape == image.shape and len(proportions) == len(image.proportions)
     return bool(is_same and corner == image.held_out_corner and np.allclose(proportions, image.proportions, atol=1e-4))
-
-
-def _compare_halves(
-    class_index: np.ndarray,
-    shape: tuple[int, int],
-    statistics: Callable[[np.ndarray], Statistics],
-    rng: np.random.Generator,
-) -> Fidelity | None:
-    """Compare crops of one half of an image with those of the other; None where that cannot be."""
-    found = []
-    for parted in (class_index, class_index.T):
-        halves = parted[: len(parted) // 2], parted[-(len(parted) // 2) :]
-        if any(n < side for n, side in zip(halves[0].shape, shape)):
-            continue
-        first, second = (draw_crops(half, shape, _N_OF_HALF, rng) for half in halves)
-        if _are_known(first) and _are_known(second):
-            found.append(compare(statistics(first), statistics(second)))
-    return averaged(found) if found else None
-
-
-def _are_known(pieces: np.ndarray) -> bool:
-    """Whether each of some pieces (n, side, side) of an image is known for a good part."""
-    return bool(((pieces >= 0).mean(axis=(1, 2)) >= _LEAST_KNOWN).all())
-
-
-def _check_known(*of_image: np.ndarray) -> None:
-    """Raise `TrainingImageError` when one of some pieces (n, side, side) of an image is hardly known."""
-    for pieces in of_image:
-        if not _are_known(pieces):
-            raise TrainingImageError(
-                f"Pieces of {pieces.shape[1]} x {pieces.shape[2]} cells of the training image are nodata for the most "
-                "part, so that there is nothing to compare realizations with. Use smaller pieces, or an image with "
-                "less nodata."
-            )
-
-
-def _pattern_side_of(crops: np.ndarray, others: np.ndarray, n_facies: int) -> int:
-    """Return the side of the largest patterns of which crops hold enough, so that other crops' are alike; 2 or more."""
-    for side in range(pattern_side(n_facies), 2, -1):
-        histograms = (pattern_histogram(pieces, n_facies, side=side) for pieces in (crops, others))
-        if divergence_bits(*histograms) < _CHANCE_PATTERNS:
-            return side
-    return 2
 
 
 def simulate_freely(
@@ -319,34 +269,6 @@ def _simulate(
         parts.append(batch.cpu().numpy().astype(np.uint8))
         on_batch(sum(map(len, parts)))
     return np.concatenate(parts)
-
-
-def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
-    """
-    Cut crops out of an image at random; of one that is not known everywhere, the best known of several times as many.
-
-    Parameters
-    ----------
-    class_index : int array, shape (n_rows, n_cols)
-        The image; -1 where it has no facies.
-    shape : (int, int)
-        Of the crops.
-    n_crops : int
-        How many.
-    rng : numpy Generator
-        Of their places.
-
-    Returns
-    -------
-    int array, shape (n_crops, *shape)
-    """
-    is_known = bool((class_index >= 0).all())
-    n_drawn = n_crops if is_known else _CROPS_TRIED * n_crops
-    places = [rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)]
-    crops = np.stack([class_index[row : row + shape[0], col : col + shape[1]] for row, col in places])
-    if is_known:
-        return crops
-    return crops[np.argsort((crops < 0).sum(axis=(1, 2)), kind="stable")[:n_crops]]
 
 
 def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng: np.random.Generator) -> list[Survey]:

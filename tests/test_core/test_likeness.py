@@ -13,8 +13,8 @@ from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.training_image import TrainingImage
 from oadg.core.contract.training_job import EvaluationJob
 from oadg.core.evaluation import likeness
+from oadg.core.evaluation.crops import draw_crops
 from oadg.core.evaluation.likeness import (
-    draw_crops,
     draw_surveys_of,
     evaluate_model,
     score_survey,

@@ -1,0 +1,135 @@
+"""Pieces of a training image: drawn, and compared with one another, which tells what chance makes of a comparison."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import numpy as np
+
+from ..contract.errors import TrainingImageError
+from ..measures.fidelity import (
+    Fidelity,
+    Statistics,
+    averaged,
+    compare,
+    divergence_bits,
+    pattern_histogram,
+    pattern_side,
+)
+
+_N_OF_HALF = 20  # crops
+_CHANCE_PATTERNS = 0.05
+"""Bits by which crops may differ for patterns of a size to be compared."""
+_CROPS_TRIED, _LEAST_KNOWN = 8, 0.3
+"""Of an image with nodata: times as many crops are drawn as are taken; share of its cells that each of these knows."""
+
+
+def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
+    """
+    Cut crops out of an image at random; of one that is not known everywhere, the best known of several times as many.
+
+    Parameters
+    ----------
+    class_index : int array, shape (n_rows, n_cols)
+        The image; -1 where it has no facies.
+    shape : (int, int)
+        Of the crops.
+    n_crops : int
+        How many.
+    rng : numpy Generator
+        Of their places.
+
+    Returns
+    -------
+    int array, shape (n_crops, *shape)
+    """
+    is_known = bool((class_index >= 0).all())
+    n_drawn = n_crops if is_known else _CROPS_TRIED * n_crops
+    places = [rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)]
+    crops = np.stack([class_index[row : row + shape[0], col : col + shape[1]] for row, col in places])
+    if is_known:
+        return crops
+    return crops[np.argsort((crops < 0).sum(axis=(1, 2)), kind="stable")[:n_crops]]
+
+
+def compare_halves(
+    class_index: np.ndarray,
+    shape: tuple[int, int],
+    statistics: Callable[[np.ndarray], Statistics],
+    rng: np.random.Generator,
+) -> Fidelity | None:
+    """
+    Compare crops of one half of an image with those of the other.
+
+    Parameters
+    ----------
+    class_index, shape, rng
+        As `draw_crops` takes them.
+    statistics : callable
+        Maps (n_maps, n_rows, n_cols) to what is compared of them, such as `measure`.
+
+    Returns
+    -------
+    Fidelity or None
+        The mean over both ways to halve the image; None where its halves are too narrow, or mostly unknown.
+    """
+    found = []
+    for parted in (class_index, class_index.T):
+        halves = parted[: len(parted) // 2], parted[-(len(parted) // 2) :]
+        if any(n < side for n, side in zip(halves[0].shape, shape)):
+            continue
+        first, second = (draw_crops(half, shape, _N_OF_HALF, rng) for half in halves)
+        if _are_known(first) and _are_known(second):
+            found.append(compare(statistics(first), statistics(second)))
+    return averaged(found) if found else None
+
+
+def check_known(*of_image: np.ndarray) -> None:
+    """
+    Look whether all pieces of an image are known for a good part.
+
+    Parameters
+    ----------
+    of_image : int arrays, shape (n, n_rows, n_cols)
+        The pieces, -1 where nothing is known.
+
+    Raises
+    ------
+    TrainingImageError
+        When one of them is not.
+    """
+    for pieces in of_image:
+        if not _are_known(pieces):
+            raise TrainingImageError(
+                f"Pieces of {pieces.shape[1]} x {pieces.shape[2]} cells of the training image are nodata for the most "
+                "part, so that there is nothing to compare realizations with. Use smaller pieces, or an image with "
+                "less nodata."
+            )
+
+
+def _are_known(pieces: np.ndarray) -> bool:
+    """Whether each of some pieces (n, side, side) of an image is known for a good part."""
+    return bool(((pieces >= 0).mean(axis=(1, 2)) >= _LEAST_KNOWN).all())
+
+
+def pattern_side_of(crops: np.ndarray, others: np.ndarray, n_facies: int) -> int:
+    """
+    Return the side of the largest patterns of which crops hold enough, so that those of other crops are alike.
+
+    Parameters
+    ----------
+    crops, others : int array, shape (n, n_rows, n_cols)
+        Pieces of one image, -1 where nothing is known.
+    n_facies : int
+        Number of facies.
+
+    Returns
+    -------
+    int
+        2 or more.
+    """
+    for side in range(pattern_side(n_facies), 2, -1):
+        histograms = (pattern_histogram(pieces, n_facies, side=side) for pieces in (crops, others))
+        if divergence_bits(*histograms) < _CHANCE_PATTERNS:
+            return side
+    return 2
