@@ -91,17 +91,17 @@ def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
     other = found.among_crops
     compared = [found.fidelity, other, *filter(None, [found.among_halves])]
 
-    def row(name: str, values: Iterable[float]) -> list[object]:
-        ours, *others = map(_number, values)
+    def row(name: str, values: Iterable[float], *, is_fine: bool = False) -> list[object]:
+        ours, *others = map(_fine, values) if is_fine else values
         return [name, ours, None, *others]
 
     rows = [
         *(
-            row(f"Pattern divergence, cells {n} apart", [f.pattern_divergence[n] for f in compared])
+            row(f"Pattern divergence, cells {n} apart", [f.pattern_divergence[n] for f in compared], is_fine=True)
             for n in PATTERN_STEPS
         ),
-        row("Divergence between a map and a crop", [f.between for f in compared]),
-        row("Divergence between two maps", [f.within for f in compared]),
+        row("Divergence between a map and a crop", [f.between for f in compared], is_fine=True),
+        row("Divergence between two maps", [f.within for f in compared], is_fine=True),
         row("Variogram, largest difference", [f.variogram_difference for f in compared]),
         row("Connectivity, largest difference", [f.connectivity_difference for f in compared]),
         row("Connectivity, of all pairs", [f.connectivity_misfit for f in compared]),
@@ -118,7 +118,7 @@ def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
     return table(names, [row + [None] * (len(names) - len(row)) for row in rows])
 
 
-def _number(value: float) -> str:
+def _fine(value: float) -> str:
     """Return a number with as many decimals as divergences need."""
     return "–" if math.isnan(value) else f"{value:.5f}"
 
