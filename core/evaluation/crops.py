@@ -53,18 +53,17 @@ def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rn
 
 
 def compare_halves(
-    class_index: np.ndarray,
-    shape: tuple[int, int],
-    statistics: Callable[[np.ndarray], Statistics],
-    rng: np.random.Generator,
+    class_index: np.ndarray, side: int, statistics: Callable[[np.ndarray], Statistics], rng: np.random.Generator
 ) -> Fidelity | None:
     """
     Compare crops of one half of an image with those of the other.
 
     Parameters
     ----------
-    class_index, shape, rng
+    class_index, rng
         As `draw_crops` takes them.
+    side : int
+        Rows and columns of the crops.
     statistics : callable
         Maps (n_maps, n_rows, n_cols) to what is compared of them, such as `measure`.
 
@@ -76,9 +75,9 @@ def compare_halves(
     found = []
     for parted in (class_index, class_index.T):
         halves = parted[: len(parted) // 2], parted[-(len(parted) // 2) :]
-        if any(n < side for n, side in zip(halves[0].shape, shape)):
+        if min(halves[0].shape) < side:
             continue
-        first, second = (draw_crops(half, shape, _N_OF_HALF, rng) for half in halves)
+        first, second = (draw_crops(half, (side, side), _N_OF_HALF, rng) for half in halves)
         if _are_known(first) and _are_known(second):
             found.append(compare(statistics(first), statistics(second)))
     return averaged(found) if found else None

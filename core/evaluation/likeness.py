@@ -172,19 +172,15 @@ def evaluate_model(
     reference = statistics(crops)
     measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
-    among_halves = compare_halves(image.class_index, (side, side), statistics, rng)
+    among_halves = compare_halves(image.class_index, side, statistics, rng)
     surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
-    n_data, n_isolated = 0, 0.0
+    counts = np.zeros(2)  # of data, and of those that are isolated
     for number, survey in enumerate(hidden):
         share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
         progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
         for name, scores in score_survey(model, survey).items():
             surveys[name].append(scores)
-        given = _simulate(
-            model, torch.from_numpy(survey.known), N_GIVEN, quality=quality, seed=seed + number, at_once=N_GIVEN
-        )
-        cells = np.argwhere(survey.known >= 0)
-        n_data, n_isolated = n_data + len(cells), n_isolated + len(cells) * isolated_share(given, cells)
+        counts += _count_isolated(model, survey, quality, seed + number)
     return ModelEvaluation(
         realizations=realizations,
         crops=crops,
@@ -196,11 +192,18 @@ def evaluate_model(
         image_shares=image.proportions,
         surveys=surveys,
         reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
-        isolated=n_isolated / n_data,
+        isolated=float(counts[1] / counts[0]),
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
         is_held_out=_is_held_out(image, model.provenance.get("image")),
         seconds_per_realization=seconds,
     )
+
+
+def _count_isolated(model: FaciesModel, survey: Survey, quality: str, seed: int) -> tuple[int, float]:
+    """Return the number of a survey's data, and how many are isolated in realizations given them, on average."""
+    cells = np.argwhere(survey.known >= 0)
+    given = _simulate(model, torch.from_numpy(survey.known), N_GIVEN, quality=quality, seed=seed, at_once=N_GIVEN)
+    return len(cells), len(cells) * isolated_share(given, cells)
 
 
 def _is_held_out(image: TrainingImage, noted: Mapping[str, Any] | None) -> bool:

@@ -1,5 +1,6 @@
 """
-How often nodes are drawn anew on each level: as often as leaves the facies' shares what they are in the training image.
+How often nodes are drawn anew on each level: as often as leaves the facies' shares what they are in the training image,
+or, where they are wrong without it, no worse.
 
 To draw nodes anew repairs what was drawn too early, or together. But a network that is not quite right, asked again and
 again, draws maps nearer and nearer to what it believes by itself, and what the passes before knew is lost: thin bodies
