@@ -1,11 +1,11 @@
 """
-How often nodes are drawn anew on each level: as often as leaves the facies' shares what they are in the training image,
-or, where they are wrong without it, no worse.
+How often nodes are drawn anew on each level: as often as leaves the facies' shares what they are in the training image.
 
 To draw nodes anew repairs what was drawn too early, or together. But a network that is not quite right, asked again and
 again, draws maps nearer and nearer to what it believes by itself, and what the passes before knew is lost: thin bodies
 and rare facies fade, or spread. How soon that shows depends on image and training. So it is measured, level by level
-from the coarsest on, on lattices that are simulated no further than that level.
+from the coarsest on, on lattices that are simulated no further than that level. Where shares
+are wrong whatever is chosen, they shall be no worse for it.
 """
 
 from __future__ import annotations
