@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.special import log_ndtr, ndtri
 
 _DAMPING = 0.8
-_FARTHEST = 30.0  # standard deviations that a cut is from a mean
+_FARTHEST = 30.0
+"""Standard deviations from a mean to the interval of its datum, and from there to the interval's other end, at most."""
 _LOG_NORM = 0.5 * math.log(2 * math.pi)
 _LEAST_PRECISION, _LEAST_PROBABILITY = 1e-3, 0.005
 LEAST_VARIANCE = 1e-4
@@ -126,7 +127,10 @@ def _between_cuts(cuts: Tensor, position: Tensor, mean: Tensor, variance: Tensor
     """Tell of Gaussians (n, n_fields, n_data) that they lie between the cuts (n, n_fields, n_cuts) around them."""
     bounds = F.pad(F.pad(cuts, (1, 0), value=-torch.inf), (0, 1), value=torch.inf)
     deviation = variance.sqrt()
-    low, high = (((bounds.gather(2, position + k) - mean) / deviation).clamp(-_FARTHEST, _FARTHEST) for k in (0, 1))
+    low, high = ((bounds.gather(2, position + k) - mean) / deviation for k in (0, 1))
+    # An interval that is too far off is moved nearer as a whole: one without a width would be infinitely unlikely.
+    too_far = (low - _FARTHEST).clamp_min(0) + (high + _FARTHEST).clamp_max(0)
+    low, high = ((bound - too_far).clamp(-2 * _FARTHEST, 2 * _FARTHEST) for bound in (low, high))
     # In the lower tail, where the difference of two probabilities is exact.
     mirrored = low > 0
     log_below_low = log_ndtr(torch.where(mirrored, -high, low))

@@ -77,3 +77,14 @@ def test_a_datum_far_out_in_the_tail_is_told_exactly(cut):
     sites = observe(covariance, position, 1, pseudo_data=PSEUDO_DATA[:2], cuts=cuts)
     assert float(sites.log_likelihood) == pytest.approx(float(log_ndtr(-cuts)), rel=1e-6)
     assert cut < float(sites.dual) < cut + 1 / cut  # the covariance is 1: the mean of the field is the dual
+
+
+@pytest.mark.parametrize("cuts", [[45.0, 45.02], [45.0, 47.0], [35.0, 1000.0], [-50.0, -45.0]])
+def test_a_datum_that_no_field_reaches_pulls_as_one_at_the_end_of_reach_does(cuts):
+    """Beyond 30 deviations its interval counts as 30 away, with a width: else it would say nothing, or everything."""
+    covariance, position = torch.ones(1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.int64)
+    known = torch.tensor([[cuts]], dtype=torch.float64)
+    sites = observe(covariance, position, 1, pseudo_data=PSEUDO_DATA, cuts=known)
+    assert 30 < abs(float(sites.dual)) < 30 + 1 / 30
+    assert (float(sites.dual) > 0) == (cuts[0] > 0)
+    assert -460 < float(sites.log_likelihood) < -450  # log_ndtr(-30) is -454.3

@@ -148,6 +148,21 @@ def test_data_in_a_row_next_to_each_other():
     assert of_facies[0, 0, 0] > 0.8
 
 
+@pytest.mark.parametrize("seed", [144, 404])
+def test_one_datum_that_contradicts_all_around_it(seed):
+    """A sixth facies, named once amidst clusters of data in bands: no field can be there, and all is told the same."""
+    rng = np.random.default_rng(seed)
+    place = [centre + rng.normal(0, 10 ** rng.uniform(-0.5, 0.8), (10, 2)) for centre in 100 * rng.random((12, 2))]
+    place = torch.tensor(np.concatenate(place))
+    facies = torch.bucketize(place[:, 1].contiguous(), torch.tensor([25.0, 30.0, 50.0, 90.0]).double())
+    facies[rng.integers(len(facies), size=1)] = 5
+    facies = facies.unique(return_inverse=True)[1]
+    survey = SurveyKriging.fit(place.float(), facies, int(facies.max()) + 1, reads_order=True)
+    of_facies, of_place = survey.at(everywhere(), 4)
+    assert of_facies.isfinite().all()
+    assert of_place.isfinite().all()
+
+
 def told_of_azimuth(place, facies):
     """Return the two channels of the azimuth, which are the same everywhere."""
     return SurveyKriging.fit(place, facies, 2).at(place[:1], 1)[1][9:11, 0]
