@@ -21,8 +21,9 @@ from oadg.core.machine.device import batch_size, fast_precision
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.precision import drawing_predictor
 from oadg.core.model.prediction import Predictor
-from oadg.core.sampling.sampler import coarsest_level, read_survey, sample
+from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.simulation import facies_probability_from_data
+from oadg.core.sampling.start import coarsest_level, read_survey
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.random_fields import categorical_fields
 

@@ -31,9 +31,10 @@ from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import NetworkConfig
 from oadg.core.reports.drawing import Frame, paletted_png, span_of
 from oadg.core.sampling.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
-from oadg.core.sampling.likelihood import surprise_nats, typical_nats
+from oadg.core.sampling.likelihood import surprise_nats
 from oadg.core.sampling.marginal import marginal
-from oadg.core.sampling.sampler import coarsest_level, draw_facies, read_survey, sample
+from oadg.core.sampling.sampler import draw_facies, sample
+from oadg.core.sampling.start import coarsest_level, read_survey
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.image_examples import ImageExamples
 from oadg.core.training.loop import TrainingConfig, train, validation_nats
@@ -325,8 +326,8 @@ along_paths = {**question, "schedule": replace(schedule, corrections=())}  # eac
 
 
 def surprise_bits(facies_map, n_paths):
-    """Return the surprise of each cell along some paths, bits."""
-    facies_map = torch.as_tensor(facies_map.astype(np.int64))
+    """Return the surprise of each cell along some paths, bits: of a map, or of what the model itself draws there."""
+    facies_map = None if facies_map is None else torch.as_tensor(facies_map.astype(np.int64))
     surprise = surprise_nats(model.network, facies_map, known_cells, everywhere, paths[:n_paths], **along_paths)
     return surprise.numpy() / np.log(2)
 
@@ -339,7 +340,7 @@ def tell(name, bits_of_paths):
 scrambled = truth.copy()
 scrambled[hidden] = np.random.default_rng(SEED).permutation(truth[hidden])
 of_truth, of_sis, of_scrambled = surprise_bits(truth, 8), surprise_bits(sis[0], 4), surprise_bits(scrambled, 4)
-own = typical_nats(model.network, known_cells, everywhere, paths, **along_paths).numpy() / np.log(2)
+own = surprise_bits(None, 8).sum(axis=(1, 2))
 
 print("along each path:", ", ".join(f"{-total:.0f}" for total in of_truth.sum(axis=(1, 2))))
 tell("the truth", of_truth.sum(axis=(1, 2)))

@@ -23,7 +23,7 @@ from .visits import Stream, Visit
 @torch.inference_mode()
 def surprise_nats(
     predictor: Predictor,
-    truth: Tensor,
+    truth: Tensor | None,
     known: Tensor,
     inside: Tensor,
     streams: list[Stream],
@@ -41,21 +41,23 @@ def surprise_nats(
     ----------
     predictor, known, inside, n_facies, schedule, level, survey, on_pass
         As `sampler.sample` takes them, with a schedule that corrects nothing. Hard data agree with the map.
-    truth : int64 Tensor, shape (n_rows, n_cols)
-        Class index of the map, wherever `inside`.
+    truth : int64 Tensor, shape (n_rows, n_cols), or None
+        Class index of the map, wherever `inside`. None: of each path, the realization that is drawn along it, which
+        tells how surprising the model's own maps are.
     streams : list of Stream
         One for each path.
 
     Returns
     -------
     float32 Tensor, shape (n_paths, n_rows, n_cols)
-        Minus the log-probability of the cell's facies, nats; 0 at hard data and outside. Its sum over the cells is
-        minus the logarithm of the probability that the sampler draws this map along this path.
+        Minus the log-probability of the cell's facies, nats; 0 at hard data and outside. Its sum over the cells (of
+        many, in double precision) is minus the logarithm of the probability that the sampler draws the map along this
+        path.
     """
-    surprise = torch.zeros(len(streams), *truth.shape, device=truth.device)
+    surprise = torch.zeros(len(streams), *known.shape, device=known.device)
 
     def record(probability: Tensor, visited: Visit) -> Tensor:
-        facies = truth[visited.row, visited.col]
+        facies = draw_facies(probability, visited.uniform) if truth is None else truth[visited.row, visited.col]
         surprise[visited.batch, visited.row, visited.col] = -probability.gather(1, facies[:, None])[:, 0].log()
         return facies
 
@@ -72,52 +74,3 @@ def surprise_nats(
         on_pass=on_pass,
     )
     return surprise
-
-
-@torch.inference_mode()
-def typical_nats(
-    predictor: Predictor,
-    known: Tensor,
-    inside: Tensor,
-    streams: list[Stream],
-    *,
-    n_facies: int,
-    schedule: Schedule,
-    level: int,
-    survey: SurveyKriging | None = None,
-    on_pass: Callable[[], None] = lambda: None,
-) -> Tensor:
-    """
-    Return the surprise of realizations of the model itself, each along the path that it was drawn along.
-
-    Parameters
-    ----------
-    predictor, known, inside, streams, n_facies, schedule, level, survey, on_pass
-        As `sampler.sample` takes them, with a schedule that corrects nothing.
-
-    Returns
-    -------
-    float64 Tensor, shape (n_realizations,)
-        Nats, summed over the cells of each; on the processor.
-    """
-    total = torch.zeros(len(streams), dtype=torch.float64)
-
-    def draw(probability: Tensor, visited: Visit) -> Tensor:
-        facies = draw_facies(probability, visited.uniform)
-        nats = -probability.gather(1, facies[:, None])[:, 0].log()
-        total.index_add_(0, visited.batch.cpu(), nats.cpu().double())  # in float32 sums of many cells would be rounded
-        return facies
-
-    sample(
-        predictor,
-        known,
-        inside,
-        streams,
-        choose=draw,
-        n_facies=n_facies,
-        schedule=schedule,
-        level=level,
-        survey=survey,
-        on_pass=on_pass,
-    )
-    return total

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..kriging.kriging_features import KrigingFeatures, SurveyKriging
 from ..machine.device import batches_at_once, side_by_side
 from ..model.prediction import Predictor, predict
-from .sampler import hard_data, lattice_of
+from .start import hard_data, lattice_of
 
 _PLACES_PER_SPACING = 4
 """Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""

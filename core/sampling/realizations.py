@@ -14,7 +14,8 @@ from ..kriging.kriging_features import SurveyKriging
 from ..machine.device import batch_size, batches_at_once, side_by_side
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
-from .sampler import level_of, read_survey, sample
+from .sampler import sample
+from .start import level_of, read_survey
 from .visits import draw_stream
 
 

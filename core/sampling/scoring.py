@@ -17,8 +17,8 @@ from ..contract.errors import JobError
 from ..contract.score_job import ScoreJob, ScoreResult
 from ..machine.device import batch_size, choose_device
 from ..model.facies_model import FaciesModel
-from .likelihood import surprise_nats, typical_nats
-from .sampler import level_of, read_survey
+from .likelihood import surprise_nats
+from .start import level_of, read_survey
 from .visits import draw_stream
 
 _REALIZATIONS = 1 << 20
@@ -61,29 +61,24 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
         progress(min(1.0, done / (2 * n_passes * -(-job.n_paths // at_once))), text)
         done += 1
 
-    common: dict[str, Any] = {
-        "n_facies": n_facies,
-        "schedule": schedule,
-        "level": level,
-        "survey": survey,
-        "on_pass": on_pass,
-    }
-    of_map, of_realizations = [], []
+    def surprise_bits(of: torch.Tensor | None, first: int) -> torch.Tensor:
+        """Return the surprise along as many paths as go together, (at_once, n_rows, n_cols)."""
+        paths = [draw_stream(job.seed, first + k, shape, turns=model.turns) for k in range(at_once)]
+        how: dict[str, Any] = {"n_facies": n_facies, "schedule": schedule, "level": level, "survey": survey}
+        return surprise_nats(model.network, of, known, inside, paths, on_pass=on_pass, **how).double() / math.log(2)
+
+    of_cells, totals, typical = np.zeros(shape), np.zeros(0), np.zeros(0)
     for start in range(0, job.n_paths, at_once):
-        numbers = range(start, start + at_once)
-        text = f"Paths {start + 1} to {min(start + at_once, job.n_paths)} of {job.n_paths}"
-        paths = [draw_stream(job.seed, number, shape, turns=model.turns) for number in numbers]
-        of_map.append(surprise_nats(model.network, truth, known, inside, paths, **common).cpu().numpy())
+        left = job.n_paths - start
+        text = f"Paths {start + 1} to {start + min(at_once, left)} of {job.n_paths}"
+        bits = surprise_bits(truth, start)[:left]
+        of_cells += bits.sum(dim=0).cpu().numpy() / job.n_paths
+        totals = np.append(totals, bits.sum(dim=(1, 2)).cpu())
         text = "Realizations to compare with"
-        numbers = range(_REALIZATIONS + start, _REALIZATIONS + start + at_once)
-        paths = [draw_stream(job.seed, number, shape, turns=model.turns) for number in numbers]
-        of_realizations.append(typical_nats(model.network, known, inside, paths, **common).cpu().numpy())
-    surprise = np.concatenate(of_map)[: job.n_paths] / math.log(2)
-    typical = np.concatenate(of_realizations)[: job.n_paths] / math.log(2)
-    totals = surprise.sum(axis=(1, 2), dtype=float)
+        typical = np.append(typical, surprise_bits(None, _REALIZATIONS + start)[:left].sum(dim=(1, 2)).cpu())
     n_cells = int((inside & (known < 0)).sum())
     path = os.path.join(job.work_folder, "surprise.npy")
-    np.save(path, np.where(inside.cpu().numpy(), surprise.mean(axis=0), np.nan).astype(np.float32))
+    np.save(path, np.where(inside.cpu().numpy(), of_cells, np.nan).astype(np.float32))
     return ScoreResult(
         surprise_path=path,
         log_likelihood_bits=-float(totals.mean()),

@@ -22,7 +22,7 @@ from ..model.lattice import Lattice
 from ..model.precision import precision_of
 from .marginal import marginal, marginal_batches
 from .realizations import simulate_in_batches
-from .sampler import level_of, read_survey
+from .start import level_of, read_survey
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:

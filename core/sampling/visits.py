@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Callable, Iterator, NamedTuple, Sequence, Tuple
+from typing import Callable, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -80,13 +80,53 @@ class Visit(NamedTuple):
 _Cells = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def passes(
+def rounds(
+    maps: Tensor,
+    known: Tensor,
+    inside: Tensor,
+    lattice: Lattice,
+    streams: list[Stream],
+    split: Callable[[np.ndarray], list[np.ndarray]],
+    spacing: int,
+    n_corrections: int,
+) -> Iterator[tuple[Tensor | None, Iterable[Visit]]]:
+    """
+    Yield the passes over a lattice in rounds, in each of which the refiner reads once what stays as it is.
+
+    Parameters
+    ----------
+    maps : int64 Tensor, shape (batch, n_rows, n_cols)
+        What is known so far.
+    known, inside, streams
+        As `sampler.sample` takes them.
+    lattice : Lattice
+        The network's.
+    split : callable
+        Ranks (n,) of unknown nodes along the path to the nodes of each pass, as `Schedule.split` gives them.
+    spacing : int
+        Nodes that lie so many cells apart are simulated.
+    n_corrections : int
+        Passes that draw nodes anew.
+
+    Yields
+    ------
+    kept : bool Tensor, shape (batch, n_rows, n_cols), or None
+        Nodes that the round keeps, and hard data; None in the first one, which keeps all that is known before it.
+    visits : iterable of Visit
+        The passes of the round: first those of unknown nodes, then corrections.
+    """
+    again = _corrections(known, inside, lattice, streams, n_corrections)
+    first = _passes(maps, inside, lattice, streams, split, spacing)
+    yield None, itertools.chain(first, *(visits for _, visits in itertools.islice(again, 1)))
+    yield from again
+
+
+def _passes(
     maps: Tensor,
     inside: Tensor,
     lattice: Lattice,
     streams: list[Stream],
     split: Callable[[np.ndarray], list[np.ndarray]],
-    *,
     spacing: int,
 ) -> list[Visit]:
     """Return the passes in which unknown cells of a lattice are simulated, those that lie so many cells apart."""
@@ -103,9 +143,9 @@ def passes(
     return [_together(of_pass, maps.device) for of_pass in itertools.zip_longest(*of_maps)]
 
 
-def corrections(
+def _corrections(
     known: Tensor, inside: Tensor, lattice: Lattice, streams: list[Stream], n_passes: int
-) -> Iterator[tuple[Tensor | None, Iterator[Visit]]]:
+) -> Iterator[tuple[Tensor, Iterator[Visit]]]:
     """
     Yield passes that draw nodes of a lattice anew, given all others: every second node of every second row.
 
@@ -116,8 +156,8 @@ def corrections(
 
     Yields
     ------
-    kept : bool Tensor, shape (batch, n_rows, n_cols), or None
-        Nodes that the round keeps, and hard data; None where that is what the passes before kept.
+    kept : bool Tensor, shape (batch, n_rows, n_cols)
+        Nodes that the round keeps, and hard data.
     visits : iterator of Visit
         The passes of the round.
     """
@@ -153,7 +193,7 @@ def corrections(
             np.concatenate([(of_map + 1 + rng.permutation(3)) % 4 for _ in range(n_sweeps)])
             for of_map, rng in zip(kept, generators)
         ]
-        stays = (coset == torch.tensor(kept, device=known.device)[:, None, None]) | is_datum if number else None
+        stays = (coset == torch.tensor(kept, device=known.device)[:, None, None]) | is_datum
         yield stays, visits(np.stack(sweeps)[:, :n_visits])
 
 

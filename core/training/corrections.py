@@ -19,7 +19,8 @@ import torch
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from ..model.schedule import Schedule
-from ..sampling.sampler import coarsest_level, sample
+from ..sampling.sampler import sample
+from ..sampling.start import coarsest_level
 from ..sampling.visits import Stream, draw_stream
 
 _FINEST = 2

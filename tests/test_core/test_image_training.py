@@ -29,7 +29,8 @@ from oadg.core.hub.model_card import draw_example, model_card
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.lattice import Lattice
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
-from oadg.core.sampling.sampler import coarsest_level, sample
+from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.start import coarsest_level
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training import image_examples, image_training, schedules, train_universal
 from oadg.core.training.digits import digit_set, draw_digits

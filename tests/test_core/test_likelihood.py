@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oadg.core.model.schedule import Schedule
-from oadg.core.sampling.likelihood import surprise_nats, typical_nats
+from oadg.core.sampling.likelihood import surprise_nats
 from oadg.core.sampling.visits import draw_stream
 
 ONE_BY_ONE = Schedule.even((64,), 64)
@@ -61,14 +61,15 @@ def test_visited_together_the_mean_over_paths_bounds_it_from_above(two_by_two):
 
 def test_realizations_of_the_model_are_as_surprising_as_its_entropy(two_by_two):
     inside = torch.ones(2, 2, dtype=torch.bool)
-    nats = typical_nats(
+    nats = surprise_nats(
         two_by_two,
+        None,
         torch.full((2, 2), -1),
         inside,
         streams_of(600, (2, 2)),
         n_facies=2,
         schedule=ONE_BY_ONE,
         level=0,
-    )
+    ).sum(dim=(1, 2))
     entropy = -(two_by_two.joint * np.log(two_by_two.joint)).sum()
     assert float(nats.mean()) == pytest.approx(entropy, abs=4 * float(nats.std()) / 600**0.5)

@@ -29,8 +29,9 @@ from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.model.reference import ReferenceConfig
 from oadg.core.model.schedule import Schedule
 from oadg.core.sampling.marginal import marginal
-from oadg.core.sampling.sampler import coarsest_level, hard_data, sample
+from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.simulation import run_simulation
+from oadg.core.sampling.start import coarsest_level, hard_data
 from oadg.core.sampling.visits import draw_stream
 
 PUBLISHED = (64, 64, 128, 128)

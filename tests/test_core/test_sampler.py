@@ -11,7 +11,8 @@ from oadg.core.model.network import NetworkConfig
 from oadg.core.model.schedule import SCHEDULES, Schedule
 from oadg.core.sampling import marginal as marginal_module
 from oadg.core.sampling.marginal import marginal
-from oadg.core.sampling.sampler import coarsest_level, draw_facies, level_of, read_survey, sample
+from oadg.core.sampling.sampler import draw_facies, sample
+from oadg.core.sampling.start import coarsest_level, level_of, read_survey
 from oadg.core.sampling.visits import draw_stream
 
 ALL = Schedule.even((1,), 1)

@@ -8,7 +8,8 @@ import torch
 
 from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.sampling.sampler import coarsest_level, read_survey, sample
+from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.start import coarsest_level, read_survey
 from oadg.core.sampling.visits import draw_stream
 
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"

@@ -12,7 +12,7 @@ from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.model.prediction import predict
 from oadg.core.model.turning import Shown, answer_turned
 from oadg.core.sampling.marginal import marginal, marginal_batches, marginal_offsets
-from oadg.core.sampling.sampler import hard_data
+from oadg.core.sampling.start import hard_data
 from oadg.core.sampling.visits import draw_stream
 
 SHAPE, N_FACIES, SPACING = (16, 24), 3, 2
