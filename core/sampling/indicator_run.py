@@ -61,7 +61,7 @@ def run_indicator_simulation(job: IndicatorJob, progress: Callable[[float, str],
             on_part=lambda fraction: progress(_KRIGING + (1 - _KRIGING) * fraction, text),
         )
         realizations_path = os.path.join(job.work_folder, "realizations.npy")
-        np.save(realizations_path, maps.of_grid(simulated, OUTSIDE).astype(np.uint8))
+        np.save(realizations_path, maps.of_grid(simulated.view(np.uint8), OUTSIDE))
     return SimulationResult(
         **paths,
         realizations_path=realizations_path,

@@ -202,7 +202,7 @@ def simulate_indicators(
 
     Returns
     -------
-    int16 array, shape (n_realizations, n_rows, n_cols)
+    int8 array, shape (n_realizations, n_rows, n_cols)
     """
     shape = known.shape
     rank = dispersed_rank((shape[0], shape[1]), np.random.default_rng([seed, 0]))
@@ -211,7 +211,7 @@ def simulate_indicators(
     cells = np.argwhere(todo)
     cells = cells[np.argsort(rank[todo])]  # in the order of the path
     data = np.argwhere(known >= 0)
-    maps = np.repeat(known.reshape(1, -1), n_realizations, axis=0).astype(np.int16)
+    maps = np.repeat(known.reshape(1, -1).astype(np.int8), n_realizations, axis=0)
     at_once = _cells_at_once(2 * n_neighbours)
     for start in range(0, len(cells), at_once):
         block = cells[start : start + at_once]
