@@ -35,18 +35,19 @@ from .covariances import (
 )
 from .truncated_gaussian import TruncatedGaussian
 
-N_OF_FACIES, N_OF_FACIES_IN_ORDER, N_OF_FACIES_BY_KRIGING = 9, 7, 5
+N_OF_FACIES, N_OF_FACIES_BY_KRIGING = 9, 5
 """
 Channels of each facies: two estimates, their logarithms, and whether the nearest datum shows it; then, for networks
-that read an order, the estimate of a truncated Gaussian field and its logarithm; then, for those that read facies one
-by one, the same of a field for each.
-"""
-N_OF_PLACE, N_OF_PLACE_IN_ORDER, N_OF_PLACE_BY_KRIGING = 14, 13, 11
-"""
-Channels that all facies share: support, distance to the nearest datum, and what holds for the whole survey; then the
-standard deviation of the truncated Gaussian field, and the evidence for it; then the evidence for a field for each
+that read an order, the estimate of a truncated Gaussian field and its logarithm, and the same of a field for each
 facies.
 """
+N_OF_PLACE, N_OF_PLACE_BY_KRIGING = 14, 11
+"""
+Channels that all facies share: support, distance to the nearest datum, and what holds for the whole survey; then the
+standard deviation of the truncated Gaussian field, the evidence for it, and that for a field for each facies.
+"""
+_LOGARITHMS = [1, 6, 8]
+"""Channels of each facies that are logarithms: kriging's with one covariance, and the two of fields."""
 _OF_AZIMUTH = slice(9, 11)
 """Of these: cosine and sine of twice the azimuth, times the logarithm of the ratio."""
 FEWEST_DATA = 2
@@ -77,13 +78,13 @@ class KrigingFeatures(NamedTuple):
     of_facies: Tensor
     of_place: Tensor
 
-    def log_probabilities(self, n: int) -> Tensor:
+    def log_probabilities(self) -> Tensor:
         """
-        Return the logarithms (batch, n, n_facies, n_rows, n_cols) of the first so many estimates.
+        Return the logarithms (batch, 3, n_facies, n_rows, n_cols) of three estimates.
 
         They are those with one covariance for all facies, of a truncated Gaussian field, and of one for each facies.
         """
-        return self.of_facies[:, :, [1, 6, 8][:n]].transpose(1, 2)
+        return self.of_facies[:, :, _LOGARITHMS].transpose(1, 2)
 
     def turned(self, turns: int) -> KrigingFeatures:
         """Return the features of the same maps after so many quarter turns counterclockwise."""

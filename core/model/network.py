@@ -21,8 +21,8 @@ from ..contract.errors import ModelError
 from ..kriging.kriging_features import (
     N_OF_FACIES,
     N_OF_FACIES_BY_KRIGING,
-    N_OF_FACIES_IN_ORDER,
     N_OF_PLACE,
+    N_OF_PLACE_BY_KRIGING,
     KrigingFeatures,
 )
 from .hard_data import HardData
@@ -55,12 +55,9 @@ class NetworkConfig:
         Blocks at the coarsest scale.
     reads_kriging : bool
         Whether the network takes `KrigingFeatures`, and starts from their estimate.
-    n_of_place : int
-        Of their channels that all facies share it takes so many, the first ones; older networks knew no anisotropy, or
-        no field for each facies.
     reads_order : bool
-        Whether of these it takes also what truncated Gaussian fields read, those of each facies if it takes all
-        `N_OF_PLACE`, and leans on them where it trusts them.
+        Whether of these it takes also what truncated Gaussian fields read, that of all facies in an order and those of
+        each, and leans on them where it trusts them.
     n_levels : int
         Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
     n_classes : int
@@ -83,7 +80,6 @@ class NetworkConfig:
     n_evidence: int = 8
     n_bottom: int = 2
     reads_kriging: bool = False
-    n_of_place: int = 9
     reads_order: bool = False
     n_levels: int = 1
     n_classes: int = 0
@@ -95,16 +91,14 @@ class NetworkConfig:
     reads_texture: bool = False
 
     @property
-    def n_estimates(self) -> int:
-        """How many estimates it starts from: kriging's, of truncated Gaussian fields in order, and one by one."""
-        if not self.reads_order:
-            return 1
-        return 3 if self.n_of_place >= N_OF_PLACE else 2
+    def n_of_facies(self) -> int:
+        """How many of the `KrigingFeatures` of each facies it takes, the first ones."""
+        return (N_OF_FACIES if self.reads_order else N_OF_FACIES_BY_KRIGING) if self.reads_kriging else 0
 
     @property
-    def n_of_facies(self) -> int:
-        """How many of the channels of each facies it takes, the first ones."""
-        return (N_OF_FACIES_BY_KRIGING, N_OF_FACIES_IN_ORDER, N_OF_FACIES)[self.n_estimates - 1]
+    def n_of_place(self) -> int:
+        """How many of those that all facies share it takes, the first ones."""
+        return (N_OF_PLACE if self.reads_order else N_OF_PLACE_BY_KRIGING) if self.reads_kriging else 0
 
     @property
     def total_stride(self) -> int:
@@ -138,6 +132,7 @@ class NetworkConfig:
     def from_dict(cls, description: Mapping[str, Any]) -> NetworkConfig:
         """Rebuild the configuration from `to_dict`."""
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items()}
+        plain.pop("n_of_place", None)  # files tell it, though it follows from the rest
         return cls(**plain)
 
 
@@ -149,20 +144,18 @@ class FaciesNetwork(nn.Module):
         self.config = config
         trunk, stream, folded = config.trunk, config.stream, FOLD * FOLD
         self.describe_datum = nn.Sequential(nn.Linear(5, 32), nn.GELU(), nn.Linear(32, config.n_evidence))
-        of_place, of_facies = (config.n_of_place, config.n_of_facies) if config.reads_kriging else (0, 0)
-        self.trunk_stem = nn.Conv2d((2 + config.n_evidence + of_place) * folded, trunk[0], 1)
-        self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence + of_facies) * folded, stream[0], 1)
+        self.trunk_stem = nn.Conv2d((2 + config.n_evidence + config.n_of_place) * folded, trunk[0], 1)
+        self.stream_stem = nn.Conv2d((2 + 2 * config.n_evidence + config.n_of_facies) * folded, stream[0], 1)
         if config.reads_kriging:
             self.trust = nn.Parameter(torch.ones(()))  # in the kriging estimate that the logits start from
         if config.reads_order:
-            n_fields = config.n_estimates - 1
-            self.leaning = nn.Conv2d(of_place, n_fields, 1)
+            self.leaning = nn.Conv2d(config.n_of_place, 2, 1)
             nn.init.zeros_(self.leaning.weight)
             with torch.no_grad():
                 # To the fields that the evidence, the last channels, is for; without any to kriging rather than to the
                 # field of all facies, and to those of each facies rather than to kriging.
-                self.leaning.weight[:, -n_fields:, 0, 0] = 0.5 * torch.eye(n_fields)
-                self.leaning.bias.copy_(torch.tensor([-1.0, 1.0][:n_fields]))  # type: ignore[union-attr]
+                self.leaning.weight[:, -2:, 0, 0] = 0.5 * torch.eye(2)
+                self.leaning.bias.copy_(torch.tensor([-1.0, 1.0]))  # type: ignore[union-attr]
         if config.n_levels > 1:
             self.of_level = nn.Parameter(torch.zeros(config.n_levels, trunk[0]))
         if config.reads_texture:
@@ -376,7 +369,7 @@ class FaciesNetwork(nn.Module):
 
     def _told(self, told: KrigingFeatures) -> Tensor:
         """Return the log-probabilities (batch, n_facies, n_rows, n_cols) that the logits start from."""
-        estimates = told.log_probabilities(self.config.n_estimates)
+        estimates = told.log_probabilities()
         if not self.config.reads_order:
             return estimates[:, 0]
         leaning = self.leaning(told.of_place[:, : self.config.n_of_place]).float()

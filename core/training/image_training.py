@@ -22,7 +22,6 @@ import torch
 from ..contract.errors import Cancelled, JobError
 from ..contract.training_image import TrainingImage
 from ..contract.training_job import TrainingJob, TrainingResult, checkpoint_folder
-from ..kriging.kriging_features import N_OF_PLACE_BY_KRIGING
 from ..machine.device import choose_device
 from ..model.facies_model import FaciesModel
 from ..model.network import FaciesNetwork, NetworkConfig
@@ -33,7 +32,7 @@ from .image_set import image_or_set
 from .loop import Examples, TrainingConfig, train, validation_nats
 from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
 
-_READING = NetworkConfig(reads_kriging=True, n_of_place=N_OF_PLACE_BY_KRIGING)
+_READING = NetworkConfig(reads_kriging=True)
 NETWORKS = {
     "small": replace(_READING, trunk=(32, 48, 96), stream=(16, 16, 24), n_bottom=2, refiner=16, n_refiner_blocks=5),
     "base": replace(_READING, trunk=(64, 96, 160), stream=(32, 32, 48), n_bottom=3, refiner=32, n_refiner_blocks=8),

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..contract.facies import MAX_FACIES
-from ..kriging.kriging_features import FEWEST_DATA, N_OF_PLACE, SurveyKriging
+from ..kriging.kriging_features import FEWEST_DATA, SurveyKriging
 from ..machine.device import prepare_process
 from ..model.facies_model import FaciesModel
 from ..model.lattice import Lattice
@@ -40,7 +40,6 @@ NETWORK = NetworkConfig(
     stream=(32, 32, 48),
     n_bottom=3,
     reads_kriging=True,
-    n_of_place=N_OF_PLACE,
     reads_order=True,
     n_levels=3,
     reads_texture=True,

@@ -585,8 +585,8 @@ def test_a_start_takes_over_the_common_part_and_leaves_the_rest():
 
 
 def test_what_the_start_was_not_told_counts_for_nothing_at_first():
-    told_less = random_network(dataclasses.replace(SMALL, reads_kriging=True, n_of_place=11))
-    config = dataclasses.replace(SMALL, reads_kriging=True, n_of_place=14, reads_order=True)
+    told_less = random_network(dataclasses.replace(SMALL, reads_kriging=True))
+    config = dataclasses.replace(SMALL, reads_kriging=True, reads_order=True)
     network = random_network(config, seed=4)
     network.start_from(told_less)
     for name in ("trunk_stem.weight", "stream_stem.weight"):
