@@ -128,7 +128,7 @@ def main() -> None:
         row("engine: probabilities only, first job", engine_run(0))
         row("engine: probabilities only, warm", min(engine_run(0) for _ in range(3)))
         row("engine: 20 standard realizations, warm", engine_run(20))
-        print(f"{'engine: memory afterwards':<56}{engine_status()['memory_mb']:>9.0f} MiB")
+        print(f"{'engine: memory afterwards':<56}{engine_status()['memory_mb']:>9.0f} MB")
         row("cancel in mid-run until the caller is free", cancel_latency())
     finally:
         close_idle_engines()

@@ -147,7 +147,7 @@ class SimulationJob(Job):
     seed : int
         The one number from which all randomness descends.
     device : str
-        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+        'auto', 'cpu', 'cuda', 'cuda:1' …
 
     Raises
     ------
@@ -243,7 +243,7 @@ class CrossValidationJob(Job):
     unit : str
         What distances are counted in, for the page's reader.
     device : str
-        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+        'auto', 'cpu', 'cuda', 'cuda:1' …
 
     Raises
     ------

@@ -39,7 +39,7 @@ class ScoreJob(Job):
     seed : int
         The one number from which all randomness descends.
     device : str
-        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+        'auto', 'cpu', 'cuda', 'cuda:1' …
 
     Raises
     ------

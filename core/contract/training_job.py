@@ -37,7 +37,7 @@ class TrainingJob(Job):
     start_path : str
         The model file whose weights training starts from.
     work_folder : str
-        Unused but for what all jobs have in common.
+        Where a few steps are timed, as a job in minutes asks; the client makes and deletes it.
     name : str
         What users will call the model.
     symmetry : {'none', 'half turn', 'flips', 'rotations'}
@@ -68,7 +68,7 @@ class TrainingJob(Job):
     seed : int
         The one number from which all randomness descends.
     device : str
-        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+        'auto', 'cpu', 'cuda', 'cuda:1' …
 
     Raises
     ------
@@ -180,7 +180,7 @@ class EvaluationJob(Job):
     seed : int
         The one number from which all randomness descends.
     device : str
-        'auto', 'cpu', 'cuda', 'cuda:1', 'mps' …
+        'auto', 'cpu', 'cuda', 'cuda:1' …
     subject : str
         What the image is, for the page's reader.
 

@@ -150,7 +150,7 @@ class SideBySide:
                 "seconds": self.maps[name].seconds if name in self.maps else nothing,
             }
             if reference is not None:
-                expected = reference.variogram.mean(axis=0)
+                expected = mean_of_known(reference.variogram, axis=0)
                 told[name]["reference_misfit"] = variogram_misfit(mean, expected, self.pairs, sill)
                 told[name]["connectivity_misfit"] = found.connectivity_misfit(reference.mean_connectivity)
         return told
@@ -193,24 +193,22 @@ class SideBySide:
         """Say how far realizations are from the data and from the reference; of that there is no interval."""
         ours, theirs, reference = self.numbers[MODEL], self.numbers[SIS], self.numbers.get(REFERENCE)
 
-        def beside(what: str, unit: str) -> str:
-            return (
-                f"{100 * ours[what]:.0f} % of {unit} for the model's maps, {100 * theirs[what]:.0f} % for those of SIS"
-            )
+        def tell(words: str, what: str, unit: str, more: str = "") -> None:
+            if np.isfinite([ours[what], theirs[what]]).all():  # a reference that is hardly known tells nothing
+                told.append(
+                    f"{words} {100 * ours[what]:.0f} % of {unit} for the model's maps, {100 * theirs[what]:.0f} % for "
+                    f"those of SIS{more}."
+                )
 
         bodies = f"A map of the model has {ours['bodies']:.0f} bodies (patches of one facies) on average, one of SIS "
         bodies += f"{theirs['bodies']:.0f}" + (f", one of the reference {reference['bodies']:.0f}" if reference else "")
         told = [f"{bodies}."]
-        if np.isfinite(ours["variogram_misfit"]):
-            own = f" ({100 * reference['variogram_misfit']:.0f} % for the reference itself)" if reference else ""
-            told.append(
-                f"Variograms are off those of the observations by {beside('variogram_misfit', 'the sill')}{own}."
-            )
-        if reference:
-            told.append(
-                f"Against the reference, variograms are off by {beside('reference_misfit', 'the sill')}; how often two "
-                f"cells of a facies lie in one body, by {beside('connectivity_misfit', 'pairs')}."
-            )
+        of_reference = reference["variogram_misfit"] if reference else np.nan
+        own = "" if np.isnan(of_reference) else f" ({100 * of_reference:.0f} % for the reference itself)"
+        tell("Variograms are off those of the observations by", "variogram_misfit", "the sill", own)
+        tell("Against the reference, variograms are off by", "reference_misfit", "the sill")
+        cells = "Against the reference, how often two cells of a facies lie in one body is off by"
+        tell(cells, "connectivity_misfit", "pairs")
         return told
 
 

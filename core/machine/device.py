@@ -52,7 +52,7 @@ def choose_device(name: str) -> torch.device:
     Parameters
     ----------
     name : str
-        'auto' (CUDA when there is one, else the CPU), 'cpu', 'cuda', 'cuda:1', 'mps'.
+        'auto' (CUDA when there is one, else the CPU), 'cpu', 'cuda', 'cuda:1'.
 
     Raises
     ------
@@ -64,19 +64,15 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(
-            f"The device {name!r} is unknown. Choose 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."
-        ) from error
+        raise DeviceError(f"The device {name!r} is unknown. Choose 'auto', 'cpu', 'cuda' or 'cuda:1'.") from error
     if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
         build = torch.version.cuda or "none (a CPU build)"
         raise DeviceError(
             f"The device {name!r} is not there; found: {_found()}. PyTorch {torch.__version__} is for CUDA {build}. "
             "Choose 'auto' or 'cpu', or set up the engine with a CUDA build and a current graphics driver."
         )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"The device 'mps' is not there; found: {_found()}. Choose 'auto' or 'cpu'.")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise DeviceError(f"The device {name!r} is not supported. Choose 'auto', 'cpu', 'cuda' or 'mps'.")
+    if device.type not in ("cpu", "cuda"):  # Apple's lacks the double precision that truncated Gaussian fields take
+        raise DeviceError(f"The device {name!r} is not supported. Choose 'auto', 'cpu' or 'cuda'.")
     return device
 
 
@@ -119,10 +115,6 @@ def describe_devices() -> list[dict[str, Any]]:
                 "memory_total_mb": total // 2**20,
                 "memory_free_mb": free // 2**20,
             }
-        )
-    if torch.backends.mps.is_available():
-        devices.append(
-            {"device": "mps", "name": "Apple GPU", "kind": "mps", "memory_total_mb": None, "memory_free_mb": None}
         )
     return devices
 

@@ -40,7 +40,7 @@ class FaciesModel:
     max_facies : int
         Most facies that it takes.
     cell_size : float, optional
-        Side of the cells of its training image, in units of that image's CRS.
+        Side of the cells of its training image in metres; in units of its own where the image did not tell any.
     schedules : dict
         Quality name to `Schedule`.
     provenance : dict

@@ -19,7 +19,7 @@ from qgis.core import (
 from ..models import SUFFIX, installed_models, user_folder
 from .base import tr
 
-DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{number}" for number in range(8)), "mps")
+DEVICES = ("auto", "cpu", "cuda", *(f"cuda:{number}" for number in range(8)))
 MAX_SEED = 2**31 - 1
 
 Helped = Tuple[QgsProcessingParameterDefinition, str]
@@ -138,7 +138,7 @@ def device() -> Helped:
     """Return the choice of a device."""
     return choice("DEVICE", tr("Device"), DEVICES), tr(
         "What computes: 'auto' takes an NVIDIA graphics processor (CUDA) when there is one, else the processor "
-        "('cpu'). With several of them, 'cuda:0' is the first. 'mps' is Apple's."
+        "('cpu'). With several of them, 'cuda:0' is the first."
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -463,10 +462,9 @@ def test_damaged_and_foreign_model_files(refused, survey, tiny_model, tmp_path, 
     refused(survey, message, MODEL_FILE=str(path))
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="Apple's processors have it")
 def test_device_that_is_not_there(refused, survey, tiny_model):
-    message = r"The device 'mps' is not there; found: .+\. Choose 'auto' or 'cpu'\."
-    refused(survey, message, MODEL_FILE=tiny_model, DEVICE="mps")
+    message = r"The device 'cuda:7' is not there; found: .+\. PyTorch .+ is for CUDA .+\. Choose 'auto' or 'cpu', or"
+    refused(survey, message, MODEL_FILE=tiny_model, DEVICE="cuda:7")
 
 
 def test_engine_missing(refused, survey, monkeypatch):

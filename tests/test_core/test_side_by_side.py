@@ -271,6 +271,14 @@ def test_the_page_warns_of_a_reference_with_holes(job):
     assert "Of the reference 75 % of the cells are known" in html
 
 
+def test_a_reference_that_is_hardly_known_is_not_told_of_as_a_number(job):
+    """Three of its cells are known: too few for a pair of the observations' variograms, or of connectivity."""
+    hardly = np.where(np.random.default_rng(0).permutation(bands().size).reshape(bands().shape) < 3, bands(), -1)
+    found = compare_simulations(with_reference(job, hardly), {n: truth_teller([]) for n in (MODEL, SIS)})
+    assert np.isnan(found.numbers[MODEL]["connectivity_misfit"])
+    assert "nan" not in found.verdict
+
+
 def test_references_that_do_not_fit(real_job):
     with pytest.raises(
         JobError, match="reference has 16 rows x 23 columns, the grid 16 x 24: pieces .*Use a larger reference"
