@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -93,6 +93,44 @@ def run_training(
     OadgError
         For an image, a device, or a checkpoint that does not fit.
     """
+    plan = _plan(job, progress)
+    settings = {"name": job.name, "size": job.size, **asdict(plan.config), "started_from": plan.start.model_id}
+    on_log = track(plan.run, settings)
+    _write_note(plan)
+    network, state = _learn(plan, progress, on_log)
+    model = _with_schedules(_model(plan, network, state), plan.examples, plan.device, progress)
+    model.save(Path(job.model_path))
+    shutil.rmtree(plan.folder, ignore_errors=True)
+    return TrainingResult(
+        model_path=job.model_path,
+        model_id=model.model_id,
+        device=str(plan.device),
+        held_out_bits=state["best_nats"] / math.log(2),
+        steps=state["step"],
+        best_step=state["best_step"],
+        lowest_step=state["lowest_step"],
+        stopped_early=state["step"] < plan.config.steps,
+        seconds=state["seconds"],
+    )
+
+
+class _Plan(NamedTuple):
+    """What a training does: the job, and all that follows from it and from what was done before."""
+
+    job: TrainingJob
+    device: torch.device
+    image: TrainingImage
+    start: FaciesModel
+    shape: NetworkConfig
+    examples: ImageExamples
+    config: TrainingConfig
+    held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]]
+    folder: Path
+    run: str
+
+
+def _plan(job: TrainingJob, progress: Callable[[float, str], None]) -> _Plan:
+    """Return what a job comes to, how many steps fit into its time included; raise `OadgError` as `run_training`."""
     device = choose_device(job.device)
     class_index = np.load(job.image_path, allow_pickle=False)
     image = image_or_set(class_index, job.facies, job.symmetry, job.cell_size, job.origin, seed=job.seed)
@@ -113,7 +151,6 @@ def run_training(
         )
     held_out_nats = _judge_by(examples)
     steps = begun or job.steps or _steps_in(job, shape, examples, held_out_nats, device, progress)
-    run = note.get("run") or f"{job.name}-{datetime.now():%Y%m%d-%H%M%S}"
     config = TrainingConfig(
         steps=steps,
         seed=job.seed,
@@ -124,52 +161,41 @@ def run_training(
         checkpoint_steps=max(_LEAST_BETWEEN, steps // CHECKPOINTS),
         patience=PATIENCE,
     )
-    on_log = track(run, {"name": job.name, "size": job.size, **asdict(config), "started_from": start.model_id})
-    if not begun:
-        asked = {name: getattr(job, name) for name in _KEPT}
-        _write_note(folder, {"steps": steps, "run": run, "image": _fingerprint(image), **asked})
+    run = note.get("run") or f"{job.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    return _Plan(job, device, image, start, shape, examples, config, held_out_nats, folder, run)
+
+
+def _learn(plan: _Plan, progress: Callable[[float, str], None], on_log: OnLog) -> tuple[FaciesNetwork, dict[str, Any]]:
+    """Train, with the best model so far in its place; raise `Cancelled` when progress does, after a checkpoint."""
+    cancelled: list[Cancelled] = []
+    steps = plan.config.steps
 
     def save(network: FaciesNetwork, state: dict[str, Any]) -> None:
-        _model(job, image, network, config, state, start).save(Path(job.model_path))
-
-    cancelled: list[Cancelled] = []
+        _model(plan, network, state).save(Path(plan.job.model_path))
 
     def should_stop(state: dict[str, Any]) -> bool:
         try:
-            progress(_LEARNT * state["step"] / steps, _describe(state, steps, config.checkpoint_steps))
+            progress(_LEARNT * state["step"] / steps, _describe(state, steps, plan.config.checkpoint_steps))
         except Cancelled as error:
             cancelled.append(error)
         return bool(cancelled)
 
     network, state = train(
-        shape,
-        config,
-        examples,
-        folder,
-        device=device,
-        start=start.network,
-        n_workers=job.workers,
-        held_out_nats=held_out_nats,
+        plan.shape,
+        plan.config,
+        plan.examples,
+        plan.folder,
+        device=plan.device,
+        start=plan.start.network,
+        n_workers=plan.job.workers,
+        held_out_nats=plan.held_out_nats,
         should_stop=should_stop,
         on_log=on_log,
         on_best=save,
     )
     if cancelled:
         raise cancelled[0]
-    model = _with_schedules(_model(job, image, network, config, state, start), examples, device, progress)
-    model.save(Path(job.model_path))
-    shutil.rmtree(folder, ignore_errors=True)
-    return TrainingResult(
-        model_path=job.model_path,
-        model_id=model.model_id,
-        device=str(device),
-        held_out_bits=state["best_nats"] / math.log(2),
-        steps=state["step"],
-        best_step=state["best_step"],
-        lowest_step=state["lowest_step"],
-        stopped_early=state["step"] < steps,
-        seconds=state["seconds"],
-    )
+    return network, state
 
 
 def _judge_by(examples: ImageExamples) -> Callable[[FaciesNetwork], Mapping[str, float]]:
@@ -331,14 +357,16 @@ def _read_note(folder: Path, image: TrainingImage, job: TrainingJob) -> dict[str
     return note
 
 
-def _write_note(folder: Path, note: dict[str, Any]) -> None:
+def _write_note(plan: _Plan) -> None:
     """Note beside the checkpoints to come how long the training is, what it is called, and of what it is."""
+    asked = {name: getattr(plan.job, name) for name in _KEPT}
+    note = {"steps": plan.config.steps, "run": plan.run, "image": _fingerprint(plan.image), **asked}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "training.json").write_text(json.dumps(note), encoding="utf-8")
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        (plan.folder / "training.json").write_text(json.dumps(note), encoding="utf-8")
     except OSError as error:
         raise JobError(
-            f"The folder {folder} cannot be written: {error.strerror or error}. Choose a folder in which you may "
+            f"The folder {plan.folder} cannot be written: {error.strerror or error}. Choose a folder in which you may "
             "write, with 100 MB left."
         ) from error
 
@@ -349,23 +377,17 @@ def _fingerprint(image: TrainingImage) -> str:
     return hashlib.sha256(f"{cells.shape} {image.symmetry}".encode() + cells.tobytes()).hexdigest()
 
 
-def _model(
-    job: TrainingJob,
-    image: TrainingImage,
-    network: FaciesNetwork,
-    config: TrainingConfig,
-    state: dict[str, Any],
-    start: FaciesModel,
-) -> FaciesModel:
+def _model(plan: _Plan, network: FaciesNetwork, state: dict[str, Any]) -> FaciesModel:
     """Return the model with everything that users ask about it."""
+    job, image = plan.job, plan.image
     provenance = {
         "recipe": {
             "size": job.size,
             "refiner_only": job.refiner_only,
             "levels_apart": job.levels_apart,
-            **asdict(config),
+            **asdict(plan.config),
         },
-        "started_from": start.model_id,
+        "started_from": plan.start.model_id,
         "learnt_from": job.origin,
         "image": {
             **({"n_images": len(image.class_index)} if image.IS_WHOLE else {}),
