@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -137,12 +138,13 @@ def check_facies_count(n_facies: int, names: Sequence[str]) -> None:
 
 
 def sort_facies(values: Iterable[Any]) -> List[Any]:
-    """Return different values, all integers or all texts, in order: whole numbers by value, as texts, too."""
+    """Return different values, all integers or all texts, in order: numbers by value, as texts, too."""
     unique = sorted(set(values))
     try:
-        return sorted(unique, key=int)
+        numbers = {value: float(value) for value in unique}
     except ValueError:
         return unique
+    return sorted(unique, key=numbers.__getitem__) if all(map(math.isfinite, numbers.values())) else unique
 
 
 def build_facies_table(
@@ -152,7 +154,7 @@ def build_facies_table(
     """
     Make the facies table of observed values.
 
-    Integers keep their value as code. Texts are sorted by name, whole numbers by value, and numbered from 1, so the
+    Integers keep their value as code. Texts are sorted by name, numbers by value, and numbered from 1, so the
     same set of names gets the same codes everywhere.
 
     Parameters

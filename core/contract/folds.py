@@ -166,10 +166,12 @@ def fold_cautions(fold: np.ndarray, class_index: np.ndarray, facies: FaciesTable
             "them, so all must fail there. More folds are smaller, and may part such observations."
         )
     observed = {int(number): class_index[fold == number] for number in np.unique(fold)}
-    of_one = [f"{n + 1} ({facies.names[k[0]]})" for n, k in observed.items() if len(k) >= _TELLING and np.ptp(k) == 0]
+    alike = {number: of for number, of in observed.items() if len(of) >= _TELLING and np.ptp(of) == 0}
+    of_one = [f"fold {number + 1} ({facies.names[of[0]]})" for number, of in alike.items()]
     if of_one:
         told.append(
-            f"In {len(of_one)} of {len(observed)} folds all observations are of one facies: {', '.join(of_one)}. Such "
-            "a fold tells whether a method knows the facies, but nothing about its boundaries. Fewer folds are larger."
+            f"In {len(of_one)} of {len(observed)} folds all observations are of one facies: {', '.join(of_one)}. "
+            "Such a fold tells whether a method knows the facies, but nothing about its boundaries. Fewer folds are "
+            "larger."
         )
     return told

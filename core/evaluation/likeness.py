@@ -334,7 +334,7 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
         "reference_divergence": found.by_chance.pattern_divergence[1],
         "variogram_difference": found.fidelity.variogram_difference,
         "connectivity_misfit": found.fidelity.connectivity_misfit,
-        "proportion_difference": float(np.abs(found.fidelity.proportion_difference).max()),
+        "proportion_difference": float(np.abs(found.measured.proportions.mean(axis=0) - found.image_shares).max()),
         "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
         "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
         "log_loss": losses["model"],

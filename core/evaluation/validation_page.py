@@ -15,6 +15,8 @@ from ..reports.report import Section, bar_chart, confusion_table, page, paragrap
 from .comparison import Comparison
 
 _SIDE = 45
+_FARTHER = 1.2
+"""Times as far: what is no farther counts as about as far."""
 """So many by so many places are looked at for the distance to the nearest observation."""
 
 _WORDS = (
@@ -98,11 +100,18 @@ def _cautions(job: CrossValidationJob) -> str:
 def _method(job: CrossValidationJob, model_id: str) -> str:
     """Say what was hidden, how far from the rest, and how that compares with the use of the map."""
     hidden, everywhere = hidden_distance(job), map_distance(job)
-    compared = (
-        "The map itself, made with all of them, should be better than these figures"
-        if hidden > 1.2 * everywhere
-        else "That is about as hard as what the map has to do"
-    )
+    if hidden > _FARTHER * everywhere:
+        compared = (
+            "The map itself, made with all of them, should be better than these figures; more folds are smaller, and "
+            "hide observations less far from the rest."
+        )
+    elif _FARTHER * hidden < everywhere:
+        compared = (
+            f"The map has to reach {everywhere / hidden:.1f} times as far, and is worse there than these figures say; "
+            "fewer folds are larger, and hide observations farther from the rest."
+        )
+    else:
+        compared = "That is about as hard as what the map has to do."
     return (
         paragraph(
             f"{len(job.class_index)} observations of {len(job.facies)} facies were divided into {job.n_folds} regions. "
@@ -113,7 +122,7 @@ def _method(job: CrossValidationJob, model_id: str) -> str:
         + paragraph(
             f"A hidden observation lies {hidden:.3g} {job.unit} (median) from the nearest one that stayed; a place "
             f"within the rectangle around the observations lies {everywhere:.3g} {job.unit} from the nearest of all. "
-            f"{compared}; more folds are smaller, and hide observations less far from the rest."
+            f"{compared}"
         )
         + scatter_map(
             job.places[:, 0],

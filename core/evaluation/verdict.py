@@ -84,11 +84,10 @@ def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
 def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
     """Return the grade of the facies' shares, and in words how far they are from the image's."""
     ours, theirs = found.measured.proportions, found.image_shares
-    spread = np.hypot(ours.std(axis=0), found.reference.proportions.std(axis=0))
-    tolerance = _STANDARD_ERRORS * spread / np.sqrt(len(ours)) + _LEAST_SHARE
+    tolerance = _STANDARD_ERRORS * ours.std(axis=0) / np.sqrt(len(ours)) + _LEAST_SHARE
     off = np.abs(ours.mean(axis=0) - theirs)
     if (off <= tolerance).all():
-        return 0, "Facies have the shares that they have there."
+        return 0, f"Shares of facies differ from those there by {off.max():.1%} of the cells at most, as by chance."
     factor = np.abs(np.log((ours.mean(axis=0) + _LEAST_SHARE) / (theirs + _LEAST_SHARE)))
     worst = int(np.where(off <= tolerance, 0.0, factor).argmax())
     return _grade(float(np.exp(factor[worst])), _SHARE_TIMES), (

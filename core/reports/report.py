@@ -21,7 +21,8 @@ from .drawing import Frame, circle, drawing, label, paletted_png, span_of
 COLORS = ("#2f6690", "#c8553d", "#5b8e7d", "#8f6c9f", "#b38a2e", "#7a8288")
 """Of series, in this order: muted, and distinct for the colour-blind."""
 
-_LONGEST_SIDE = 520  # of a map, pixels
+_LONGEST_SIDE, _SIDE_IN_A_ROW = 520, 256
+"""Of a map on its own, and of one among others at least about so many; pixels."""
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -361,7 +362,7 @@ def maps_in_a_row(
     maps: np.ndarray, colors: Sequence[str], *, legend: Mapping[str, str] | None = None, caption: str = ""
 ) -> str:
     """
-    Show maps side by side, one pixel a cell.
+    Show maps side by side, small ones with several pixels a cell.
 
     Parameters
     ----------
@@ -378,8 +379,9 @@ def maps_in_a_row(
     for number, class_index in enumerate(maps, start=1):
         content = base64.b64encode(paletted_png(class_index, colors)).decode("ascii")
         n_rows, n_cols = class_index.shape
+        scale = max(1, round(_SIDE_IN_A_ROW / max(n_rows, n_cols)))
         pictures.append(
-            f'<img src="data:image/png;base64,{content}" width="{n_cols}" height="{n_rows}" '
+            f'<img src="data:image/png;base64,{content}" width="{scale * n_cols}" height="{scale * n_rows}" '
             f'alt="{escape(caption)}, {number}" style="margin: 2px; image-rendering: pixelated">'
         )
     return figure("\n".join(pictures), caption, legend)

@@ -175,5 +175,29 @@ def test_distances_by_hand(job):
     assert map_distance(square) == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("n_together", "n_folds", "words"),
+    [
+        (1, 2, "should be better than these figures; more folds are smaller"),
+        (1, 6, r"about as hard as what the map has to do\."),
+        (
+            15,
+            2,
+            r"has to reach \d+\.\d times as far, and is worse there than these figures say; fewer folds are larger",
+        ),
+    ],
+)
+def test_the_page_tells_whether_the_map_is_easier_than_the_folds(job, n_together, n_folds, words):
+    """Sixty places alone, or in clusters of so many; folds take turns, so that every cluster has each of them."""
+    rng = np.random.default_rng(0)
+    centre = rng.uniform(5, 195, (60 // n_together, 2)).repeat(n_together, axis=0)
+    easting, northing = (centre + rng.uniform(-4, 4, (60, 2))).T
+    grid = Grid(west=0.0, north=200.0, cell_size=0.2, n_rows=1000, n_cols=1000)
+    fold = np.arange(60) % n_folds
+    survey = replace(job, grid=grid, easting=tuple(easting), northing=tuple(northing), fold=tuple(fold.tolist()))
+    comparison = Comparison(predict_hidden(survey, certain), np.array(job.class_index), fold)
+    assert re.search(words, validation_page(survey, comparison, "tiny-123"))
+
+
 def test_nearest_is_a_yardstick():
     assert NEAREST in YARDSTICKS

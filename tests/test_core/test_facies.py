@@ -35,9 +35,11 @@ def test_text_codes_depend_on_the_set_of_names_only(names, random):
     assert table.codes.tolist() == list(range(1, len(names) + 1))
 
 
-def test_texts_that_are_whole_numbers_are_in_the_order_of_these():
+def test_texts_that_are_numbers_are_in_the_order_of_these():
     assert build_facies_table(["10", "-3", "2", "10"]).names == ["-3", "2", "10"]
+    assert build_facies_table(["10.0", "2.0", "1.5"]).names == ["1.5", "2.0", "10.0"]
     assert build_facies_table(["10", "2", "2a"]).names == ["10", "2", "2a"]
+    assert build_facies_table(["10", "2", "nan"]).names == ["10", "2", "nan"]
 
 
 @given(codes)

@@ -105,7 +105,7 @@ def test_what_folds_cannot_tell():
     told = fold_cautions(fold, np.array([0, 1, 0, 1, 0] + [1] * 5 + [2, 2, 0, 1, 0]), FACIES)
     assert len(told) == 2
     assert told[0].startswith("Facies that were observed in one fold only: silt.")
-    assert told[1].startswith("In 1 of 3 folds all observations are of one facies: 2 (sand).")
+    assert told[1].startswith("In 1 of 3 folds all observations are of one facies: fold 2 (sand).")
 
 
 def test_good_and_tiny_folds_are_nothing_to_warn_of():
