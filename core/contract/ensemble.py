@@ -66,23 +66,3 @@ def facies_probability(realizations: np.ndarray, n_facies: int) -> np.ndarray:
     frequency = (counts / len(realizations)).astype(np.float32)
     frequency[:, realizations[0] == OUTSIDE] = np.nan
     return frequency
-
-
-def proportions(realizations: np.ndarray, n_facies: int) -> np.ndarray:
-    """
-    Share of each facies in each realization.
-
-    Parameters
-    ----------
-    realizations : uint8 array, shape (n_realizations, n_rows, n_cols)
-        Class index, `OUTSIDE` where nothing is simulated.
-    n_facies : int
-        Number of facies.
-
-    Returns
-    -------
-    array, shape (n_realizations, n_facies)
-        Each row sums to 1.
-    """
-    simulated = (realizations != OUTSIDE).sum(axis=(1, 2))
-    return np.stack([(realizations == k).sum(axis=(1, 2)) for k in range(n_facies)], axis=1) / simulated[:, None]

@@ -21,6 +21,8 @@ from ..sampling.simulation import facies_probability_from_data
 
 OURS = "ours"
 """Name of the model among the methods."""
+_BLOCKS = 5
+"""Along each side of the grid."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class Survey:
     kind: str = ""
     design: str = ""
 
-    def blocks(self, n_each_way: int = 5) -> np.ndarray:
+    def blocks(self) -> np.ndarray:
         """Return the block (m,) of the grid that each target lies in: neighbours resemble each other."""
-        cell = np.floor(self.targets * n_each_way / np.array(self.known.shape)).astype(int)
-        row, col = cell.clip(0, n_each_way - 1).T
-        return row * n_each_way + col
+        cell = np.floor(self.targets * _BLOCKS / np.array(self.known.shape)).astype(int)
+        row, col = cell.clip(0, _BLOCKS - 1).T
+        return row * _BLOCKS + col
 
 
 Method = Callable[[Survey], np.ndarray]
@@ -163,7 +165,7 @@ def yardstick_methods() -> dict[str, Method]:
     return {name: as_method(yardstick) for name, yardstick in YARDSTICKS.items()}
 
 
-def evaluate(survey: Survey, methods: Mapping[str, Method], *, floor: float = scores.FLOOR) -> dict[str, MethodScores]:
+def evaluate(survey: Survey, methods: Mapping[str, Method]) -> dict[str, MethodScores]:
     """
     Score methods on a survey, all at the same points.
 
@@ -173,16 +175,14 @@ def evaluate(survey: Survey, methods: Mapping[str, Method], *, floor: float = sc
         Data and truth.
     methods : mapping of str to Method
         By name.
-    floor : float
-        Smallest probability of a facies in the log loss.
     """
-    return {name: score(method(survey), survey.truth, floor=floor) for name, method in methods.items()}
+    return {name: score(method(survey), survey.truth) for name, method in methods.items()}
 
 
-def score(probability: np.ndarray, truth: np.ndarray, *, floor: float = scores.FLOOR) -> MethodScores:
+def score(probability: np.ndarray, truth: np.ndarray) -> MethodScores:
     """Score facies probabilities (n_facies, m) by the truth (m,)."""
     return MethodScores(
-        loss=scores.log_loss_nats(probability, truth, floor),
+        loss=scores.log_loss_nats(probability, truth),
         brier=float(scores.brier(probability, truth).mean()),
         accuracy=scores.accuracy(probability, truth),
         sharpness_bits=scores.sharpness_bits(probability),

@@ -14,9 +14,7 @@ COMMIT_S = 1800.0
 """How long an upload may take."""
 
 
-def publish_model(
-    path: Path, repository: str, *, private: bool = False, seed: int = 0, endpoint: str | None = None
-) -> str:
+def publish_model(path: Path, repository: str, *, private: bool = False, endpoint: str | None = None) -> str:
     """
     Upload a model with its card and a picture to a repository, which is made when it is not there.
 
@@ -28,8 +26,6 @@ def publish_model(
         USER/NAME.
     private : bool
         Whether a new repository is seen by its owner only.
-    seed : int
-        Of the picture.
     endpoint : str, optional
         The hub's address; the client's (HF_ENDPOINT) by default.
 
@@ -47,7 +43,7 @@ def publish_model(
 
     check_repository(repository)
     model = FaciesModel.load(path)
-    picture = draw_example(model, seed=seed)
+    picture = draw_example(model)
     card = model_card(
         model, repository=repository, file=path.name, sha256=file_sha256(path), has_picture=picture is not None
     )

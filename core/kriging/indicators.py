@@ -18,7 +18,7 @@ import numpy as np
 
 from ..contract.conditioning import median_spacing
 from ..contract.errors import ConditioningError, JobError
-from ..measures.scores import FLOOR, log_loss_nats
+from ..measures.scores import log_loss_nats
 
 KINDS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "exponential": lambda ratio: np.exp(-3 * ratio),
@@ -209,7 +209,6 @@ def choose_by_leave_one_out(
     class_index: np.ndarray,
     n_facies: int,
     *,
-    floor: float = FLOOR,
     on_part: Callable[[], None] = lambda: None,
 ) -> tuple[Covariance, ...]:
     """
@@ -227,8 +226,6 @@ def choose_by_leave_one_out(
         Observed facies, 0 … n_facies - 1.
     n_facies : int
         Number of facies.
-    floor : float
-        Smallest probability in the log loss.
     on_part : callable
         Called before each kind and range; what it raises ends the choice.
 
@@ -253,7 +250,7 @@ def choose_by_leave_one_out(
         spectrum = np.linalg.eigh(KINDS[kind](between / distance))
         for nugget in (n for n in _NUGGETS if n >= LEAST_NUGGET[kind]):
             estimate = indicator - _leave_one_out_error(spectrum, nugget, indicator - mean)
-            loss = log_loss_nats(correct_order_relations(estimate.T, mean), class_index, floor).mean()
+            loss = log_loss_nats(correct_order_relations(estimate.T, mean), class_index).mean()
             if loss < least:
                 best, least = Covariance(kind, float(distance), nugget), loss
     return (best,) * n_facies

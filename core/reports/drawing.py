@@ -125,7 +125,7 @@ def circle(x: float, y: float, radius: float, color: str, title: str) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{escape(color)}" stroke="#fff">{shown}</circle>'
 
 
-def paletted_png(class_index: np.ndarray, colors: Sequence[str], background: str = "#ffffff") -> bytes:
+def paletted_png(class_index: np.ndarray, colors: Sequence[str]) -> bytes:
     """
     Return a map as a PNG file, one pixel a cell.
 
@@ -134,12 +134,10 @@ def paletted_png(class_index: np.ndarray, colors: Sequence[str], background: str
     class_index : int array, shape (n_rows, n_cols)
         Class index of each cell, negative where there is none.
     colors : sequence of str
-        Of each class, such as `#2f6690`.
-    background : str
-        Of cells without a class.
+        Of each class, such as `#2f6690`; cells without one are white.
     """
     n_rows, n_cols = class_index.shape
-    palette = b"".join(bytes.fromhex(color[1:7]) for color in (*colors, background))
+    palette = b"".join(bytes.fromhex(color[1:7]) for color in (*colors, "#ffffff"))
     pixels = np.where(class_index < 0, len(colors), class_index).astype(np.uint8)
     lines = np.concatenate([np.zeros((n_rows, 1), np.uint8), pixels], axis=1)  # each line begins with its filter, none
 
