@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.special import ndtr
 
+from benchmarks.evaluate_universal.measures import OURS
 from benchmarks.evaluate_universal.surveys import first_possible
 from benchmarks.outside_prior import draw_n_facies
 from oadg.core.evaluation.surveys import (
-    OURS,
     Survey,
     evaluate,
     model_method,

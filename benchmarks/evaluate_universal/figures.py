@@ -8,11 +8,10 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from oadg.core.evaluation.surveys import OURS
-from oadg.core.measures.calibration import uniformity
 from oadg.core.measures.scores import Reliability, paired_interval, pooled_reliability, ratio_interval
 
-from .measures import BETTER_KRIGING, N_RANKED, Compared, Ensemble, Refined
+from .calibration import uniformity
+from .measures import BETTER_KRIGING, N_RANKED, OURS, Compared, Ensemble, Refined
 
 LEAST_PAIRS = 200
 """Pairs of a facies and a cell that a reliability bin holds before it is judged."""

@@ -14,19 +14,19 @@ from oadg.core.contract.ensemble import entropy_bits
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import SimulationJob
-from oadg.core.evaluation.surveys import OURS, Survey, evaluate, model_method, yardstick_methods
+from oadg.core.evaluation.surveys import Survey, evaluate, model_method, yardstick_methods
 from oadg.core.kriging.indicators import choose_by_leave_one_out
 from oadg.core.kriging.yardsticks import KRIGING, better_kriging
 from oadg.core.measures.bodies import n_bodies
-from oadg.core.measures.calibration import mean_chord_cells, rank_among
 from oadg.core.measures.scores import PairedInterval, Reliability, paired_interval
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
 
+from .calibration import mean_chord_cells, rank_among
 from .remembered import remembered
 from .surveys import Truth
 
-BETTER_KRIGING = "better kriging"
+OURS, BETTER_KRIGING = "ours", "better kriging"
 N_RANKED = 19
 """Realizations among which the truth is ranked."""
 _LEAST_SHARE = 0.02

@@ -6,11 +6,10 @@ from typing import Any, Mapping
 
 import numpy as np
 
-from oadg.core.evaluation.surveys import OURS
 from oadg.core.reports.report import Section, bar_chart, histogram, page, paragraph, reliability_plot, table
 
 from .figures import FIRST_PASS_PARTS, LEAST_PAIRS, Figures
-from .measures import BETTER_KRIGING, N_RANKED
+from .measures import BETTER_KRIGING, N_RANKED, OURS
 
 _N_WORST = 12
 _HEADINGS = {

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..contract.errors import ConditioningError, JobError
+from ..contract.job import MODEL
 from ..contract.training_image import CORNERS, TrainingImage
 from ..kriging.yardsticks import YARDSTICKS, better_kriging
 from ..measures.fidelity import (
@@ -173,7 +174,7 @@ def evaluate_model(
     measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
     among_halves = compare_halves(image.class_index, side, statistics, rng)
-    surveys: dict[str, list[MethodScores]] = {name: [] for name in ("model", *YARDSTICKS)}
+    surveys: dict[str, list[MethodScores]] = {name: [] for name in (MODEL, *YARDSTICKS)}
     counts = np.zeros(2)  # of data, and of those that are isolated
     for number, survey in enumerate(hidden):
         share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
@@ -191,7 +192,7 @@ def evaluate_model(
         among_halves=among_halves,
         image_shares=image.proportions,
         surveys=surveys,
-        reliability=pooled_reliability([s.reliability for s in surveys["model"]]),
+        reliability=pooled_reliability([s.reliability for s in surveys[MODEL]]),
         isolated=float(counts[1] / counts[0]),
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
         is_held_out=_is_held_out(image, model.provenance.get("image")),
@@ -305,7 +306,7 @@ def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng:
 
 def score_survey(model: FaciesModel, survey: Survey) -> dict[str, MethodScores]:
     """Return the scores on a survey of the model, as 'model', and of the simple methods."""
-    found = {"model": score(model_method(model)(survey), survey.truth)}
+    found = {MODEL: score(model_method(model)(survey), survey.truth)}
     observed, class_index = np.unique(survey.class_index, return_inverse=True)
     for name, method in YARDSTICKS.items():
         probability = np.zeros((survey.n_facies, len(survey.truth)))
@@ -323,8 +324,8 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
     """Return the scores by the names that `EvaluationResult` has."""
     losses = mean_losses(found)
     kriging = better_kriging(losses)
-    ours, theirs = (np.array([s.mean_loss for s in found.surveys[method]]) for method in ("model", kriging))
-    nothing = PairedInterval(losses["model"] / losses[kriging], math.nan, math.nan)
+    ours, theirs = (np.array([s.mean_loss for s in found.surveys[method]]) for method in (MODEL, kriging))
+    nothing = PairedInterval(losses[MODEL] / losses[kriging], math.nan, math.nan)
     ratio = ratio_interval(ours, theirs) if len(ours) > 1 else nothing
     bodies = (found.fidelity.bodies + 0.5) / (found.reference.n_bodies.mean(axis=0) + 0.5)
     counted = found.reliability.number >= FEWEST_PAIRS
@@ -337,7 +338,7 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
         "proportion_difference": float(np.abs(found.measured.proportions.mean(axis=0) - found.image_shares).max()),
         "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
         "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
-        "log_loss": losses["model"],
+        "log_loss": losses[MODEL],
         "log_loss_kriging": losses[kriging],
         "log_loss_ratio": ratio.mean,
         "log_loss_ratio_low": ratio.low,

@@ -19,8 +19,6 @@ from ..measures import scores
 from ..model.facies_model import FaciesModel
 from ..sampling.simulation import facies_probability_from_data
 
-OURS = "ours"
-"""Name of the model among the methods."""
 _BLOCKS = 5
 """Along each side of the grid."""
 

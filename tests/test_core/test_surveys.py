@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from oadg.core.contract.errors import ConditioningError
+from oadg.core.contract.job import MODEL
 from oadg.core.evaluation.surveys import (
-    OURS,
     evaluate,
     model_method,
     probability_map,
@@ -80,8 +80,8 @@ def test_the_model_is_asked_at_the_cells_of_the_targets(survey, tiny_network):
 
 
 def test_all_methods_are_scored_at_the_same_points(survey, tiny_network):
-    methods = {OURS: model_method(FaciesModel("tiny", tiny_network)), **yardstick_methods()}
-    assert set(methods) == {OURS, *YARDSTICKS}
+    methods = {MODEL: model_method(FaciesModel("tiny", tiny_network)), **yardstick_methods()}
+    assert set(methods) == {MODEL, *YARDSTICKS}
     found = evaluate(survey, methods)
     assert {scored.loss.shape for scored in found.values()} == {(len(survey.targets),)}
     assert found["proportions"].mean_loss == pytest.approx(-np.log(np.where(survey.truth == 0, 1 / 3, 2 / 3)).mean())

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks.evaluate_universal.figures import figures_of
-from benchmarks.evaluate_universal.measures import BETTER_KRIGING, Compared, Refined, against_first_pass, halved
+from benchmarks.evaluate_universal.measures import BETTER_KRIGING, OURS, Compared, Refined, against_first_pass, halved
 from benchmarks.evaluate_universal.pages import evaluation_page
 from benchmarks.evaluate_universal.remembered import remembered
 from benchmarks.evaluate_universal.surveys import calibration_truth, inside_survey, outside_survey
 from benchmarks.outside_prior import DESIGNS, MECHANISMS, draw_cells, draw_map, draw_n_facies
-from oadg.core.evaluation.surveys import OURS
 from oadg.core.measures.scores import PairedInterval, Reliability
 
 SHAPE = (60, 45)

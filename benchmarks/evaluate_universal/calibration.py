@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ..contract.errors import JobError
+from oadg.core.contract.errors import JobError
 
 
 @dataclass(frozen=True)

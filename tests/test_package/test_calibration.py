@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
+from benchmarks.evaluate_universal.calibration import (
+    boundary_length,
+    chi_square_tail,
+    mean_chord_cells,
+    rank_among,
+    uniformity,
+)
 from oadg.core.contract.errors import JobError
-from oadg.core.measures.calibration import boundary_length, chi_square_tail, mean_chord_cells, rank_among, uniformity
 
 
 def ranks(spread, n=400):
