@@ -221,6 +221,24 @@ def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
     assert found.is_held_out, "a model that noted nothing is believed"
 
 
+def test_an_image_is_half_as_far_from_what_it_stands_for_as_its_halves_are_from_each_other(model, image):
+    found = evaluate_model(model, image, side=32, n_realizations=2)
+    crops, halves = found.among_crops, found.among_halves
+    farther = replace(
+        found,
+        among_halves=replace(
+            halves,
+            pattern_divergence={step: 20 * bits for step, bits in crops.pattern_divergence.items()},
+            variogram_difference=10 * crops.variogram_difference,
+            connectivity_misfit=10 * crops.connectivity_misfit,
+        ),
+    ).by_chance
+    expected = {step: 5 * bits for step, bits in crops.pattern_divergence.items()}
+    assert farther.pattern_divergence == pytest.approx(expected)
+    assert farther.variogram_difference == pytest.approx(5 * crops.variogram_difference)
+    assert farther.connectivity_misfit == pytest.approx(5 * crops.connectivity_misfit)
+
+
 def test_narrow_images_have_no_halves_to_compare(model, image):
     found = evaluate_model(model, image, side=60, n_realizations=2)
     assert found.among_halves is not None, "one way to halve it is left"

@@ -195,6 +195,21 @@ def test_far_from_data_the_marginal_is_smooth_and_near_them_as_it_is():
     assert torch.equal(marginal_module._smooth_far_from_data(probability, has_datum, 1), probability)
 
 
+def test_the_marginal_itself_is_smooth_far_from_data(deep_network, monkeypatch):
+    known = torch.full((60, 80), -1)
+    known[3, 3] = 1
+    run = {"n_facies": 3, "level": 2, "positions_at_once": 8}
+
+    def roughness():
+        """Return how far cells far from the datum are from the means of their neighbours in the row."""
+        far = marginal(deep_network, known, **run)[:, 40:, 40:]
+        return float((far[:, :, 1:-1] - (far[:, :, :-2] + far[:, :, 2:]) / 2).std())
+
+    smoothed = roughness()
+    monkeypatch.setattr(marginal_module, "_smooth_far_from_data", lambda probability, *_: probability)
+    assert smoothed < 0.2 * roughness()
+
+
 def test_the_marginal_covers_every_cell_once(deep_network, conditioned):
     known, _ = conditioned
     for level in (0, 1, 2):
