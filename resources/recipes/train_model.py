@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="length in steps, instead of minutes")
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="the highest one (0.004)")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="while training (auto)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; by default all")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw ahead, for a fast GPU (0)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed and steps give the same model (0)")
