@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Dict, List, Mapping, Optional
 
 import numpy as np
@@ -78,8 +77,7 @@ class FaciesAlgorithm(EngineAlgorithm):
             with_attributes=self.KEEPS_ATTRIBUTES,
         )
         self._source_name = source.sourceName()
-        self.note_model_file(parameters, context)
-        self._inputs.update(files_of("OBSERVATIONS", layer, context))
+        self._inputs = {**self.model_files(parameters, context), **files_of("OBSERVATIONS", layer, context)}
 
     def read_area(self, parameters, context: QgsProcessingContext) -> None:
         """Read the mask, and the extent, which is the mask's where none is given; the CRS is known by then."""
@@ -103,11 +101,6 @@ class FaciesAlgorithm(EngineAlgorithm):
                     "example EPSG:32632, or leave it empty for that of the observations or the extent."
                 )
         check_projected(self._crs, extent, crs, context.transformContext())
-
-    def note_model_file(self, parameters, context) -> None:
-        """Begin the files that a run reads with that of the model, when it is given as a file."""
-        model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
-        self._inputs: Dict[str, Path] = {"MODEL_FILE": Path(model_file)} if model_file else {}
 
     def cell_size_of(self, parameters, context, header: ModelHeader) -> Optional[float]:
         """Return the cell size, that of the model's training image by default; None when it is to be chosen."""

@@ -126,7 +126,7 @@ class SimulateFacies(FaciesAlgorithm):
         if not crs.isValid():
             feedback.pushWarning(tr("The area has no CRS; its coordinates are taken for the grid's."))
         self._read = None
-        self.note_model_file(parameters, context)
+        self._inputs = self.model_files(parameters, context)
 
     def _area(self, parameters, context) -> Tuple[QgsRectangle, QgsCoordinateReferenceSystem]:
         """Return the area that is given, by the extent or else the mask, and its CRS, by whichever has one."""

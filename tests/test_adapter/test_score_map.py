@@ -129,6 +129,13 @@ def test_the_map_itself_is_not_replaced(score_map, write_map, world):
     assert Path(path).read_bytes() == before
 
 
+def test_the_model_is_not_replaced(score_map, write_map, world, tiny_model):
+    before = Path(tiny_model).read_bytes()
+    with pytest.raises(QgsProcessingException, match="which would replace MODEL_FILE"):
+        score_map(write_map(codes_of(world)), SURPRISE=tiny_model)
+    assert Path(tiny_model).read_bytes() == before
+
+
 def test_a_map_in_a_geopackage_is_not_replaced(score_map, write_map, world, tmp_path):
     """Its source names a table, too: GPKG:file:table."""
     path = tmp_path / "maps.gpkg"
