@@ -45,6 +45,7 @@ class ListModels(OadgAlgorithm):
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Read the headers and tell what they say."""
         with errors_for_qgis():
+            self.raise_problem()
             models = list_models()
             table = html_table(models)
             page = self.parameterAsFileOutput(parameters, "REPORT", context)
