@@ -49,7 +49,7 @@ from ..mask import crop, rasterise
 from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import errors_for_qgis, is_given, report_to, tr
-from .facies_algorithm import FaciesAlgorithm
+from .facies_algorithm import FaciesAlgorithm, tell_observations
 from .image_algorithm import check_file, is_paletted, nodata_of, tell_colors
 from .parameters import Helped, choice, helped, whole_number
 
@@ -198,7 +198,7 @@ class CompareSimulations(FaciesAlgorithm):
             tr("lie outside the extent, or in cells whose centre is outside the mask"): data.n_outside,
             tr("are predicted, but hidden from both methods by another facies in their cell"): data.n_conflicts,
         }
-        self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)
+        tell_observations(observations, data, facies, feedback, unit=self.unit, n_used=len(class_index), others=others)
         for caution in fold_cautions(fold, class_index, facies):
             feedback.pushWarning(caution)
         self.tell_cautions(data, grid, feedback, inside)

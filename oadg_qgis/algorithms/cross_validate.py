@@ -46,7 +46,7 @@ from ..layers import Observations
 from ..styles import ApplyStyle, save_point_style
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr
-from .facies_algorithm import FaciesAlgorithm
+from .facies_algorithm import FaciesAlgorithm, tell_observations
 from .parameters import Helped, helped, whole_number
 
 _HELP = """
@@ -162,7 +162,7 @@ class CrossValidate(FaciesAlgorithm):
         check_facies_of_folds(fold, class_index, facies)
         self.tell_grid(grid, parameters, header, feedback)
         others = {tr("are predicted, but hidden from the model by another facies in their cell"): data.n_conflicts}
-        self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)
+        tell_observations(observations, data, facies, feedback, unit=self.unit, n_used=len(class_index), others=others)
         for caution in fold_cautions(fold, class_index, facies):
             feedback.pushWarning(caution)
         self.tell_cautions(data, grid, feedback)

@@ -114,7 +114,7 @@ class FaciesAlgorithm(EngineAlgorithm):
     @property
     def unit(self) -> str:
         """What the grid's CRS counts in."""
-        return QgsUnitTypes.toString(self._crs.mapUnits()) if self._crs.isValid() else tr("units")
+        return unit_of(self._crs)
 
     def tell_grid(self, grid: Grid, parameters, header: ModelHeader, feedback) -> None:
         """Tell the grid, and where the size of its cells comes from."""
@@ -134,70 +134,6 @@ class FaciesAlgorithm(EngineAlgorithm):
             )
         )
 
-    def tell_observations(
-        self,
-        observations: Observations,
-        data: ConditioningData,
-        facies: FaciesTable,
-        feedback,
-        *,
-        n_used: int,
-        others: Mapping[str, int],
-    ) -> None:
-        """
-        Tell how many observations are used, what became of the others, and what looks suspicious.
-
-        Parameters
-        ----------
-        observations : Observations
-            All of them.
-        data : ConditioningData
-            The same on the grid.
-        facies : FaciesTable
-            Their facies.
-        feedback : QgsProcessingFeedback
-            Whom it is told to.
-        n_used : int
-            How many are used.
-        others : mapping of str to int
-            What is to be said of some of them, beside those without facies or position, and how many there are.
-        """
-        feedback.pushInfo(
-            tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
-                n_used,
-                observations.n_points,
-                len(data),
-                len(facies),
-                ", ".join(label(f) for f in facies.facies),
-            )
-        )
-        numbers = {
-            **others,
-            tr("have no facies (NULL or blank)"): observations.n_empty,
-            tr("have no usable position"): observations.n_nowhere,
-        }
-        for words, number in numbers.items():
-            if number:
-                feedback.pushWarning(f"{number:,} {words}.")
-        stray = stray_caution(observations.easting, observations.northing, self.unit)
-        if stray:
-            feedback.pushWarning(stray)
-        if data.n_conflict_cells > STACKED_SHARE * len(data):
-            feedback.pushWarning(
-                tr(
-                    "Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?"
-                ).format(len(data), data.n_conflict_cells)
-                + f" {DEPTH_REMEDY} "
-                + tr("Otherwise use smaller cells.")
-            )
-        alike = _alike_names(facies)
-        if alike:
-            feedback.pushWarning(
-                tr("These facies differ in upper and lower case only, and are simulated as different ones: {}.").format(
-                    "; ".join(alike)
-                )
-            )
-
     def tell_cautions(self, data: ConditioningData, grid: Grid, feedback, inside: Optional[np.ndarray] = None) -> None:
         """Warn where and why a map of these observations would say little."""
         for caution in cautions(data, grid, inside=inside, unit=self.unit):
@@ -213,6 +149,78 @@ class FaciesAlgorithm(EngineAlgorithm):
                 "Cells of {:g} {} are not those of the model's training image, {:g}: its structures are counted in "
                 "cells, so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are."
             ).format(grid.cell_size, self.unit, of_image, grid.cell_size / of_image, of_image)
+        )
+
+
+def unit_of(crs: QgsCoordinateReferenceSystem) -> str:
+    """Return what a CRS counts in."""
+    return QgsUnitTypes.toString(crs.mapUnits()) if crs.isValid() else tr("units")
+
+
+def tell_observations(
+    observations: Observations,
+    data: ConditioningData,
+    facies: FaciesTable,
+    feedback,
+    *,
+    unit: str,
+    n_used: int,
+    others: Mapping[str, int],
+) -> None:
+    """
+    Tell how many observations are used, what became of the others, and what looks suspicious.
+
+    Parameters
+    ----------
+    observations : Observations
+        All of them.
+    data : ConditioningData
+        The same on the grid.
+    facies : FaciesTable
+        Their facies.
+    feedback : QgsProcessingFeedback
+        Whom it is told to.
+    unit : str
+        What distances are counted in.
+    n_used : int
+        How many are used.
+    others : mapping of str to int
+        What is to be said of some of them, beside those without facies or position, and how many there are.
+    """
+    feedback.pushInfo(
+        tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
+            n_used,
+            observations.n_points,
+            len(data),
+            len(facies),
+            ", ".join(label(f) for f in facies.facies),
+        )
+    )
+    numbers = {
+        **others,
+        tr("have no facies (NULL or blank)"): observations.n_empty,
+        tr("have no usable position"): observations.n_nowhere,
+    }
+    for words, number in numbers.items():
+        if number:
+            feedback.pushWarning(f"{number:,} {words}.")
+    stray = stray_caution(observations.easting, observations.northing, unit)
+    if stray:
+        feedback.pushWarning(stray)
+    if data.n_conflict_cells > STACKED_SHARE * len(data):
+        feedback.pushWarning(
+            tr("Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?").format(
+                len(data), data.n_conflict_cells
+            )
+            + f" {DEPTH_REMEDY} "
+            + tr("Otherwise use smaller cells.")
+        )
+    alike = _alike_names(facies)
+    if alike:
+        feedback.pushWarning(
+            tr("These facies differ in upper and lower case only, and count as different ones: {}.").format(
+                "; ".join(alike)
+            )
         )
 
 

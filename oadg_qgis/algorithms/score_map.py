@@ -31,6 +31,7 @@ from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
+from .facies_algorithm import tell_observations, unit_of
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
@@ -179,8 +180,12 @@ class ScoreMap(ImageAlgorithm):
         _, class_index = observations.facies_table(facies, "map")
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
-        if data.n_outside:
-            feedback.pushWarning(tr("{:,} observations lie where the map holds nothing.").format(data.n_outside))
+        others = {
+            tr("lie where the map holds nothing"): data.n_outside,
+            tr("lost against another facies in their cell"): data.n_conflicts,
+        }
+        unit, n_used = unit_of(self._crs), data.n_points
+        tell_observations(observations, data, facies, feedback, unit=unit, n_used=n_used, others=others)
         return tuple(data.row.tolist()), tuple(data.col.tolist()), tuple(data.class_index.tolist())
 
     def _plan(self, parameters, context) -> Optional[RasterPlan]:

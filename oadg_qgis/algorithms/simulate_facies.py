@@ -32,7 +32,7 @@ from ..mask import crop, rasterise
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import FaciesAlgorithm, label
+from .facies_algorithm import FaciesAlgorithm, label, tell_observations
 from .simulate_parameters import parameters as declared_parameters
 
 Job = Union[SimulationJob, IndicatorJob]
@@ -267,7 +267,9 @@ class SimulateFacies(FaciesAlgorithm):
             tr("lie too far from the mapped area to be used"): data.n_outside,
             tr("lost against another facies in their cell"): data.n_conflicts,
         }
-        self.tell_observations(self._observations, data, facies, feedback, n_used=data.n_points, others=others)
+        tell_observations(
+            self._observations, data, facies, feedback, unit=self.unit, n_used=data.n_points, others=others
+        )
         n_around = len(data) - int(data.is_inside(grid.shape, inside).sum())
         if n_around:
             feedback.pushInfo(

@@ -170,7 +170,7 @@ def test_few_conflicts_are_not_taken_for_boreholes(simulate_facies, world, fake_
 def test_facies_that_differ_in_case_only_are_named(simulate_facies, layer_of, fake_engine, log):
     result = simulate_facies(layer_of(["Sand", "sand", "clay"] * 20, kind="string"))
     assert result["N_FACIES"] == 3
-    told = "These facies differ in upper and lower case only, and are simulated as different ones: Sand, sand."
+    told = "These facies differ in upper and lower case only, and count as different ones: Sand, sand."
     assert told in log.warnings
     log.start_again()
     simulate_facies(layer_of(["sand", "clay"] * 30, kind="string"))

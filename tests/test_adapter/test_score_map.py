@@ -95,6 +95,25 @@ def test_observations_that_contradict_the_map(score_map, write_map, survey, worl
     assert not (tmp_path / "surprise.tif").exists()
 
 
+def test_what_becomes_of_observations_is_told(score_map, write_map, world, log):
+    row, col, index = world.survey_cells()
+    places, values = world.centres(row, col), [world.CODES[k] for k in index]
+    east, north = places[0]
+    places += [(east + 1, north), (east + 2, north), (world.WEST - 5, north), None]
+    values += [values[0], world.CODES[(index[0] + 1) % 3], values[0], values[0]]
+    places[5] = places[4]
+    values[5] = None
+    layer = world.make_layer(places, values)
+    score_map(write_map(codes_of(world)), OBSERVATIONS=layer, FACIES_FIELD="facies")
+    assert "60 of 64 observations are used, in 59 cells, with 3 facies: -1, 3, 311." in log.infos
+    assert {
+        "1 lie where the map holds nothing.",
+        "1 lost against another facies in their cell.",
+        "1 have no facies (NULL or blank).",
+        "1 have no usable position.",
+    } <= set(log.warnings)
+
+
 def test_codes_that_the_model_does_not_know(score_map, write_map, world, tmp_path):
     model = tmp_path / "image.safetensors"
     world.write_header(model, FaciesTable((Facies(3, "mud", "#112233"), Facies(4, "sand", "#445566"))))
