@@ -22,7 +22,7 @@ from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
 from oadg.oadg_qgis import engine_client
-from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status
+from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status, shut_down, start_up
 from oadg.oadg_qgis.engine_jobs import run_job
 from oadg.oadg_qgis.engine_process import Engine, describe_exit
 from oadg.oadg_qgis.environment import PLUGIN_FOLDER
@@ -46,6 +46,7 @@ def tidy(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     close_idle_engines()
     yield folder
+    start_up()
     close_idle_engines()
     eventually(lambda: not list(folder.glob(f"{WORK_FOLDER_PREFIX}*")), "a work folder was left")
 
@@ -191,6 +192,17 @@ def test_closing_ends_the_idle_engine_quickly():
     close_idle_engines()
     assert time.monotonic() - began < PROMPT_S
     assert not is_alive(pid)
+
+
+def test_an_engine_at_work_ends_with_its_run_when_the_plugin_is_unloaded_meanwhile(started):
+    watched = Watched(50)
+    watched.working.wait(PATIENCE_S)
+    shut_down()
+    pid, _ = watched.answer.get(timeout=PATIENCE_S)
+    assert pid == started[0].pid
+    assert not is_alive(pid)
+    start_up()
+    assert run() == run()
 
 
 def test_cancel_releases_the_caller_and_the_engine_stays_warm(started, tidy):
