@@ -294,9 +294,19 @@ def test_kill_9_is_reported_with_the_last_words(started):
     began = time.monotonic()
     error, ended = watched.answer.get(timeout=PATIENCE_S)
     assert isinstance(error, EngineError)
-    assert "was killed (signal 9), most likely by the system because the computer ran out of memory" in str(error)
+    assert "the computer ran out of memory; use fewer realizations, larger cells or a smaller extent." in str(error)
     assert "Its last words: a library prints" in str(error)
     assert ended - began < PROMPT_S
+
+
+@posix_only
+def test_what_to_do_after_a_kill_fits_what_was_asked(started):
+    def kill():
+        started[0]._process.kill()
+        return False
+
+    with pytest.raises(EngineError, match=r"was killed \(signal 9\), .* ran out of memory; use a smaller network"):
+        EngineClient(SCRIPTED).run({"type": "train"}, is_cancelled=kill)
 
 
 def test_an_exit_is_reported_with_the_last_words():
@@ -415,4 +425,4 @@ def test_the_real_engine_tells_its_status_from_a_plugin_folder_with_spaces_and_u
     ],
 )
 def test_how_an_engine_ended_is_said_in_words(code, words):
-    assert re.match(words, describe_exit(code))
+    assert re.match(words, describe_exit(code, ""))
