@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -16,15 +16,17 @@ from qgis.core import (
 )
 
 from ...core.contract.cautions import cautions, stray_caution
-from ...core.contract.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
+from ...core.contract.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData, place_on_grid
 from ...core.contract.errors import JobError
 from ...core.contract.facies import Facies, FaciesTable
+from ...core.contract.folds import check_facies_of_folds, check_observations, fold_cautions, folds_by_location
 from ...core.contract.grid import Grid
-from ...core.contract.model_header import ModelHeader
+from ...core.contract.job import CrossValidationJob
+from ...core.contract.model_header import ModelHeader, read_header
 from ..destinations import files_of
-from ..grids import check_projected, metres_in_unit
+from ..grids import check_projected, make_grid, metres_in_unit
 from ..layers import Observations, observations_reader
-from ..mask import extent_of, read_polygons
+from ..mask import crop, extent_of, rasterise, read_polygons
 from .base import is_given, tr
 from .engine_algorithm import EngineAlgorithm
 
@@ -46,6 +48,8 @@ class FaciesAlgorithm(EngineAlgorithm):
     """
 
     KEEPS_ATTRIBUTES = False
+    _extent: Optional[QgsRectangle] = None
+    _polygons: Optional[List[bytes]] = None
 
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Take hold of the observations and the CRS, and note from which files the run reads."""
@@ -110,6 +114,76 @@ class FaciesAlgorithm(EngineAlgorithm):
     def _cell_size_of_image(self, header: ModelHeader) -> Optional[float]:
         """Return the cell size of the model's training image in the grid's units; None when it is not told."""
         return None if header.cell_size is None else header.cell_size / metres_in_unit(self._crs)
+
+    def grid_of(
+        self, parameters, context, header: ModelHeader, observations: Observations
+    ) -> Tuple[Grid, Optional[np.ndarray]]:
+        """Return the grid, and its cells inside the mask if there is one, to which it is cropped."""
+        grid = make_grid(observations, self._extent, self.cell_size_of(parameters, context, header))
+        return (grid, None) if self._polygons is None else crop(grid, rasterise(self._polygons, grid))
+
+    def divide(
+        self, parameters, context, feedback, observations: Observations, hidden_from: str
+    ) -> Tuple[CrossValidationJob, Optional[np.ndarray]]:
+        """
+        Divide the observations into folds on a grid; tell all that was decided.
+
+        Parameters
+        ----------
+        parameters, context, feedback
+            As algorithms get them.
+        observations : Observations
+            All of them.
+        hidden_from : str
+            From whom those are hidden, beside their fold's, that lost their cell to another facies.
+
+        Returns
+        -------
+        job : CrossValidationJob
+            A cross-validation with these folds.
+        inside : bool array, shape (n_rows, n_cols), or None
+            The mask.
+        """
+        model = self.model_of(parameters, context)
+        header = read_header(model)
+        facies, class_index = observations.facies_table(header.facies)
+        easting, northing = observations.easting, observations.northing
+        if self._extent is None:
+            check_observations(easting, northing)  # before a grid is made of them
+        grid, inside = self.grid_of(parameters, context, header, observations)
+        data = place_on_grid(easting, northing, class_index, grid, facies, inside=inside)
+        row, col, is_used = grid.cell_of(easting, northing)
+        if inside is not None:
+            is_used &= inside[row, col]
+        easting, northing, class_index = easting[is_used], northing[is_used], class_index[is_used]
+        check_observations(easting, northing)
+        n_folds, seed = (self.parameterAsInt(parameters, name, context) for name in ("N_FOLDS", "SEED"))
+        fold = folds_by_location(easting, northing, grid, n_folds, seed=seed)
+        check_facies_of_folds(fold, class_index, facies)
+        self.tell_grid(grid, parameters, header, feedback)
+        outside = tr("lie outside the extent, or in cells whose centre is outside the mask")
+        lost = tr("are predicted, but hidden from {} by another facies in their cell").format(hidden_from)
+        others = {outside: data.n_outside, lost: data.n_conflicts}
+        tell_observations(observations, data, facies, feedback, unit=self.unit, n_used=len(fold), others=others)
+        for caution in fold_cautions(fold, class_index, facies):
+            feedback.pushWarning(caution)
+        self.tell_cautions(data, grid, feedback, inside)
+        self.tell_cell_size(header, grid, feedback)
+        feedback.pushInfo(tr("The model is {}.").format(model))
+        job = CrossValidationJob(
+            grid=grid,
+            facies=facies,
+            easting=tuple(easting.tolist()),
+            northing=tuple(northing.tolist()),
+            class_index=tuple(class_index.tolist()),
+            fold=tuple(fold.tolist()),
+            model_path=str(model),
+            work_folder="",
+            subject=f"{self._source_name}, {self.parameterAsString(parameters, 'FACIES_FIELD', context)}",
+            unit=self.unit,
+            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+        )
+        return job, inside
 
     @property
     def unit(self) -> str:

@@ -26,9 +26,7 @@ from ...core.contract.job import SimulationJob, SimulationResult
 from ...core.contract.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_jobs import run_job
-from ..grids import make_grid
 from ..layers import NO_OBSERVATIONS
-from ..mask import crop, rasterise
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
@@ -185,11 +183,7 @@ class SimulateFacies(FaciesAlgorithm):
         header = self.header_of(parameters, context)
         observations = self._observations = self._read() if self._read else NO_OBSERVATIONS
         facies, class_index = observations.facies_table(header.facies) if self._read else (header.facies, ())
-        cell_size = self.cell_size_of(parameters, context, header)
-        grid = make_grid(observations, self._extent, cell_size)
-        inside = None
-        if self._polygons is not None:
-            grid, inside = crop(grid, rasterise(self._polygons, grid))
+        grid, inside = self.grid_of(parameters, context, header, observations)
         data = NO_DATA
         if self._read:
             data = place_on_grid(

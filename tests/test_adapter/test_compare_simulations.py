@@ -314,6 +314,12 @@ def test_the_results_viewer_shows_the_page(processing):
     assert needed == {"OBSERVATIONS", "FACIES_FIELD"}
 
 
+def test_observations_at_one_place_are_refused_before_an_extent_is_asked_for(refused, world):
+    """Which would not help."""
+    places, values = [(world.WEST, world.NORTH)] * 12, [world.CODES[number % 2] for number in range(12)]
+    refused(world.make_layer(places, values), "All 12 observations lie at one place .* hides", EXTENT=None)
+
+
 def test_a_report_in_the_place_of_a_model_that_is_chosen_by_name(refused, survey, fake_engine):
     model = installed_models()["universal"]
     before = model.read_bytes()
