@@ -217,9 +217,7 @@ def _class_index(raster: CategoricalRaster, facies: FaciesTable) -> np.ndarray:
             f"observations has as its code; these are {', '.join(f'{f.code} ({f.name})' for f in facies.facies)}. "
             "Reclassify the reference, for example with 'Reclassify by table', or choose its band."
         )
-    class_index = np.full(raster.codes.shape, -1, dtype=np.int16)
-    class_index[raster.known] = facies.class_index(raster.codes[raster.known])
-    return class_index
+    return facies.class_map(raster.codes, raster.known)
 
 
 def _numbers() -> Iterator[Tuple[str, str]]:

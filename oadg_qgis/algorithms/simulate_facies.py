@@ -27,7 +27,7 @@ from ...core.contract.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_jobs import run_job
 from ..layers import NO_OBSERVATIONS
-from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
+from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
 from .facies_algorithm import FaciesAlgorithm, label, tell_observations
@@ -335,13 +335,8 @@ def _write_rasters(writer: RasterWriter, plans: Dict[str, RasterPlan], job: Job,
     for name, plan in plans.items():
         if paths[name] is None:
             raise EngineError(f"The engine returned no {name.lower()}, although they were asked for. Report this.")
-        to_values = _fill_gaps if plan.data_type is np.float32 else _to_codes(job.facies, plan)
+        to_values = fill_gaps if plan.data_type is np.float32 else _to_codes(job.facies, plan)
         writer.write(plan, (to_values(band) for band in bands_of(Path(paths[name]))), metadata)
-
-
-def _fill_gaps(band: np.ndarray) -> np.ndarray:
-    """Return the band with nodata for NaN."""
-    return np.where(np.isnan(band), np.float32(FLOAT_NODATA), band)
 
 
 def _to_codes(facies: FaciesTable, plan: RasterPlan) -> Callable[[np.ndarray], np.ndarray]:

@@ -196,12 +196,21 @@ def test_a_map_with_cells_that_are_not_quite_square(score_map, write_map, world,
     assert not (tmp_path / "surprise.tif").exists()
 
 
+def test_values_that_are_no_codes(score_map, world, tmp_path):
+    path = str(tmp_path / "elevation.tif")
+    dataset = gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 1, gdal.GDT_Float32)
+    dataset.GetRasterBand(1).WriteArray(codes_of(world) + 0.25)
+    del dataset
+    with pytest.raises(QgsProcessingException, match=r"holds 3\.25, which is no facies code: .*Choose the band that"):
+        score_map(path)
+
+
 def test_nodata_that_is_not_declared(score_map, write_map, world, tmp_path):
     codes = codes_of(world).astype(np.float32)
     codes[0] = np.finfo(np.float32).min
     path = str(tmp_path / "esri.tif")
     gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 1, gdal.GDT_Float32).WriteArray(codes)
-    with pytest.raises(QgsProcessingException, match=r"holds -3\.40282e\+38, .*Declare it as the raster's nodata"):
+    with pytest.raises(QgsProcessingException, match=r"holds -3\.40282e\+38, .*declare it as the raster's nodata"):
         score_map(path)
 
 
