@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from .contract.errors import Cancelled, EngineError, JobError, OadgError
 from .contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX
-from .contract.requests import REQUESTS
+from .contract.requests import REQUESTS, remedy_of
 from .machine.memory import return_freed_memory
 
 OLDEST_PYTHON = (3, 9)
@@ -156,11 +156,10 @@ def describe_shortage(message: dict[str, Any], error: BaseException) -> str:
     words = str(error).strip().split("\n")[0]
     realizations = f"{job['n_realizations']} realizations of " if "n_realizations" in job else ""
     needed = f" for {realizations}{grid['n_rows']} x {grid['n_cols']} cells" if grid else ""
-    fewer = "fewer realizations, " if realizations else ""
-    return (
-        f"The memory of the device '{job.get('device', 'auto')}' does not suffice{needed}. Use {fewer}larger cells or "
-        "a smaller extent, or another device." + (f" ({words})" if words else "")
-    )
+    remedy, whose = remedy_of(message["type"]).capitalize(), "the computer"
+    if "device" in job:
+        remedy, whose = f"{remedy}, or another device", f"the device '{job['device']}'"
+    return f"The memory of {whose} does not suffice{needed}. {remedy}." + (f" ({words})" if words else "")
 
 
 def describe_engine() -> dict[str, Any]:

@@ -25,7 +25,8 @@ from qgis.core import (
 from ..core.contract.errors import JobError
 from .quiet import quiet_gdal
 
-_STYLELESS = (".html", ".htm")
+_STYLELESS = (".html", ".htm", ".safetensors")
+"""Extensions of pages and models, which have no style file."""
 _DATABASES = ("postgis:", "postgres:", "spatialite:", "mssql:")
 _NO_FILE = ("memory:", *_DATABASES)
 

@@ -2,7 +2,7 @@
 Starts, feeds, watches, cancels and ends the engine process. Everything here may be called from any thread.
 
 `EngineClient` runs requests; `engine_jobs` makes them of an algorithm's jobs. `engine_status()` asks the engine about
-itself. `close_idle_engines()` belongs into the plugin's `unload`.
+itself. `shut_down()` belongs into the plugin's `unload`, and `start_up()` where it is loaded.
 
 An engine that has finished waits, warm, in one slot; the next run takes it, or starts its own.
 """
@@ -31,6 +31,7 @@ class _IdleSlot:
         self._lock = threading.Lock()
         self._engine: Optional[Engine] = None
         self._timer: Optional[threading.Timer] = None
+        self.is_open = True  # whether engines are kept at all
 
     def take(self, command: Sequence[str]) -> Optional[Engine]:
         """Return the warm engine if it lives and was started by the same command; another one is ended."""
@@ -44,7 +45,7 @@ class _IdleSlot:
     def offer(self, engine: Engine) -> None:
         """Keep the engine warm when there is room, else end it."""
         with self._lock:
-            has_room = self._engine is None
+            has_room = self._engine is None and self.is_open
             if has_room:
                 self._engine = engine
                 self._timer = threading.Timer(IDLE_LIMIT_S, self._expire, (engine,))
@@ -79,11 +80,22 @@ _IDLE = _IdleSlot()
 
 
 def close_idle_engines() -> None:
-    """End the engine that waits for more work; engines at work end with their run."""
+    """End the engine that waits for more work."""
     _IDLE.close()
 
 
-atexit.register(close_idle_engines)
+def shut_down() -> None:
+    """End the engine that waits for more work, and from now on those at work, too, as soon as their run does."""
+    _IDLE.is_open = False
+    _IDLE.close()
+
+
+def start_up() -> None:
+    """Let engines wait for more work again, after `shut_down`."""
+    _IDLE.is_open = True
+
+
+atexit.register(shut_down)
 
 
 class EngineClient:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Callable, Dict, Optional, Sequence, Union
 from ..core.contract import errors
 from ..core.contract.errors import Cancelled, EngineError, OadgError
 from ..core.contract.job import PROTOCOL_VERSION
+from ..core.contract.requests import remedy_of
 from .environment import PLUGIN_FOLDER, REMEDY, SETTING, engine_environment
 
 POLL_S = 0.05
@@ -66,6 +67,7 @@ class Engine:
         self._is_ready = False
         self._ending = threading.Lock()
         self._last_words = ""
+        self._remedy = ""  # when memory does not suffice for the last request
         self._inbox: queue.SimpleQueue[Union[Message, str, None]] = queue.SimpleQueue()
         self._outbox: queue.SimpleQueue[Optional[Message]] = queue.SimpleQueue()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
@@ -139,6 +141,7 @@ class Engine:
             What the engine objects to, or an `EngineError` when it ended or broke the protocol.
         """
         self.has_answered = self.is_free = False
+        self._remedy = remedy_of(request["type"])
         self.send(request)
         started = time.monotonic()
         while True:
@@ -209,7 +212,7 @@ class Engine:
         else:  # its output has ended; the exit code follows in a moment
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=1)
-            what = describe_exit(self._process.poll())
+            what = describe_exit(self._process.poll(), self._remedy)
             self.kill()
             if not self._is_ready:
                 remedy = f" It did not get as far as to start: is its Python damaged? {REMEDY}."
@@ -245,15 +248,12 @@ def last_lines(file: BinaryIO) -> str:
     return " / ".join([line.strip() for line in lines if line.strip()][-LAST_WORDS:])
 
 
-def describe_exit(code: Optional[int]) -> str:
-    """Say how a process ended, as the rest of a sentence that begins 'The engine'."""
+def describe_exit(code: Optional[int], remedy: str) -> str:
+    """Say how a process ended, as the rest of a sentence that begins 'The engine'; with a remedy where it needs one."""
     if code is None:
         return "closed its output, so it was ended"
     if code == -getattr(signal, "SIGKILL", 9):
-        return (
-            "was killed (signal 9), most likely by the system because the computer ran out of memory; "
-            "use fewer realizations, larger cells or a smaller extent"
-        )
+        return f"was killed (signal 9), most likely by the system because the computer ran out of memory; {remedy}"
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"crashed ({signal.Signals(-code).name})"

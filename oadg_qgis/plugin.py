@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from qgis.core import QgsApplication
 
-from .engine_client import close_idle_engines
+from .engine_client import shut_down, start_up
 from .provider import OadgProvider
 
 
@@ -26,6 +26,7 @@ class OadgPlugin:
 
     def initProcessing(self) -> None:
         """Register the algorithms; all that `qgis_process` calls."""
+        start_up()
         self.provider = OadgProvider()
         QgsApplication.processingRegistry().addProvider(self.provider)
         self.provider.refreshAlgorithms()  # now the shipped model finds our algorithms, and their outputs
@@ -35,8 +36,8 @@ class OadgPlugin:
         self.initProcessing()
 
     def unload(self) -> None:
-        """Take the algorithms out and let go of the engine that waits for more work."""
+        """Take the algorithms out and end the engines: the one that waits now, those at work with their run."""
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None
-        close_idle_engines()
+        shut_down()

@@ -286,6 +286,11 @@ def grid_transform(grid: Grid) -> Tuple[float, float, float, float, float, float
     return grid.west, grid.cell_size, 0.0, grid.north, 0.0, -grid.cell_size
 
 
+def fill_gaps(band: np.ndarray) -> np.ndarray:
+    """Return a band with nodata for NaN."""
+    return np.where(np.isnan(band), np.float32(FLOAT_NODATA), band)
+
+
 def bands_of(path: Path) -> Iterator[np.ndarray]:
     """
     Read an array file of the engine band by band, so that it need not fit into memory.

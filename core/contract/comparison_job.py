@@ -7,7 +7,7 @@ from typing import Mapping, Optional, Tuple
 
 from .errors import JobError
 from .grid import Grid
-from .job import MODEL, QUALITIES, CrossValidationJob, Result, check_quality, check_seed
+from .job import MODEL, QUALITIES, CrossValidationJob, Result, SimulationJob, check_quality, check_seed
 
 KRIGING_OF_SIS = "kriging of SIS"
 """The probabilities that SIS draws from, given the observations alone."""
@@ -47,6 +47,8 @@ class SimulationComparisonJob(CrossValidationJob):
     JobError
         As `CrossValidationJob` does, and for a number of realizations, quality or seed that cannot be.
     """
+
+    REMEDY = SimulationJob.REMEDY
 
     mask_path: Optional[str] = None
     reference_path: Optional[str] = None

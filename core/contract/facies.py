@@ -14,6 +14,8 @@ from .errors import FaciesError
 
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
 
+MAX_CODE = 2**31 - 1
+"""Largest code of a facies, whatever its sign: rasters hold no larger ones."""
 MAX_FACIES = 32
 """Most facies that a model can tell apart."""
 
@@ -112,6 +114,31 @@ class FaciesTable:
             )
         return index
 
+    def class_map(self, codes: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """
+        Return the class indices of a raster of codes.
+
+        Parameters
+        ----------
+        codes : array, shape (n_rows, n_cols)
+            User's codes.
+        known : bool array, shape (n_rows, n_cols)
+            Where they count.
+
+        Returns
+        -------
+        int16 array, shape (n_rows, n_cols)
+            -1 where nothing is known.
+
+        Raises
+        ------
+        FaciesError
+            When a code is not in the table.
+        """
+        class_map = np.full(codes.shape, -1, dtype=np.int16)
+        class_map[known] = self.class_index(codes[known])
+        return class_map
+
     def to_list(self) -> List[dict[str, Any]]:
         """Return a JSON-ready description."""
         return [{"code": f.code, "name": f.name, "color": f.color} for f in self.facies]
@@ -120,6 +147,12 @@ class FaciesTable:
     def from_list(cls, description: Sequence[Mapping[str, Any]]) -> FaciesTable:
         """Rebuild the table from `to_list`."""
         return cls(tuple(Facies(int(f["code"]), str(f["name"]), str(f["color"])) for f in description))
+
+
+def are_codes(values: np.ndarray) -> np.ndarray:
+    """Return which values, of any type of numbers, can be codes of facies: whole numbers up to `MAX_CODE`."""
+    is_code: np.ndarray = (np.abs(values.astype(float)) <= MAX_CODE) & (values == np.round(values))
+    return is_code
 
 
 def check_facies_count(n_facies: int, names: Sequence[str]) -> None:

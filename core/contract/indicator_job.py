@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
-from .job import MAX_REALIZATIONS, Job, check_hard_data, check_seed
+from .job import MAX_REALIZATIONS, Job, SimulationJob, check_hard_data, check_seed
 
 KRIGING_KINDS = ("simple", "ordinary")
 COVARIANCE_KINDS = ("exponential", "spherical", "gaussian")
@@ -40,6 +40,8 @@ class IndicatorJob(Job):
     JobError
         For numbers that cannot be, a covariance without a range, and hard data that do not fit the grid.
     """
+
+    REMEDY = SimulationJob.REMEDY
 
     grid: Grid
     facies: FaciesTable

@@ -26,7 +26,7 @@ Engine to QGIS, each with the `job_id` it answers
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Dict, Mapping, Optional, Tuple, Type, TypeVar
+from typing import Any, ClassVar, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 import numpy as np
 
@@ -70,7 +70,14 @@ class Job:
     ----------
     work_folder : str
         Where the engine leaves what belongs to the job; the client makes and deletes it.
+
+    Attributes
+    ----------
+    REMEDY : str
+        What users can do, a phrase that begins with a verb, when memory does not suffice for jobs of this kind.
     """
+
+    REMEDY: ClassVar[str] = "close other programs"
 
     work_folder: str
 
@@ -154,6 +161,8 @@ class SimulationJob(Job):
     JobError
         For a number of realizations, quality or seed that cannot be, and for hard data that do not fit the grid.
     """
+
+    REMEDY = "use fewer realizations, larger cells or a smaller extent"
 
     grid: Grid
     facies: FaciesTable
@@ -251,6 +260,8 @@ class CrossValidationJob(Job):
         For observations that do not fit the grid or the facies, fewer than two folds, folds without observations, and
         a cell whose observations are in different folds.
     """
+
+    REMEDY = "use larger cells or fewer observations"
 
     grid: Grid
     facies: FaciesTable

@@ -34,3 +34,8 @@ REQUESTS: Mapping[str, Request] = {
 def request_of(job: Job) -> str:
     """Return the type of the request that asks for a job."""
     return next(name for name, request in REQUESTS.items() if type(job) is request.job)
+
+
+def remedy_of(request: str) -> str:
+    """Return what users can do, a phrase that begins with a verb, when memory does not suffice for a request."""
+    return (REQUESTS[request].job if request in REQUESTS else Job).REMEDY

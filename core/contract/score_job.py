@@ -47,6 +47,8 @@ class ScoreJob(Job):
         For a number of paths, quality or seed that cannot be, and for hard data that do not fit the grid.
     """
 
+    REMEDY = "use fewer paths or a smaller map"
+
     grid: Grid
     facies: FaciesTable
     map_path: str

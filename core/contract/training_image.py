@@ -10,7 +10,7 @@ from typing import Any, ClassVar, List, Mapping, Optional, Tuple
 import numpy as np
 
 from .errors import TrainingImageError
-from .facies import MAX_FACIES, FaciesTable, build_facies_table
+from .facies import MAX_CODE, MAX_FACIES, FaciesTable, are_codes, build_facies_table
 
 SYMMETRIES = ("none", "half turn", "flips", "rotations")
 """
@@ -26,7 +26,6 @@ STRAY_SHARE = 1e-4
 STRAY_CELLS = 25
 MAX_STRAY_SHARE = 0.01
 """Of all cells: where the rare codes cover more, they are taken for what they are."""
-_LARGEST_CODE = 2**31 - 1
 _MOST_LISTED = 10
 _LEAST_SHOWN = 12
 """Rows and columns of the image that a window which hangs over its borders holds at least."""
@@ -294,11 +293,11 @@ def image_of_codes(
     values = codes[known]
     if not values.size:
         raise TrainingImageError("The training image holds nodata only. Check its nodata value.")
-    is_code = (np.abs(values.astype(float)) <= _LARGEST_CODE) & (values == np.round(values))
+    is_code = are_codes(values)
     if not is_code.all():
         raise TrainingImageError(
             f"The training image holds {float(values[~is_code][0]):g}, which is no facies code: codes are whole "
-            f"numbers up to {_LARGEST_CODE:,}. A continuous raster (elevation, reflectance) has to be classified "
+            f"numbers up to {MAX_CODE:,}. A continuous raster (elevation, reflectance) has to be classified "
             "first, for example with 'Reclassify by table'; a nodata value has to be declared."
         )
     present, count = np.unique(values, return_counts=True)
@@ -320,9 +319,7 @@ def image_of_codes(
         )
     facies = build_facies_table(kept, styles)
     is_kept = known & np.isin(codes, kept)
-    class_index = np.full(codes.shape, -1, dtype=np.int16)
-    class_index[is_kept] = facies.class_index(codes[is_kept])
-    return TrainingImage(class_index, facies, symmetry, cell_size, origin, stray)
+    return TrainingImage(facies.class_map(codes, is_kept), facies, symmetry, cell_size, origin, stray)
 
 
 def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:

@@ -76,6 +76,8 @@ class TrainingJob(Job):
         For a size, length, precision, number of processes or seed that cannot be.
     """
 
+    REMEDY = "use a smaller network or a smaller image"
+
     image_path: str
     facies: FaciesTable
     model_path: str
@@ -189,6 +191,8 @@ class EvaluationJob(Job):
     JobError
         For a side, number, quality or seed that cannot be.
     """
+
+    REMEDY = "use fewer cells per side or fewer realizations"
 
     image_path: str
     facies: FaciesTable

@@ -27,25 +27,14 @@ from ...core.contract.comparison_job import (
     SimulationComparisonResult,
     check_reference_size,
 )
-from ...core.contract.conditioning import place_on_grid
 from ...core.contract.errors import FaciesError, JobError
 from ...core.contract.facies import FaciesTable
-from ...core.contract.folds import (
-    MAX_FOLDS,
-    MIN_FOLDS,
-    check_facies_of_folds,
-    check_observations,
-    fold_cautions,
-    folds_by_location,
-)
+from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
 from ...core.contract.grid import Grid
 from ...core.contract.job import MODEL, QUALITIES
-from ...core.contract.model_header import read_header
 from ..categorical_rasters import CategoricalRaster, read_codes
 from ..destinations import check_destinations, check_writable, files_of, put_in_place
 from ..engine_jobs import run_job
-from ..grids import make_grid
-from ..mask import crop, rasterise
 from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import errors_for_qgis, is_given, report_to, tr
@@ -173,54 +162,14 @@ class CompareSimulations(FaciesAlgorithm):
         self, parameters, context, feedback
     ) -> Tuple[SimulationComparisonJob, Optional[np.ndarray], Optional[np.ndarray]]:
         """Return job, mask and reference; tell all that was decided."""
-        model = self.model_of(parameters, context)
-        header = read_header(model)
-        observations = self._read()
-        facies, class_index = observations.facies_table(header.facies)
-        grid = make_grid(observations, self._extent, self.cell_size_of(parameters, context, header))
-        inside = None
-        if self._polygons is not None:
-            grid, inside = crop(grid, rasterise(self._polygons, grid))
-        row, col, is_used = grid.cell_of(observations.easting, observations.northing)
-        if inside is not None:
-            is_used &= inside[row, col]
-        data = place_on_grid(
-            observations.easting, observations.northing, class_index, grid, facies, inside=inside
-        )  # which refuses what no grid can hold
-        easting, northing = observations.easting[is_used], observations.northing[is_used]
-        class_index = class_index[is_used]
-        check_observations(easting, northing)
-        seed, n_folds = (self.parameterAsInt(parameters, name, context) for name in ("SEED", "N_FOLDS"))
-        fold = folds_by_location(easting, northing, grid, n_folds, seed=seed)
-        check_facies_of_folds(fold, class_index, facies)
-        self.tell_grid(grid, parameters, header, feedback)
-        others = {
-            tr("lie outside the extent, or in cells whose centre is outside the mask"): data.n_outside,
-            tr("are predicted, but hidden from both methods by another facies in their cell"): data.n_conflicts,
-        }
-        self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)
-        for caution in fold_cautions(fold, class_index, facies):
-            feedback.pushWarning(caution)
-        self.tell_cautions(data, grid, feedback, inside)
-        self.tell_cell_size(header, grid, feedback)
-        feedback.pushInfo(tr("The model is {}.").format(model))
+        common, inside = self.divide(parameters, context, feedback, self._read(), tr("both methods"))
         job = SimulationComparisonJob(
-            grid=grid,
-            facies=facies,
-            easting=tuple(easting.tolist()),
-            northing=tuple(northing.tolist()),
-            class_index=tuple(class_index.tolist()),
-            fold=tuple(fold.tolist()),
-            model_path=str(model),
-            work_folder="",
-            subject=f"{self._source_name}, {self.parameterAsString(parameters, 'FACIES_FIELD', context)}",
-            unit=self.unit,
-            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+            **vars(common),
             n_realizations=self.parameterAsInt(parameters, "N_REALIZATIONS", context),
             quality=self.parameterAsEnumString(parameters, "QUALITY", context),
-            seed=seed,
+            seed=self.parameterAsInt(parameters, "SEED", context),
         )
-        return job, inside, self._read_reference(grid, facies, feedback)
+        return job, inside, self._read_reference(job.grid, job.facies, feedback)
 
     def _read_reference(self, grid: Grid, facies: FaciesTable, feedback) -> Optional[np.ndarray]:
         """Return the reference's class indices: those of the grid's own cells where it covers them, else all."""
@@ -268,9 +217,7 @@ def _class_index(raster: CategoricalRaster, facies: FaciesTable) -> np.ndarray:
             f"observations has as its code; these are {', '.join(f'{f.code} ({f.name})' for f in facies.facies)}. "
             "Reclassify the reference, for example with 'Reclassify by table', or choose its band."
         )
-    class_index = np.full(raster.codes.shape, -1, dtype=np.int16)
-    class_index[raster.known] = facies.class_index(raster.codes[raster.known])
-    return class_index
+    return facies.class_map(raster.codes, raster.known)
 
 
 def _numbers() -> Iterator[Tuple[str, str]]:

@@ -18,18 +18,9 @@ from qgis.core import (
     QgsWkbTypes,
 )
 
-from ...core.contract.conditioning import place_on_grid
 from ...core.contract.errors import JobError
-from ...core.contract.folds import (
-    MAX_FOLDS,
-    MIN_FOLDS,
-    check_facies_of_folds,
-    check_observations,
-    fold_cautions,
-    folds_by_location,
-)
+from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
 from ...core.contract.job import MODEL, NEAREST, CrossValidationJob, CrossValidationResult
-from ...core.contract.model_header import read_header
 from ..destinations import (
     check_destinations,
     check_format,
@@ -41,7 +32,6 @@ from ..destinations import (
 )
 from ..engine_jobs import run_job
 from ..error_points import STYLE, error_features, error_fields, in_place_of_older, trial_feature
-from ..grids import make_grid
 from ..layers import Observations
 from ..styles import ApplyStyle, save_point_style
 from . import parameters as shared
@@ -122,7 +112,7 @@ class CrossValidate(FaciesAlgorithm):
         with errors_for_qgis():
             self.raise_problem()
             observations = self._read()
-            job = self._make_job(parameters, context, feedback, observations)
+            job, _ = self.divide(parameters, context, feedback, observations, tr("the model"))
             self._try_points(parameters, context, observations)
             progress = report_to(feedback)
             with run_job(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
@@ -146,41 +136,6 @@ class CrossValidate(FaciesAlgorithm):
             "N_USED": len(job.class_index),
             "VERDICT": result.verdict,
         }
-
-    def _make_job(self, parameters, context, feedback, observations: Observations) -> CrossValidationJob:
-        """Divide the observations into folds on a grid; tell all that was decided."""
-        model = self.model_of(parameters, context)
-        header = read_header(model)
-        facies, class_index = observations.facies_table(header.facies)
-        places = observations.easting, observations.northing
-        check_observations(*places)
-        cell_size = self.cell_size_of(parameters, context, header)
-        grid = make_grid(observations, None, cell_size)
-        data = place_on_grid(*places, class_index, grid, facies)
-        n_folds = self.parameterAsInt(parameters, "N_FOLDS", context)
-        fold = folds_by_location(*places, grid, n_folds, seed=self.parameterAsInt(parameters, "SEED", context))
-        check_facies_of_folds(fold, class_index, facies)
-        self.tell_grid(grid, parameters, header, feedback)
-        others = {tr("are predicted, but hidden from the model by another facies in their cell"): data.n_conflicts}
-        self.tell_observations(observations, data, facies, feedback, n_used=len(class_index), others=others)
-        for caution in fold_cautions(fold, class_index, facies):
-            feedback.pushWarning(caution)
-        self.tell_cautions(data, grid, feedback)
-        self.tell_cell_size(header, grid, feedback)
-        feedback.pushInfo(tr("The model is {}.").format(model))
-        return CrossValidationJob(
-            grid=grid,
-            facies=facies,
-            easting=tuple(observations.easting.tolist()),
-            northing=tuple(observations.northing.tolist()),
-            class_index=tuple(class_index.tolist()),
-            fold=tuple(fold.tolist()),
-            model_path=str(model),
-            work_folder="",
-            subject=f"{self._source_name}, {self.parameterAsString(parameters, 'FACIES_FIELD', context)}",
-            unit=self.unit,
-            device=self.parameterAsEnumString(parameters, "DEVICE", context),
-        )
 
     def _try_points(self, parameters, context, observations: Observations) -> None:
         """Raise `JobError` when the format of the points cannot hold one of them: better before an hour's work."""

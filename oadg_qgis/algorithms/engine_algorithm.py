@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Dict, Sequence
 
 from ...core.contract.errors import EngineError
 from ..environment import find_interpreter
 from ..models import model_path, unknown_model
-from .base import OadgAlgorithm
+from .base import OadgAlgorithm, is_given
 
 
 class EngineAlgorithm(OadgAlgorithm):
@@ -32,3 +32,10 @@ class EngineAlgorithm(OadgAlgorithm):
             self.parameterAsEnumString(parameters, "MODEL", context),
             self.parameterAsString(parameters, "MODEL_FILE", context),
         )
+
+    def model_files(self, parameters, context) -> Dict[str, Path]:
+        """Return the model file that the run reads, by the parameter that chooses it; empty where none does."""
+        if self.parameterDefinition("MODEL") is None:
+            return {}
+        name = "MODEL_FILE" if is_given(parameters, "MODEL_FILE") else "MODEL"
+        return {name: self.model_of(parameters, context)}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -17,15 +16,17 @@ from qgis.core import (
 )
 
 from ...core.contract.cautions import cautions, stray_caution
-from ...core.contract.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData
+from ...core.contract.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData, place_on_grid
 from ...core.contract.errors import JobError
 from ...core.contract.facies import Facies, FaciesTable
+from ...core.contract.folds import check_facies_of_folds, check_observations, fold_cautions, folds_by_location
 from ...core.contract.grid import Grid
-from ...core.contract.model_header import ModelHeader
+from ...core.contract.job import CrossValidationJob
+from ...core.contract.model_header import ModelHeader, read_header
 from ..destinations import files_of
-from ..grids import check_projected, metres_in_unit
+from ..grids import check_projected, make_grid, metres_in_unit
 from ..layers import Observations, observations_reader
-from ..mask import extent_of, read_polygons
+from ..mask import crop, extent_of, rasterise, read_polygons
 from .base import is_given, tr
 from .engine_algorithm import EngineAlgorithm
 
@@ -47,6 +48,8 @@ class FaciesAlgorithm(EngineAlgorithm):
     """
 
     KEEPS_ATTRIBUTES = False
+    _extent: Optional[QgsRectangle] = None
+    _polygons: Optional[List[bytes]] = None
 
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Take hold of the observations and the CRS, and note from which files the run reads."""
@@ -78,8 +81,7 @@ class FaciesAlgorithm(EngineAlgorithm):
             with_attributes=self.KEEPS_ATTRIBUTES,
         )
         self._source_name = source.sourceName()
-        self.note_model_file(parameters, context)
-        self._inputs.update(files_of("OBSERVATIONS", layer, context))
+        self._inputs = {**self.model_files(parameters, context), **files_of("OBSERVATIONS", layer, context)}
 
     def read_area(self, parameters, context: QgsProcessingContext) -> None:
         """Read the mask, and the extent, which is the mask's where none is given; the CRS is known by then."""
@@ -104,11 +106,6 @@ class FaciesAlgorithm(EngineAlgorithm):
                 )
         check_projected(self._crs, extent, crs, context.transformContext())
 
-    def note_model_file(self, parameters, context) -> None:
-        """Begin the files that a run reads with that of the model, when it is given as a file."""
-        model_file = self.parameterAsString(parameters, "MODEL_FILE", context)
-        self._inputs: Dict[str, Path] = {"MODEL_FILE": Path(model_file)} if model_file else {}
-
     def cell_size_of(self, parameters, context, header: ModelHeader) -> Optional[float]:
         """Return the cell size, that of the model's training image by default; None when it is to be chosen."""
         cell_size = self.number_of(parameters, "CELL_SIZE", context)
@@ -118,10 +115,80 @@ class FaciesAlgorithm(EngineAlgorithm):
         """Return the cell size of the model's training image in the grid's units; None when it is not told."""
         return None if header.cell_size is None else header.cell_size / metres_in_unit(self._crs)
 
+    def grid_of(
+        self, parameters, context, header: ModelHeader, observations: Observations
+    ) -> Tuple[Grid, Optional[np.ndarray]]:
+        """Return the grid, and its cells inside the mask if there is one, to which it is cropped."""
+        grid = make_grid(observations, self._extent, self.cell_size_of(parameters, context, header))
+        return (grid, None) if self._polygons is None else crop(grid, rasterise(self._polygons, grid))
+
+    def divide(
+        self, parameters, context, feedback, observations: Observations, hidden_from: str
+    ) -> Tuple[CrossValidationJob, Optional[np.ndarray]]:
+        """
+        Divide the observations into folds on a grid; tell all that was decided.
+
+        Parameters
+        ----------
+        parameters, context, feedback
+            As algorithms get them.
+        observations : Observations
+            All of them.
+        hidden_from : str
+            From whom those are hidden, beside their fold's, that lost their cell to another facies.
+
+        Returns
+        -------
+        job : CrossValidationJob
+            A cross-validation with these folds.
+        inside : bool array, shape (n_rows, n_cols), or None
+            The mask.
+        """
+        model = self.model_of(parameters, context)
+        header = read_header(model)
+        facies, class_index = observations.facies_table(header.facies)
+        easting, northing = observations.easting, observations.northing
+        if self._extent is None:
+            check_observations(easting, northing)  # before a grid is made of them
+        grid, inside = self.grid_of(parameters, context, header, observations)
+        data = place_on_grid(easting, northing, class_index, grid, facies, inside=inside)
+        row, col, is_used = grid.cell_of(easting, northing)
+        if inside is not None:
+            is_used &= inside[row, col]
+        easting, northing, class_index = easting[is_used], northing[is_used], class_index[is_used]
+        check_observations(easting, northing)
+        n_folds, seed = (self.parameterAsInt(parameters, name, context) for name in ("N_FOLDS", "SEED"))
+        fold = folds_by_location(easting, northing, grid, n_folds, seed=seed)
+        check_facies_of_folds(fold, class_index, facies)
+        self.tell_grid(grid, parameters, header, feedback)
+        outside = tr("lie outside the extent, or in cells whose centre is outside the mask")
+        lost = tr("are predicted, but hidden from {} by another facies in their cell").format(hidden_from)
+        others = {outside: data.n_outside, lost: data.n_conflicts}
+        tell_observations(observations, data, facies, feedback, unit=self.unit, n_used=len(fold), others=others)
+        for caution in fold_cautions(fold, class_index, facies):
+            feedback.pushWarning(caution)
+        self.tell_cautions(data, grid, feedback, inside)
+        self.tell_cell_size(header, grid, feedback)
+        feedback.pushInfo(tr("The model is {}.").format(model))
+        job = CrossValidationJob(
+            grid=grid,
+            facies=facies,
+            easting=tuple(easting.tolist()),
+            northing=tuple(northing.tolist()),
+            class_index=tuple(class_index.tolist()),
+            fold=tuple(fold.tolist()),
+            model_path=str(model),
+            work_folder="",
+            subject=f"{self._source_name}, {self.parameterAsString(parameters, 'FACIES_FIELD', context)}",
+            unit=self.unit,
+            device=self.parameterAsEnumString(parameters, "DEVICE", context),
+        )
+        return job, inside
+
     @property
     def unit(self) -> str:
         """What the grid's CRS counts in."""
-        return QgsUnitTypes.toString(self._crs.mapUnits()) if self._crs.isValid() else tr("units")
+        return unit_of(self._crs)
 
     def tell_grid(self, grid: Grid, parameters, header: ModelHeader, feedback) -> None:
         """Tell the grid, and where the size of its cells comes from."""
@@ -141,70 +208,6 @@ class FaciesAlgorithm(EngineAlgorithm):
             )
         )
 
-    def tell_observations(
-        self,
-        observations: Observations,
-        data: ConditioningData,
-        facies: FaciesTable,
-        feedback,
-        *,
-        n_used: int,
-        others: Mapping[str, int],
-    ) -> None:
-        """
-        Tell how many observations are used, what became of the others, and what looks suspicious.
-
-        Parameters
-        ----------
-        observations : Observations
-            All of them.
-        data : ConditioningData
-            The same on the grid.
-        facies : FaciesTable
-            Their facies.
-        feedback : QgsProcessingFeedback
-            Whom it is told to.
-        n_used : int
-            How many are used.
-        others : mapping of str to int
-            What is to be said of some of them, beside those without facies or position, and how many there are.
-        """
-        feedback.pushInfo(
-            tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
-                n_used,
-                observations.n_points,
-                len(data),
-                len(facies),
-                ", ".join(label(f) for f in facies.facies),
-            )
-        )
-        numbers = {
-            **others,
-            tr("have no facies (NULL or blank)"): observations.n_empty,
-            tr("have no usable position"): observations.n_nowhere,
-        }
-        for words, number in numbers.items():
-            if number:
-                feedback.pushWarning(f"{number:,} {words}.")
-        stray = stray_caution(observations.easting, observations.northing, self.unit)
-        if stray:
-            feedback.pushWarning(stray)
-        if data.n_conflict_cells > STACKED_SHARE * len(data):
-            feedback.pushWarning(
-                tr(
-                    "Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?"
-                ).format(len(data), data.n_conflict_cells)
-                + f" {DEPTH_REMEDY} "
-                + tr("Otherwise use smaller cells.")
-            )
-        alike = _alike_names(facies)
-        if alike:
-            feedback.pushWarning(
-                tr("These facies differ in upper and lower case only, and are simulated as different ones: {}.").format(
-                    "; ".join(alike)
-                )
-            )
-
     def tell_cautions(self, data: ConditioningData, grid: Grid, feedback, inside: Optional[np.ndarray] = None) -> None:
         """Warn where and why a map of these observations would say little."""
         for caution in cautions(data, grid, inside=inside, unit=self.unit):
@@ -220,6 +223,78 @@ class FaciesAlgorithm(EngineAlgorithm):
                 "Cells of {:g} {} are not those of the model's training image, {:g}: its structures are counted in "
                 "cells, so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are."
             ).format(grid.cell_size, self.unit, of_image, grid.cell_size / of_image, of_image)
+        )
+
+
+def unit_of(crs: QgsCoordinateReferenceSystem) -> str:
+    """Return what a CRS counts in."""
+    return QgsUnitTypes.toString(crs.mapUnits()) if crs.isValid() else tr("units")
+
+
+def tell_observations(
+    observations: Observations,
+    data: ConditioningData,
+    facies: FaciesTable,
+    feedback,
+    *,
+    unit: str,
+    n_used: int,
+    others: Mapping[str, int],
+) -> None:
+    """
+    Tell how many observations are used, what became of the others, and what looks suspicious.
+
+    Parameters
+    ----------
+    observations : Observations
+        All of them.
+    data : ConditioningData
+        The same on the grid.
+    facies : FaciesTable
+        Their facies.
+    feedback : QgsProcessingFeedback
+        Whom it is told to.
+    unit : str
+        What distances are counted in.
+    n_used : int
+        How many are used.
+    others : mapping of str to int
+        What is to be said of some of them, beside those without facies or position, and how many there are.
+    """
+    feedback.pushInfo(
+        tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
+            n_used,
+            observations.n_points,
+            len(data),
+            len(facies),
+            ", ".join(label(f) for f in facies.facies),
+        )
+    )
+    numbers = {
+        **others,
+        tr("have no facies (NULL or blank)"): observations.n_empty,
+        tr("have no usable position"): observations.n_nowhere,
+    }
+    for words, number in numbers.items():
+        if number:
+            feedback.pushWarning(f"{number:,} {words}.")
+    stray = stray_caution(observations.easting, observations.northing, unit)
+    if stray:
+        feedback.pushWarning(stray)
+    if data.n_conflict_cells > STACKED_SHARE * len(data):
+        feedback.pushWarning(
+            tr("Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?").format(
+                len(data), data.n_conflict_cells
+            )
+            + f" {DEPTH_REMEDY} "
+            + tr("Otherwise use smaller cells.")
+        )
+    alike = _alike_names(facies)
+    if alike:
+        feedback.pushWarning(
+            tr("These facies differ in upper and lower case only, and count as different ones: {}.").format(
+                "; ".join(alike)
+            )
         )
 
 

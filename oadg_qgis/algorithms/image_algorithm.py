@@ -47,7 +47,7 @@ class ImageAlgorithm(EngineAlgorithm):
         self._band = int(self.number_of(parameters, "BAND", context, default=1))
         self._styles, self._nodata = styles_of(layer, self._band), nodata_of(layer, self._band)
         self._is_paletted = is_paletted(layer, self._band)
-        self._inputs = files_of(self.RASTER, layer, context)
+        self._inputs = {**self.model_files(parameters, context), **files_of(self.RASTER, layer, context)}
         self._feedback = feedback
 
     def read_raster(self) -> CategoricalRaster:

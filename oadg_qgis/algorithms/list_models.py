@@ -45,10 +45,12 @@ class ListModels(OadgAlgorithm):
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Read the headers and tell what they say."""
         with errors_for_qgis():
+            self.raise_problem()
             models = list_models()
             table = html_table(models)
             page = self.parameterAsFileOutput(parameters, "REPORT", context)
             if page:
+                check_destinations({"REPORT": Path(page)}, {m.name: Path(m.file) for m in models})
                 _write(Path(page), table)
         text = "\n\n".join(_in_words(model) for model in models)
         if hasattr(feedback, "pushFormattedMessage"):  # QGIS 3.36
@@ -79,7 +81,6 @@ def _in_words(model: ModelEntry) -> str:
 
 def _write(path: Path, table: str) -> None:
     """Write the page."""
-    check_destinations({"REPORT": path}, {})
     check_writable({"REPORT": path})
     title = escape(tr("Models of OADG"))
     own = escape(tr("Your own models are in {}.").format(user_folder()))

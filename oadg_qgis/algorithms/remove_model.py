@@ -43,6 +43,7 @@ class RemoveModel(OadgAlgorithm):
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Delete the file."""
         with errors_for_qgis():
+            self.raise_problem()
             path = remove_model(self.parameterAsString(parameters, "NAME", context).strip())
         feedback.pushInfo(tr("Deleted: {}").format(path))
         return {"REMOVED": str(path)}

@@ -8,17 +8,14 @@ from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
-    QgsProcessing,
     QgsProcessingOutputNumber,
     QgsProcessingParameterDefinition,
-    QgsProcessingParameterFeatureSource,
-    QgsProcessingParameterField,
     QgsProcessingParameterRasterDestination,
 )
 
 from ...core.contract.conditioning import place_on_grid
 from ...core.contract.errors import FaciesError, JobError
-from ...core.contract.facies import FaciesTable, build_facies_table
+from ...core.contract.facies import MAX_CODE, FaciesTable, are_codes, build_facies_table
 from ...core.contract.grid import Grid
 from ...core.contract.job import QUALITIES
 from ...core.contract.model_header import ModelHeader, read_header
@@ -27,15 +24,15 @@ from ..categorical_rasters import CategoricalRaster
 from ..destinations import check_destinations, files_of
 from ..engine_jobs import run_job
 from ..layers import Observations, observations_reader
-from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
+from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
+from .facies_algorithm import tell_observations, unit_of
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
 _ENGINE_SHARE = 0.95  # of the progress; the rest is for writing
-_MOST_CODE = 2**31 - 1
 _MOST_DRIFT = 0.5
 """Cells by which the map's cells may add up to another place than square ones."""
 _HELP = """
@@ -144,8 +141,7 @@ class ScoreMap(ImageAlgorithm):
                 "'Warp (reproject)' and resampling by nearest neighbour."
             )
         facies = _facies_of(raster, {**raster.styles, **self._styles}, header)
-        class_index = np.full(raster.codes.shape, -1, dtype=np.int16)
-        class_index[raster.known] = facies.class_index(raster.codes[raster.known])
+        class_index = facies.class_map(raster.codes, raster.known)
         grid = Grid(raster.west, raster.north, raster.cell_size or 1.0, *raster.codes.shape)
         row, col, index = self._place_observations(grid, class_index >= 0, facies, feedback)
         job = ScoreJob(
@@ -179,8 +175,12 @@ class ScoreMap(ImageAlgorithm):
         _, class_index = observations.facies_table(facies, "map")
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
-        if data.n_outside:
-            feedback.pushWarning(tr("{:,} observations lie where the map holds nothing.").format(data.n_outside))
+        others = {
+            tr("lie where the map holds nothing"): data.n_outside,
+            tr("lost against another facies in their cell"): data.n_conflicts,
+        }
+        unit, n_used = unit_of(self._crs), data.n_points
+        tell_observations(observations, data, facies, feedback, unit=unit, n_used=n_used, others=others)
         return tuple(data.row.tolist()), tuple(data.col.tolist()), tuple(data.class_index.tolist())
 
     def _plan(self, parameters, context) -> Optional[RasterPlan]:
@@ -198,15 +198,12 @@ class ScoreMap(ImageAlgorithm):
 def _facies_of(raster: CategoricalRaster, styles: Dict[int, Any], header: ModelHeader) -> FaciesTable:
     """Return the facies of a map: the model's if it has its own, else those that occur."""
     values = raster.codes[raster.known]
-    if values.size and np.abs(values.astype(float)).max() > _MOST_CODE:
+    strange = values[~are_codes(values)]
+    if strange.size:
         raise FaciesError(
-            f"The map holds {values[np.abs(values.astype(float)).argmax()]:g}, which is no facies code but may stand "
-            "for nodata. Declare it as the raster's nodata value, for example in the layer's properties."
-        )
-    if not np.array_equal(values, np.round(values)):
-        raise FaciesError(
-            f"The map holds {values[values != np.round(values)][0]:g}, which is no facies code: codes are whole "
-            "numbers. Choose the band that holds the facies."
+            f"The map holds {strange[0]:g}, which is no facies code: codes are whole numbers up to {MAX_CODE:,}. "
+            "Choose the band that holds the facies. If the value stands for nodata, declare it as the raster's nodata "
+            "value, for example in the layer's properties."
         )
     codes = [int(code) for code in np.unique(values)]
     if header.facies is None:
@@ -231,8 +228,7 @@ def _write(writer: RasterWriter, plan: RasterPlan, job: ScoreJob, result: ScoreR
         facies=job.facies.to_list(),
         version=plugin_version(),
     )
-    bands = (np.where(np.isnan(b), np.float32(FLOAT_NODATA), b) for b in bands_of(Path(result.surprise_path)))
-    writer.write(plan, bands, metadata)
+    writer.write(plan, (fill_gaps(band) for band in bands_of(Path(result.surprise_path))), metadata)
 
 
 def _verdict(result: ScoreResult) -> str:
@@ -261,23 +257,15 @@ def _verdict(result: ScoreResult) -> str:
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(image_parameters("MAP", "Facies map"))
-    yield from helped(_data())
+    without = tr(
+        "The map has to honour them; without them it is judged by itself. Whole numbers are the map's codes, texts its "
+        "names."
+    )
+    yield from helped(shared.observations(without))
     yield from helped([shared.model()])
     yield from helped(_advanced(), advanced=True)
     surprise = QgsProcessingParameterRasterDestination("SURPRISE", tr("Surprise"), None, True, True)
     yield from helped([(surprise, tr("How many bits the map's facies costs the model at each cell."))])
-
-
-def _data() -> Iterator[Helped]:
-    points = [QgsProcessing.SourceType.TypeVectorPoint]
-    yield (
-        QgsProcessingParameterFeatureSource("OBSERVATIONS", tr("Observations"), points, optional=True),
-        tr("Points with an observed facies that the map honours; without them the map is judged by itself."),
-    )
-    yield (
-        QgsProcessingParameterField("FACIES_FIELD", tr("Facies field"), None, "OBSERVATIONS", optional=True),
-        tr("The field with the facies: whole numbers are the map's codes, texts its names."),
-    )
 
 
 def _advanced() -> Iterator[Helped]:

@@ -82,6 +82,7 @@ class SetupEngine(OadgAlgorithm):
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Make the environment and tell what it can do."""
         with errors_for_qgis():
+            self.raise_problem()
             status = set_up_engine(
                 self._build,
                 wheels=self._wheels,

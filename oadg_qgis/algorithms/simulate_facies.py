@@ -26,13 +26,11 @@ from ...core.contract.job import SimulationJob, SimulationResult
 from ...core.contract.model_header import ModelHeader, read_header
 from ..destinations import check_destinations
 from ..engine_jobs import run_job
-from ..grids import make_grid
 from ..layers import NO_OBSERVATIONS
-from ..mask import crop, rasterise
-from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
+from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import FaciesAlgorithm, label
+from .facies_algorithm import FaciesAlgorithm, label, tell_observations
 from .simulate_parameters import parameters as declared_parameters
 
 Job = Union[SimulationJob, IndicatorJob]
@@ -126,7 +124,7 @@ class SimulateFacies(FaciesAlgorithm):
         if not crs.isValid():
             feedback.pushWarning(tr("The area has no CRS; its coordinates are taken for the grid's."))
         self._read = None
-        self.note_model_file(parameters, context)
+        self._inputs = self.model_files(parameters, context)
 
     def _area(self, parameters, context) -> Tuple[QgsRectangle, QgsCoordinateReferenceSystem]:
         """Return the area that is given, by the extent or else the mask, and its CRS, by whichever has one."""
@@ -185,11 +183,7 @@ class SimulateFacies(FaciesAlgorithm):
         header = self.header_of(parameters, context)
         observations = self._observations = self._read() if self._read else NO_OBSERVATIONS
         facies, class_index = observations.facies_table(header.facies) if self._read else (header.facies, ())
-        cell_size = self.cell_size_of(parameters, context, header)
-        grid = make_grid(observations, self._extent, cell_size)
-        inside = None
-        if self._polygons is not None:
-            grid, inside = crop(grid, rasterise(self._polygons, grid))
+        grid, inside = self.grid_of(parameters, context, header, observations)
         data = NO_DATA
         if self._read:
             data = place_on_grid(
@@ -267,7 +261,9 @@ class SimulateFacies(FaciesAlgorithm):
             tr("lie too far from the mapped area to be used"): data.n_outside,
             tr("lost against another facies in their cell"): data.n_conflicts,
         }
-        self.tell_observations(self._observations, data, facies, feedback, n_used=data.n_points, others=others)
+        tell_observations(
+            self._observations, data, facies, feedback, unit=self.unit, n_used=data.n_points, others=others
+        )
         n_around = len(data) - int(data.is_inside(grid.shape, inside).sum())
         if n_around:
             feedback.pushInfo(
@@ -339,13 +335,8 @@ def _write_rasters(writer: RasterWriter, plans: Dict[str, RasterPlan], job: Job,
     for name, plan in plans.items():
         if paths[name] is None:
             raise EngineError(f"The engine returned no {name.lower()}, although they were asked for. Report this.")
-        to_values = _fill_gaps if plan.data_type is np.float32 else _to_codes(job.facies, plan)
+        to_values = fill_gaps if plan.data_type is np.float32 else _to_codes(job.facies, plan)
         writer.write(plan, (to_values(band) for band in bands_of(Path(paths[name]))), metadata)
-
-
-def _fill_gaps(band: np.ndarray) -> np.ndarray:
-    """Return the band with nodata for NaN."""
-    return np.where(np.isnan(band), np.float32(FLOAT_NODATA), band)
 
 
 def _to_codes(facies: FaciesTable, plan: RasterPlan) -> Callable[[np.ndarray], np.ndarray]:

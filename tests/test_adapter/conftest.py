@@ -107,16 +107,22 @@ def world():
 
 
 @pytest.fixture(scope="session")
-def processing(qgis_processing):
-    """The `processing` module of a QGIS in which OADG is registered, once per session."""
-    import processing
-
+def plugin(qgis_processing):
+    """OADG, loaded into QGIS once per session."""
     from oadg.oadg_qgis.plugin import OadgPlugin
 
     plugin = OadgPlugin()
     plugin.initProcessing()
-    yield processing
+    yield plugin
     plugin.unload()
+
+
+@pytest.fixture(scope="session")
+def processing(plugin):
+    """The `processing` module of a QGIS in which OADG is registered."""
+    import processing
+
+    return processing
 
 
 @pytest.fixture

@@ -169,7 +169,7 @@ def test_few_conflicts_are_not_taken_for_boreholes(simulate_facies, world, fake_
 def test_facies_that_differ_in_case_only_are_named(simulate_facies, layer_of, fake_engine, log):
     result = simulate_facies(layer_of(["Sand", "sand", "clay"] * 20, kind="string"))
     assert result["N_FACIES"] == 3
-    told = "These facies differ in upper and lower case only, and are simulated as different ones: Sand, sand."
+    told = "These facies differ in upper and lower case only, and count as different ones: Sand, sand."
     assert told in log.warnings
     log.start_again()
     simulate_facies(layer_of(["sand", "clay"] * 30, kind="string"))
@@ -389,18 +389,23 @@ def test_a_result_in_the_memory_of_gdal(refused, survey, fake_engine):
     refused(survey, r"ENTROPY is to be written to /vsimem/e\.tif, which is no file on a disk", ENTROPY="/vsimem/e.tif")
 
 
-def test_a_result_in_the_file_of_the_mask_or_the_model(refused, survey, fake_engine, world, tmp_path):
+def test_a_result_in_the_file_of_the_mask(refused, survey, fake_engine, world, tmp_path):
     mask = world.make_polygon(
         f"MultiPolygon((({world.WEST} 4600000, 500400 4600000, 500400 4600300, {world.WEST} 4600000)))"
     )
     path = tmp_path / "area.gpkg"
     refused(survey, r"which would replace MASK", MASK=save(mask, path), ENTROPY=str(path))
+    assert not fake_engine
+
+
+def test_a_result_beside_the_model_of_the_same_name(simulate_facies, survey, fake_engine, world, tmp_path):
+    """A model has no style file that the result's could replace."""
     model = tmp_path / "model.safetensors"
     world.write_header(model)
     before = model.read_bytes()
-    refused(survey, r"which would replace MODEL_FILE", MODEL_FILE=str(model), ENTROPY=str(tmp_path / "model.tif"))
+    simulate_facies(survey, MODEL_FILE=str(model), ENTROPY=str(tmp_path / "model.tif"))
     assert model.read_bytes() == before
-    assert not fake_engine
+    assert (tmp_path / "model.tif").exists()
 
 
 def test_a_result_in_the_place_of_other_vector_layers(refused, survey, fake_engine, tmp_path):

@@ -19,6 +19,7 @@ from qgis.core import (
 from oadg.core.contract.errors import EngineError
 from oadg.oadg_qgis.algorithms import compare_simulations as module
 from oadg.oadg_qgis.engine_client import close_idle_engines
+from oadg.oadg_qgis.models import installed_models
 
 SCORES = {
     name + suffix for name in ("LOG_LOSS", "BRIER", "ACCURACY") for suffix in ("", "_KRIGING", "_REALIZATIONS", "_SIS")
@@ -311,3 +312,16 @@ def test_the_results_viewer_shows_the_page(processing):
         if p.defaultValue() is None and not p.flags() & p.Flag.FlagOptional
     }
     assert needed == {"OBSERVATIONS", "FACIES_FIELD"}
+
+
+def test_observations_at_one_place_are_refused_before_an_extent_is_asked_for(refused, world):
+    """Which would not help."""
+    places, values = [(world.WEST, world.NORTH)] * 12, [world.CODES[number % 2] for number in range(12)]
+    refused(world.make_layer(places, values), "All 12 observations lie at one place .* hides", EXTENT=None)
+
+
+def test_a_report_in_the_place_of_a_model_that_is_chosen_by_name(refused, survey, fake_engine):
+    model = installed_models()["universal"]
+    before = model.read_bytes()
+    refused(survey, r"which would replace MODEL \(.*universal", MODEL="universal", MODEL_FILE="", REPORT=str(model))
+    assert model.read_bytes() == before

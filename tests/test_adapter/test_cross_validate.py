@@ -27,6 +27,7 @@ from oadg.core.contract.errors import EngineError
 from oadg.core.contract.job import SURPRISE_CLASSES
 from oadg.oadg_qgis import destinations
 from oadg.oadg_qgis.algorithms import cross_validate as module
+from oadg.oadg_qgis.models import installed_models
 
 NUMBERS = ["LOG_LOSS", "LOG_LOSS_KRIGING", "LOG_LOSS_NEAREST", "BRIER", "ACCURACY"]
 NUMBERS += ["GAIN", "GAIN_LOW", "GAIN_HIGH", "N_USED"]
@@ -562,3 +563,10 @@ def test_the_results_viewer_shows_the_page(processing):
     }
     assert needed == {"OBSERVATIONS", "FACIES_FIELD"}
     assert os.path.basename(algorithm.svgIconPath()) == "icon.svg"
+
+
+def test_a_report_in_the_place_of_a_model_that_is_chosen_by_name(refused, survey, fake_engine):
+    model = installed_models()["universal"]
+    before = model.read_bytes()
+    refused(survey, r"which would replace MODEL \(.*universal", MODEL="universal", MODEL_FILE="", REPORT=str(model))
+    assert model.read_bytes() == before

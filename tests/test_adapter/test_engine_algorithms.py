@@ -6,7 +6,12 @@ import os
 import sys
 
 import pytest
-from qgis.core import QgsApplication, QgsProcessingException, QgsProcessingParameterDefinition
+from qgis.core import (
+    QgsApplication,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingParameterDefinition,
+)
 
 from oadg.core.contract.errors import DeviceError
 from oadg.oadg_qgis.engine_client import close_idle_engines
@@ -122,6 +127,21 @@ def test_a_setup_that_cannot_be_says_why_and_leaves_nothing(processing, log, pri
     with pytest.raises(QgsProcessingException, match=r"cancelled; the engine is as it was before"):
         processing.run("oadg:setupengine", {}, feedback=log.feedback)
     assert not private.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("setupengine", {"BUILD": "rocm"}, r"BUILD is 'rocm'; it must be one of cpu, cuda, cuda-legacy, default"),
+        ("removemodel", {}, "Incorrect parameter value for NAME"),
+    ],
+)
+def test_a_step_of_a_model_with_a_value_that_nobody_has_checked(processing, log, name, parameters, message):
+    """Models prepare and run their steps, and leave it to these to look at what they are given."""
+    step, context = algorithm(name), QgsProcessingContext()
+    assert step.prepare(parameters, context, log.feedback)
+    with pytest.raises(QgsProcessingException, match=message):
+        step.runPrepared(parameters, context, log.feedback)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
 from oadg.oadg_qgis import engine_client
-from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status
+from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status, shut_down, start_up
 from oadg.oadg_qgis.engine_jobs import run_job
 from oadg.oadg_qgis.engine_process import Engine, describe_exit
 from oadg.oadg_qgis.environment import PLUGIN_FOLDER
@@ -46,6 +46,7 @@ def tidy(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     close_idle_engines()
     yield folder
+    start_up()
     close_idle_engines()
     eventually(lambda: not list(folder.glob(f"{WORK_FOLDER_PREFIX}*")), "a work folder was left")
 
@@ -193,6 +194,17 @@ def test_closing_ends_the_idle_engine_quickly():
     assert not is_alive(pid)
 
 
+def test_an_engine_at_work_ends_with_its_run_when_the_plugin_is_unloaded_meanwhile(started):
+    watched = Watched(50)
+    watched.working.wait(PATIENCE_S)
+    shut_down()
+    pid, _ = watched.answer.get(timeout=PATIENCE_S)
+    assert pid == started[0].pid
+    assert not is_alive(pid)
+    start_up()
+    assert run() == run()
+
+
 def test_cancel_releases_the_caller_and_the_engine_stays_warm(started, tidy):
     watched = Watched(900)
     watched.working.wait(PATIENCE_S)
@@ -282,9 +294,19 @@ def test_kill_9_is_reported_with_the_last_words(started):
     began = time.monotonic()
     error, ended = watched.answer.get(timeout=PATIENCE_S)
     assert isinstance(error, EngineError)
-    assert "was killed (signal 9), most likely by the system because the computer ran out of memory" in str(error)
+    assert "the computer ran out of memory; use fewer realizations, larger cells or a smaller extent." in str(error)
     assert "Its last words: a library prints" in str(error)
     assert ended - began < PROMPT_S
+
+
+@posix_only
+def test_what_to_do_after_a_kill_fits_what_was_asked(started):
+    def kill():
+        started[0]._process.kill()
+        return False
+
+    with pytest.raises(EngineError, match=r"was killed \(signal 9\), .* ran out of memory; use a smaller network"):
+        EngineClient(SCRIPTED).run({"type": "train"}, is_cancelled=kill)
 
 
 def test_an_exit_is_reported_with_the_last_words():
@@ -403,4 +425,4 @@ def test_the_real_engine_tells_its_status_from_a_plugin_folder_with_spaces_and_u
     ],
 )
 def test_how_an_engine_ended_is_said_in_words(code, words):
-    assert re.match(words, describe_exit(code))
+    assert re.match(words, describe_exit(code, ""))

@@ -10,6 +10,7 @@ from osgeo import gdal
 from qgis.core import QgsProcessingException
 
 from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.oadg_qgis import models
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
 NUMBERS = {
@@ -92,3 +93,15 @@ def test_a_report_in_the_place_of_the_image(evaluate, image, world, tmp_path):
     with pytest.raises(QgsProcessingException, match="which would replace IMAGE"):
         evaluate(image, model, REPORT=image)
     assert Path(image).read_bytes() == before
+
+
+def test_a_report_in_the_place_of_the_model(evaluate, image, world, monkeypatch, tmp_path):
+    model = tmp_path / "m.safetensors"
+    world.write_header(model, FaciesTable((Facies(0, "mud", "#112233"), Facies(1, "sand", "#445566"))))
+    before = model.read_bytes()
+    with pytest.raises(QgsProcessingException, match=r"which would replace MODEL_FILE \(.*m\.safetensors\)"):
+        evaluate(image, model, REPORT=str(model))
+    monkeypatch.setattr(models, "SHIPPED_FOLDER", tmp_path)
+    with pytest.raises(QgsProcessingException, match=r"which would replace MODEL \(.*m\.safetensors\)"):
+        evaluate(image, "", MODEL="m", REPORT=str(model))
+    assert model.read_bytes() == before

@@ -150,6 +150,8 @@ def test_the_list_tells_what_headers_say_and_which_models_are_damaged(run, world
     assert broken["facies"].startswith("cannot be used: The file")
     assert (image["facies"], image["cell_size"]) == ("mud <b> (3), sand (4)", "25")
     assert image["file"] == str(user_folder() / "image.safetensors")
+    with pytest.raises(QgsProcessingException, match=r"which would replace image \(.*image\.safetensors\)"):
+        run("listmodels", REPORT=image["file"])
     page = (tmp_path / "models.html").read_text(encoding="utf-8")
     assert "mud &lt;b&gt; (3)" in page
     assert "<b>" not in page

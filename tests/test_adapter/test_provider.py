@@ -26,7 +26,8 @@ from qgis.core import (
 )
 
 import oadg
-from oadg.oadg_qgis import models
+from oadg.oadg_qgis import engine_client, models
+from oadg.oadg_qgis.engine_client import close_idle_engines, engine_status
 from oadg.oadg_qgis.plugin import OadgPlugin
 
 PLUGIN_FOLDER = Path(__file__).resolve().parents[2]
@@ -255,13 +256,21 @@ def test_rows_of_a_batch_do_not_disturb_each_other(processing, survey, fake_engi
         assert gdal.Open(result["ENTROPY"]).GetGeoTransform()[1] == cell_size
 
 
-def test_unload_takes_the_algorithms_out(processing):
+def test_unload_takes_the_algorithms_out_and_ends_the_engine(plugin):
     registry = QgsApplication.processingRegistry()
-    loaded = registry.providerById("oadg")
-    assert loaded is not None
-    plugin = OadgPlugin()
-    plugin.unload()  # nothing was registered by this one, so nothing is taken out
-    assert registry.providerById("oadg") is loaded
+    engine_status()
+    engine = engine_client._IDLE._engine
+    assert engine.is_alive
+    assert registry.providerById("oadg") is plugin.provider
+    plugin.unload()
+    try:
+        assert registry.providerById("oadg") is None
+        assert not engine.is_alive
+    finally:
+        plugin.initProcessing()
+    assert registry.algorithmById("oadg:simulatefacies") is not None
+    assert engine_status()["pid"] == engine_status()["pid"], "engines are kept warm again"
+    close_idle_engines()
 
 
 def test_class_factory_makes_the_plugin(processing):

@@ -95,6 +95,25 @@ def test_observations_that_contradict_the_map(score_map, write_map, survey, worl
     assert not (tmp_path / "surprise.tif").exists()
 
 
+def test_what_becomes_of_observations_is_told(score_map, write_map, world, log):
+    row, col, index = world.survey_cells()
+    places, values = world.centres(row, col), [world.CODES[k] for k in index]
+    east, north = places[0]
+    places += [(east + 1, north), (east + 2, north), (world.WEST - 5, north), None]
+    values += [values[0], world.CODES[(index[0] + 1) % 3], values[0], values[0]]
+    places[5] = places[4]
+    values[5] = None
+    layer = world.make_layer(places, values)
+    score_map(write_map(codes_of(world)), OBSERVATIONS=layer, FACIES_FIELD="facies")
+    assert "60 of 64 observations are used, in 59 cells, with 3 facies: -1, 3, 311." in log.infos
+    assert {
+        "1 lie where the map holds nothing.",
+        "1 lost against another facies in their cell.",
+        "1 have no facies (NULL or blank).",
+        "1 have no usable position.",
+    } <= set(log.warnings)
+
+
 def test_codes_that_the_model_does_not_know(score_map, write_map, world, tmp_path):
     model = tmp_path / "image.safetensors"
     world.write_header(model, FaciesTable((Facies(3, "mud", "#112233"), Facies(4, "sand", "#445566"))))
@@ -127,6 +146,13 @@ def test_the_map_itself_is_not_replaced(score_map, write_map, world):
     with pytest.raises(QgsProcessingException, match="which would replace MAP"):
         score_map(path, SURPRISE=path)
     assert Path(path).read_bytes() == before
+
+
+def test_the_model_is_not_replaced(score_map, write_map, world, tiny_model):
+    before = Path(tiny_model).read_bytes()
+    with pytest.raises(QgsProcessingException, match="which would replace MODEL_FILE"):
+        score_map(write_map(codes_of(world)), SURPRISE=tiny_model)
+    assert Path(tiny_model).read_bytes() == before
 
 
 def test_a_map_in_a_geopackage_is_not_replaced(score_map, write_map, world, tmp_path):
@@ -170,12 +196,21 @@ def test_a_map_with_cells_that_are_not_quite_square(score_map, write_map, world,
     assert not (tmp_path / "surprise.tif").exists()
 
 
+def test_values_that_are_no_codes(score_map, world, tmp_path):
+    path = str(tmp_path / "elevation.tif")
+    dataset = gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 1, gdal.GDT_Float32)
+    dataset.GetRasterBand(1).WriteArray(codes_of(world) + 0.25)
+    del dataset
+    with pytest.raises(QgsProcessingException, match=r"holds 3\.25, which is no facies code: .*Choose the band that"):
+        score_map(path)
+
+
 def test_nodata_that_is_not_declared(score_map, write_map, world, tmp_path):
     codes = codes_of(world).astype(np.float32)
     codes[0] = np.finfo(np.float32).min
     path = str(tmp_path / "esri.tif")
     gdal.GetDriverByName("GTiff").Create(path, world.N_COLS, world.N_ROWS, 1, gdal.GDT_Float32).WriteArray(codes)
-    with pytest.raises(QgsProcessingException, match=r"holds -3\.40282e\+38, .*Declare it as the raster's nodata"):
+    with pytest.raises(QgsProcessingException, match=r"holds -3\.40282e\+38, .*declare it as the raster's nodata"):
         score_map(path)
 
 

@@ -212,11 +212,6 @@ def test_what_is_refused_with_observations_is_refused_without(refused, fake_engi
     assert not fake_engine
 
 
-def test_a_result_in_the_file_of_the_model(refused, fake_engine, model, tmp_path):
-    before = model()
-    refused(r"would replace MODEL_FILE", EXTENT=AREA, CELL_SIZE=10, ENTROPY=str(tmp_path / "analogue.tif"), **before)
-
-
 def test_an_observation_less_step_of_a_model(processing, fake_engine, model, log, tmp_path):
     """A workflow whose input of observations is optional runs with and without them."""
     workflow = QgsProcessingModelAlgorithm("analogues", "tests")

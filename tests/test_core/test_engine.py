@@ -115,7 +115,7 @@ def test_a_cancel_ends_a_running_job_and_no_other(folder):
         (
             1002,
             "DeviceError",
-            "memory of the device 'auto' does not suffice for 7 realizations of 3 x 4 cells. Use fewer",
+            "does not suffice for 7 realizations of 3 x 4 cells. Use fewer realizations, larger cells or a smaller e",
         ),
         (1003, "DeviceError", "can't allocate memory: 8000000 bytes"),
         (1007, "JobError", "could not read or write a file: [Errno 28] No space left on device: 'entropy.npy'."),
@@ -214,6 +214,21 @@ def test_the_real_engine_describes_itself():
     assert status["pid"] == talk.process.pid
     assert any(device["kind"] == "cpu" for device in status["devices"])
     assert 20 < status["memory_mb"] < 4000
+
+
+@pytest.mark.parametrize(
+    ("request_", "job", "words"),
+    [
+        ("train", {"device": "cuda"}, "The memory of the device 'cuda' does not suffice. Use a smaller network or a"),
+        ("evaluate", {"device": "cpu"}, "suffice. Use fewer cells per side or fewer realizations, or another device."),
+        ("score", {"grid": {"n_rows": 3, "n_cols": 4}}, "for 3 x 4 cells. Use fewer paths or a smaller map."),
+        ("install", {}, "The memory of the computer does not suffice. Close other programs."),
+        ("status", {}, "The memory of the computer does not suffice. Close other programs."),
+    ],
+)
+def test_what_to_do_about_a_shortage_fits_what_was_asked(request_, job, words):
+    message = {"type": request_, "job_id": "a", "job": job}
+    assert words in engine.describe_shortage(message, MemoryError("Unable to allocate 8 TiB"))
 
 
 def test_torchs_own_shortage_is_recognised():

@@ -16,6 +16,7 @@ from oadg.core.contract.facies import (
     PALETTE,
     Facies,
     FaciesTable,
+    are_codes,
     build_facies_table,
     check_facies_count,
     sort_facies,
@@ -55,6 +56,21 @@ def test_class_index_inverts_codes(values, data):
     asked = data.draw(st.lists(st.sampled_from(values), max_size=20))
     index = table.class_index(np.array(asked, dtype=np.int64))
     np.testing.assert_array_equal(table.codes[index], asked)
+
+
+def test_a_map_of_codes_has_minus_one_where_nothing_is_known():
+    table = FaciesTable((Facies(7, "sand", "#000000"), Facies(-2, "clay", "#ffffff")))
+    codes = np.array([[-2.0, 99.0], [7.0, np.nan]])
+    class_map = table.class_map(codes, np.isin(codes, table.codes))
+    np.testing.assert_array_equal(class_map, [[1, -1], [0, -1]])
+    assert class_map.dtype == np.int16
+
+
+@pytest.mark.parametrize("type_", [np.int64, np.float32, np.float64])
+def test_codes_are_whole_numbers_of_32_bits(type_):
+    assert are_codes(np.array([-3, 0, 311], dtype=type_)).all()
+    assert not are_codes(np.array([-(2**40), 2**40], dtype=type_)).any()
+    assert not are_codes(np.array([0.5, np.nan, np.inf])).any()
 
 
 @given(texts | codes)
