@@ -23,6 +23,7 @@ from ..contract.errors import Cancelled, JobError
 from ..contract.training_image import TrainingImage
 from ..contract.training_job import TrainingJob, TrainingResult, checkpoint_folder
 from ..machine.device import choose_device
+from ..machine.lock import alone
 from ..model.facies_model import FaciesModel
 from ..model.network import FaciesNetwork, NetworkConfig
 from ..model.schedule import Schedule
@@ -93,14 +94,20 @@ def run_training(
     OadgError
         For an image, a device, or a checkpoint that does not fit.
     """
-    plan = _plan(job, progress)
-    settings = {"name": job.name, "size": job.size, **asdict(plan.config), "started_from": plan.start.model_id}
-    on_log = track(plan.run, settings)
-    _write_note(plan)
-    network, state = _learn(plan, progress, on_log)
-    model = _with_schedules(_model(plan, network, state), plan.examples, plan.device, progress)
-    model.save(Path(job.model_path))
-    shutil.rmtree(plan.folder, ignore_errors=True)
+    folder = checkpoint_folder(Path(job.model_path))
+    refusal = (
+        f"The model {job.name} is being trained already, in another window or by another program: two trainings would "
+        f"share the folder {folder}. Wait until that one has ended, cancel it, or choose another name."
+    )
+    with alone(folder.with_name(f"{folder.name}.lock"), refusal):
+        plan = _plan(job, folder, progress)
+        settings = {"name": job.name, "size": job.size, **asdict(plan.config), "started_from": plan.start.model_id}
+        on_log = track(plan.run, settings)
+        _write_note(plan)
+        network, state = _learn(plan, progress, on_log)
+        model = _with_schedules(_model(plan, network, state), plan.examples, plan.device, progress)
+        model.save(Path(job.model_path))
+        shutil.rmtree(folder, ignore_errors=True)
     return TrainingResult(
         model_path=job.model_path,
         model_id=model.model_id,
@@ -129,7 +136,7 @@ class _Plan(NamedTuple):
     run: str
 
 
-def _plan(job: TrainingJob, progress: Callable[[float, str], None]) -> _Plan:
+def _plan(job: TrainingJob, folder: Path, progress: Callable[[float, str], None]) -> _Plan:
     """Return what a job comes to, how many steps fit into its time included; raise `OadgError` as `run_training`."""
     device = choose_device(job.device)
     class_index = np.load(job.image_path, allow_pickle=False)
@@ -141,7 +148,6 @@ def _plan(job: TrainingJob, progress: Callable[[float, str], None]) -> _Plan:
     if job.levels_apart:  # those that the held-out block is too small to judge share the last one
         shape = replace(shape, n_refiners=sum(refines for _, refines, _ in examples.parts_of_path))
     _check_start(job, start, shape)
-    folder = checkpoint_folder(Path(job.model_path))
     note = _read_note(folder, image, job)
     begun = note.get("steps")
     if begun and job.steps and job.steps != begun:

@@ -26,6 +26,7 @@ from oadg.core.contract.training_job import (
     checkpoint_folder,
 )
 from oadg.core.hub.model_card import draw_example, model_card
+from oadg.core.machine.lock import alone
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.lattice import Lattice
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
@@ -359,9 +360,18 @@ def test_a_training_begun_in_another_way_is_refused(make_job, changes):
         run_training(make_job(**changes), never_cancel)
 
 
+def test_two_trainings_of_one_name_at_once(make_job, tmp_path):
+    """A lock of the same process keeps out as well as that of another one."""
+    job, models = make_job(), tmp_path / "models"
+    refused = pytest.raises(JobError, match=r"is being trained already, .* or choose another name")
+    with alone(models / "stripes.training.lock", ""), refused:
+        run_training(job, never_cancel)
+    assert list(models.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_is_told(make_job, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(JobError, match=r"folder .*m\.training cannot be written: .* Choose a folder in which you may"):
+    with pytest.raises(JobError, match=r"m\.training.* cannot be written: .* Choose a folder in which you may"):
         run_training(make_job(model_path=str(tmp_path / "file" / "m.safetensors")), never_cancel)
 
 
