@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
-from osgeo import gdal
+from osgeo import gdal, osr
 
 from ..core.contract.errors import TrainingImageError
 from ..core.contract.facies import MAX_FACIES
 from ..core.contract.training_image import TrainingImage, image_of_codes
+from .ground import ground_size, metres_of_unit
 from .quiet import quiet_gdal
 
 MAX_CELLS = 100_000_000
@@ -59,7 +60,10 @@ class CategoricalRaster:
     west, north : float
         Its upper left corner; 0 without a geotransform.
     metres : float or None
-        How many metres a unit of the cell size has, 1 where that is not known; None for degrees.
+        How many metres a unit of the cell size has in the raster's middle, on the ground where that is not about what
+        the unit's name says; 1 where nothing is known, None for degrees.
+    on_ground : (float, float) or None
+        How many metres a cell's sides have there on the ground, eastwards and northwards, if that is known.
     drift : float
         By how many cells its far corner lies off where square cells would put it.
     n_colors : int
@@ -73,12 +77,13 @@ class CategoricalRaster:
     west: float
     north: float
     metres: Optional[float] = 1.0
+    on_ground: Optional[Tuple[float, float]] = None
     drift: float = 0.0
     n_colors: int = 0
 
 
 def read_codes(
-    path: str, band: int = 1, nodata: Nodata = STORED_NODATA, *, take_colors: bool = True
+    path: str, band: int = 1, nodata: Nodata = STORED_NODATA, *, take_colors: bool = True, crs: str = ""
 ) -> CategoricalRaster:
     """
     Read facies codes from a raster, or from a picture whose colours are the facies.
@@ -94,6 +99,8 @@ def read_codes(
     take_colors : bool
         Whether bytes of red, green and blue are a coloured picture; where it is known that they are not, the band is
         read as any other.
+    crs : str
+        Coordinate reference system as well-known text, before the raster's own.
 
     Raises
     ------
@@ -127,10 +134,9 @@ def read_codes(
     n_colors = np.count_nonzero(np.bincount(codes[known])) if is_picture else 0
     if cell_size is not None and height > 0:  # stored from south to north
         codes, known, north = codes[::-1], known[::-1], north + height * len(codes)
-    crs = dataset.GetSpatialRef()
     drift = abs(abs(height) - width) * max(codes.shape) / width
-    metres = 1.0 if crs is None else None if crs.IsGeographic() else crs.GetLinearUnits()
-    return CategoricalRaster(codes, known, styles, cell_size, west, north, metres, drift, n_colors)
+    sizes = _sizes(crs or dataset.GetProjection(), cell_size, west, north, codes.shape)
+    return CategoricalRaster(codes, known, styles, cell_size, west, north, *sizes, drift=drift, n_colors=n_colors)
 
 
 def read_training_image(path: str, *, symmetry: str = "none") -> TrainingImage:
@@ -208,6 +214,20 @@ def _cell_size(dataset: gdal.Dataset, path: str) -> Optional[float]:
             "of realizations are. Resample it with 'Warp (reproject)' and resampling by nearest neighbour."
         )
     return abs(width)
+
+
+def _sizes(
+    wkt: str, cell_size: Optional[float], west: float, north: float, shape: Tuple[int, int]
+) -> Tuple[Optional[float], Optional[Tuple[float, float]]]:
+    """Return metres and sides on the ground, as `CategoricalRaster` has them."""
+    crs = osr.SpatialReference()
+    if cell_size is None or not wkt or crs.ImportFromWkt(wkt):
+        return 1.0, None
+    place = west + cell_size * shape[1] / 2, north - cell_size * shape[0] / 2
+    on_ground = ground_size(wkt, *place, cell_size)
+    if crs.IsGeographic():
+        return None, on_ground
+    return metres_of_unit(wkt, crs.GetLinearUnits(), *place, cell_size), on_ground
 
 
 def _is_coloured(dataset: gdal.Dataset) -> bool:

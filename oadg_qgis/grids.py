@@ -1,4 +1,4 @@
-"""Where a map lies: its coordinate reference system, and the grid of its cells."""
+"""The grid of a map's cells."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ import math
 from typing import Optional
 
 import numpy as np
-from qgis.core import (
-    QgsCoordinateReferenceSystem,
-    QgsCoordinateTransform,
-    QgsCoordinateTransformContext,
-    QgsCsException,
-    QgsRectangle,
-    QgsUnitTypes,
-)
+from qgis.core import QgsRectangle
 
 from ..core.contract.cautions import stray_caution
 from ..core.contract.conditioning import median_spacing
@@ -22,54 +15,6 @@ from ..core.contract.grid import Grid, default_cell_size
 from .layers import Observations
 
 _PADDING = 0.05
-
-
-def check_projected(
-    crs: QgsCoordinateReferenceSystem,
-    extent: QgsRectangle,
-    extent_crs: QgsCoordinateReferenceSystem,
-    transform_context: QgsCoordinateTransformContext,
-) -> None:
-    """
-    Raise `GridError`, naming a fitting projection, when a coordinate reference system counts in degrees.
-
-    Parameters
-    ----------
-    crs : QgsCoordinateReferenceSystem
-        The one of the grid.
-    extent, extent_crs : QgsRectangle, QgsCoordinateReferenceSystem
-        Where the grid will lie.
-    transform_context : QgsCoordinateTransformContext
-        How to transform.
-    """
-    if "+proj=geocent" in crs.toProj():
-        raise GridError(
-            f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts from the centre of "
-            "the earth: it has no map. Choose a projected one in the parameter CRS."
-        )
-    if not crs.isGeographic():
-        return
-    suggestion = ""
-    degrees = QgsCoordinateTransform(extent_crs, QgsCoordinateReferenceSystem("EPSG:4326"), transform_context)
-    try:
-        centre = degrees.transform(extent.center())
-    except QgsCsException:
-        centre = None
-    if centre is not None and -180 <= centre.x() <= 180 and -80 <= centre.y() <= 84:
-        zone = min(int((centre.x() + 180) // 6) + 1, 60)
-        suggestion = (
-            f", for example EPSG:{(32600 if centre.y() >= 0 else 32700) + zone} (WGS 84 / UTM zone {zone}"
-            f"{'N' if centre.y() >= 0 else 'S'}), which is made for this area"
-        )
-    raise GridError(
-        f"The coordinate reference system of the grid, {crs.userFriendlyIdentifier()}, counts in degrees, so its cells "
-        f"would have no size in metres. Choose a projected one in the parameter CRS{suggestion}."
-    )
-
-
-def metres_in_unit(crs: QgsCoordinateReferenceSystem) -> float:
-    """Return how many metres a unit of a projected coordinate reference system has; 1 where that is not known."""
-    return QgsUnitTypes.fromUnitToUnitFactor(crs.mapUnits(), QgsUnitTypes.DistanceMeters)
 
 
 def make_grid(observations: Observations, extent: Optional[QgsRectangle], cell_size: Optional[float]) -> Grid:

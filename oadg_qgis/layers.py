@@ -23,6 +23,7 @@ from qgis.core import (
 
 from ..core.contract.errors import ConditioningError, FaciesError
 from ..core.contract.facies import Facies, FaciesTable, build_facies_table, sort_facies
+from .crs import to_crs
 
 Value = Union[int, str]
 Style = Tuple[Optional[str], Optional[str]]
@@ -179,7 +180,7 @@ def observations_reader(
             f"Choose a point layer, or make points of it first (for example with '{maker}')."
         )
     position, to_value = _facies_reader(source, field_name)
-    request = QgsFeatureRequest().setDestinationCrs(crs, transform_context)
+    request = to_crs(QgsFeatureRequest(), source, crs, transform_context)
     if not with_attributes:
         request.setSubsetOfAttributes([position])
     if restricted:

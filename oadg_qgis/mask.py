@@ -16,6 +16,7 @@ from qgis.core import (
 
 from ..core.contract.errors import GridError
 from ..core.contract.grid import Grid
+from .crs import to_crs
 from .quiet import quiet_gdal
 
 
@@ -32,7 +33,7 @@ def read_polygons(
     GridError
         When the layer holds no polygon.
     """
-    request = QgsFeatureRequest().setNoAttributes().setDestinationCrs(crs, transform_context)
+    request = to_crs(QgsFeatureRequest().setNoAttributes(), source, crs, transform_context)
     polygons = []
     for feature in source.getFeatures(request, QgsProcessingFeatureSource.Flag.FlagSkipGeometryValidityChecks):
         geometry = feature.geometry()

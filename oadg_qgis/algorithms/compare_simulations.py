@@ -33,6 +33,7 @@ from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
 from ...core.contract.grid import Grid
 from ...core.contract.job import MODEL, QUALITIES
 from ..categorical_rasters import CategoricalRaster, read_codes
+from ..crs import known_crs
 from ..destinations import check_destinations, check_writable, files_of, put_in_place
 from ..engine_jobs import run_job
 from . import parameters as shared
@@ -136,9 +137,9 @@ class CompareSimulations(FaciesAlgorithm):
             raise JobError(self.invalidRasterError(parameters, "REFERENCE"))
         check_file(layer)
         band = int(self.number_of(parameters, "BAND", context, default=1))
-        given = layer.source(), band, nodata_of(layer, band)
-        self._read_codes = functools.partial(read_codes, *given, take_colors=not is_paletted(layer, band))
-        self._reference_name, self._reference_crs = layer.name(), layer.crs()
+        self._reference_name, self._reference_crs = layer.name(), known_crs(layer.crs())
+        how = {"take_colors": not is_paletted(layer, band), "crs": self._reference_crs.toWkt()}
+        self._read_codes = functools.partial(read_codes, layer.source(), band, nodata_of(layer, band), **how)
         self._inputs.update(files_of("REFERENCE", layer, context))
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
@@ -177,7 +178,7 @@ class CompareSimulations(FaciesAlgorithm):
             return None
         raster = self._read_codes()
         tell_colors(raster, self._reference_name, feedback)
-        _check_reference(raster, grid)
+        _check_reference(raster, grid, self._metres)
         class_index = _class_index(raster, facies)
         if raster.cell_size is not None and self._reference_crs == self._crs:
             south, east = (raster.north - grid.north) / grid.cell_size, (grid.west - raster.west) / grid.cell_size
@@ -194,15 +195,25 @@ class CompareSimulations(FaciesAlgorithm):
         return class_index
 
 
-def _check_reference(raster: CategoricalRaster, grid: Grid) -> None:
-    """Raise `JobError` for a reference that holds nothing, has cells of another size, or is smaller than the grid."""
+def _check_reference(raster: CategoricalRaster, grid: Grid, metres: float) -> None:
+    """
+    Raise `JobError` for a reference that holds nothing, has cells of another size, or is smaller than the grid.
+
+    A unit of the grid has so many `metres`.
+    """
     if not raster.known.any():
         raise JobError("The reference holds nodata only. Check its nodata value, and the band.")
-    if raster.cell_size is not None and abs(raster.cell_size / grid.cell_size - 1) > _ALIKE:
+    if raster.cell_size is not None and raster.metres is None:
         raise JobError(
-            f"The cells of the reference are {raster.cell_size:g} wide, those of the grid {grid.cell_size:g}: bodies "
-            "and connectivity are counted in cells, so they must be equal. Set CELL_SIZE to that of the reference, or "
-            "resample the reference with 'Warp (reproject)' by nearest neighbour."
+            "The reference counts in degrees, so its cells have no size to be compared with those of the grid. Bring "
+            "it into the CRS of the grid first, with 'Warp (reproject)' by nearest neighbour."
+        )
+    if raster.cell_size is not None and abs(raster.cell_size * raster.metres / (grid.cell_size * metres) - 1) > _ALIKE:
+        raise JobError(
+            f"The cells of the reference are {raster.cell_size * raster.metres:.6g} m wide, those of the grid "
+            f"{grid.cell_size * metres:.6g} m: bodies and connectivity are counted in cells, so they must be equal. "
+            f"Set CELL_SIZE to {raster.cell_size * raster.metres / metres:.6g}, or resample the reference with 'Warp "
+            "(reproject)' by nearest neighbour."
         )
     check_reference_size(raster.codes.shape, grid)
 

@@ -11,7 +11,6 @@ from qgis.core import (
     QgsProcessingFeatureSource,
     QgsProcessingFeedback,
     QgsRectangle,
-    QgsUnitTypes,
     QgsVectorLayer,
 )
 
@@ -23,8 +22,9 @@ from ...core.contract.folds import check_facies_of_folds, check_observations, fo
 from ...core.contract.grid import Grid
 from ...core.contract.job import CrossValidationJob
 from ...core.contract.model_header import ModelHeader, read_header
+from ..crs import check_projected, known_crs, metres_in_unit, unit_of
 from ..destinations import files_of
-from ..grids import check_projected, make_grid, metres_in_unit
+from ..grids import make_grid
 from ..layers import Observations, observations_reader
 from ..mask import crop, extent_of, rasterise, read_polygons
 from .base import is_given, tr
@@ -57,15 +57,15 @@ class FaciesAlgorithm(EngineAlgorithm):
         layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
         if source is None or layer is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
-        crs = source.sourceCrs()
+        crs = known_crs(source.sourceCrs())
         if not crs.isValid() and is_given(parameters, "EXTENT"):
             crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
         mask = self.parameterAsSource(parameters, "MASK", context)
         if not crs.isValid() and mask is not None:
-            crs = mask.sourceCrs()
+            crs = known_crs(mask.sourceCrs())
         extent = extent_of_source(source)
         self.choose_crs(parameters, context, extent, crs)
-        if not source.sourceCrs().isValid():
+        if not known_crs(source.sourceCrs()).isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
             if _DEGREES.contains(extent):
                 feedback.pushWarning(
@@ -104,7 +104,9 @@ class FaciesAlgorithm(EngineAlgorithm):
                     f"The parameter CRS is {parameters['CRS']!r}, which QGIS does not know. Give a projected one, for "
                     "example EPSG:32632, or leave it empty for that of the observations or the extent."
                 )
-        check_projected(self._crs, extent, crs, context.transformContext())
+        where = (self._crs, extent, crs, context.transformContext())
+        check_projected(*where)
+        self._metres, self._caution = metres_in_unit(*where)
 
     def cell_size_of(self, parameters, context, header: ModelHeader) -> Optional[float]:
         """Return the cell size, that of the model's training image by default; None when it is to be chosen."""
@@ -113,7 +115,7 @@ class FaciesAlgorithm(EngineAlgorithm):
 
     def _cell_size_of_image(self, header: ModelHeader) -> Optional[float]:
         """Return the cell size of the model's training image in the grid's units; None when it is not told."""
-        return None if header.cell_size is None else header.cell_size / metres_in_unit(self._crs)
+        return None if header.cell_size is None else header.cell_size / self._metres
 
     def grid_of(
         self, parameters, context, header: ModelHeader, observations: Observations
@@ -197,6 +199,16 @@ class FaciesAlgorithm(EngineAlgorithm):
             reason = tr(" (chosen from the distance between observations)")
             if header.cell_size is not None:
                 reason = tr(" (as in the model's training image)")
+            elif header.facies is not None:
+                feedback.pushWarning(
+                    tr(
+                        "The model {} does not tell how large the cells of its training image are, and its structures "
+                        "are counted in cells: in cells of {:g} {}, chosen from the distance between observations, "
+                        "they may be too large or too small. Give CELL_SIZE so that they have their size."
+                    ).format(header.name, grid.cell_size, self.unit)
+                )
+        if self._caution:
+            feedback.pushWarning(self._caution)
         feedback.pushInfo(
             tr("The grid has {:,} rows x {:,} columns of {:g} x {:g} {}{}, in {}.").format(
                 *grid.shape,
@@ -224,11 +236,6 @@ class FaciesAlgorithm(EngineAlgorithm):
                 "cells, so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are."
             ).format(grid.cell_size, self.unit, of_image, grid.cell_size / of_image, of_image)
         )
-
-
-def unit_of(crs: QgsCoordinateReferenceSystem) -> str:
-    """Return what a CRS counts in."""
-    return QgsUnitTypes.toString(crs.mapUnits()) if crs.isValid() else tr("units")
 
 
 def tell_observations(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Iterator, Mapping, Optional, Tuple
 
 from qgis.core import (
@@ -16,11 +15,14 @@ from qgis.core import (
 from ...core.contract.errors import JobError
 from ...core.contract.training_image import TrainingImage
 from ..categorical_rasters import CategoricalRaster, Nodata, image_of_raster, read_codes
+from ..crs import known_crs
 from ..destinations import files_of
-from ..grids import metres_in_unit
 from .base import tr
 from .engine_algorithm import EngineAlgorithm
 from .parameters import Helped
+
+_STRETCHED = 1.05
+"""How many times as long as the other a side of a cell may be on the ground, without a word."""
 
 
 class ImageAlgorithm(EngineAlgorithm):
@@ -43,7 +45,7 @@ class ImageAlgorithm(EngineAlgorithm):
         if layer is None:
             raise JobError(self.invalidRasterError(parameters, self.RASTER))
         check_file(layer)
-        self._source, self._layer_name, self._crs = layer.source(), layer.name(), layer.crs()
+        self._source, self._layer_name, self._crs = layer.source(), layer.name(), known_crs(layer.crs())
         self._band = int(self.number_of(parameters, "BAND", context, default=1))
         self._styles, self._nodata = styles_of(layer, self._band), nodata_of(layer, self._band)
         self._is_paletted = is_paletted(layer, self._band)
@@ -52,15 +54,23 @@ class ImageAlgorithm(EngineAlgorithm):
 
     def read_raster(self) -> CategoricalRaster:
         """Read the raster, in the layer's own CRS if it has one; warn when its colours are the facies."""
-        raster = read_codes(self._source, self._band, self._nodata, take_colors=not self._is_paletted)
+        how = {"take_colors": not self._is_paletted, "crs": self._crs.toWkt()}
+        raster = read_codes(self._source, self._band, self._nodata, **how)
         tell_colors(raster, self._layer_name, self._feedback)
-        if self._crs.isValid():
-            raster = replace(raster, metres=None if self._crs.isGeographic() else metres_in_unit(self._crs))
         return raster
 
     def read_image(self, symmetry: str = "none") -> TrainingImage:
         """Read the training image."""
-        return image_of_raster(self.read_raster(), symmetry=symmetry, styles=self._styles, origin=self._layer_name)
+        raster = self.read_raster()
+        if raster.on_ground and not 1 / _STRETCHED < raster.on_ground[0] / raster.on_ground[1] < _STRETCHED:
+            self._feedback.pushWarning(
+                tr(
+                    "The cells of the training image {!r} are {:.3g} x {:.3g} metres on the ground: all that is learnt "
+                    "is stretched alike. Bring it into a projected coordinate system made for its area first, with "
+                    "'Warp (reproject)' and resampling by nearest neighbour."
+                ).format(self._layer_name, *raster.on_ground)
+            )
+        return image_of_raster(raster, symmetry=symmetry, styles=self._styles, origin=self._layer_name)
 
 
 def check_file(layer: QgsRasterLayer) -> None:

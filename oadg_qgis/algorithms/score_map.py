@@ -21,6 +21,7 @@ from ...core.contract.job import QUALITIES
 from ...core.contract.model_header import ModelHeader, read_header
 from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
 from ..categorical_rasters import CategoricalRaster
+from ..crs import known_crs, unit_of
 from ..destinations import check_destinations, files_of
 from ..engine_jobs import run_job
 from ..layers import Observations, observations_reader
@@ -28,7 +29,7 @@ from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import tell_observations, unit_of
+from .facies_algorithm import tell_observations
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
@@ -92,7 +93,7 @@ class ScoreMap(ImageAlgorithm):
         layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
         if source is None or layer is None:
             raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
-        if not source.sourceCrs().isValid():
+        if not known_crs(source.sourceCrs()).isValid():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the map's."))
         self._read_observations = observations_reader(
             source,

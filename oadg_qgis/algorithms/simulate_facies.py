@@ -24,6 +24,7 @@ from ...core.contract.grid import Grid
 from ...core.contract.indicator_job import IndicatorJob
 from ...core.contract.job import SimulationJob, SimulationResult
 from ...core.contract.model_header import ModelHeader, read_header
+from ..crs import known_crs
 from ..destinations import check_destinations
 from ..engine_jobs import run_job
 from ..layers import NO_OBSERVATIONS
@@ -132,12 +133,12 @@ class SimulateFacies(FaciesAlgorithm):
         if is_given(parameters, "EXTENT"):
             extent = self.parameterAsExtent(parameters, "EXTENT", context)
             crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
-            return extent, crs if crs.isValid() or mask is None else mask.sourceCrs()
+            return extent, crs if crs.isValid() or mask is None else known_crs(mask.sourceCrs())
         if mask is None:
             raise GridError(
                 "There are no observations, so the area to simulate is unknown. Give EXTENT or MASK (or observations)."
             )
-        return mask.sourceExtent(), mask.sourceCrs()
+        return mask.sourceExtent(), known_crs(mask.sourceCrs())
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the rasters; every declared key is returned, None for a raster that is not made."""

@@ -209,9 +209,15 @@ def test_references_that_do_not_fit(refused, survey, codes, write_raster):
     )
     refused(
         survey,
-        "The cells of the reference are 20 wide, those of the grid 10: .*Set CELL_SIZE .*resample",
+        "The cells of the reference are 20 m wide, those of the grid 10 m: .*Set CELL_SIZE to 20, or resample",
         REFERENCE=write_raster(np.tile(codes, (2, 2)), "coarse.tif", cell=20),
     )
+    refused(
+        survey,
+        r"The cells of the reference are 3\.04801 m wide, those of the grid 10 m: .*Set CELL_SIZE to 3\.04801, or",
+        REFERENCE=write_raster(np.tile(codes, (2, 2)), "feet.tif", epsg=2264),
+    )
+    refused(survey, "The reference counts in degrees", REFERENCE=write_raster(codes, "degrees.tif", epsg=4326))
     refused(survey, "The reference holds nodata only", REFERENCE=write_raster(0 * codes - 9, "empty.tif"))
     refused(survey, "has 1 bands, and no band 2", REFERENCE=write_raster(codes, "one.tif"), BAND=2)
     refused(survey, "REFERENCE", REFERENCE="/nowhere/at_all.tif")

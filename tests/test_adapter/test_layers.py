@@ -26,7 +26,8 @@ from qgis.PyQt.QtGui import QColor
 from oadg.core.contract.errors import ConditioningError, FaciesError, GridError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.grid import Grid
-from oadg.oadg_qgis.grids import check_projected, make_grid
+from oadg.oadg_qgis.crs import check_projected
+from oadg.oadg_qgis.grids import make_grid
 from oadg.oadg_qgis.layers import (
     Observations,
     layer_styles,

@@ -210,6 +210,15 @@ def test_the_crs_of_the_layer_tells_what_a_unit_is(train_model, open_raster, tmp
     assert read_header(Path(train_model(layer.id())["MODEL_FILE"])).cell_size == pytest.approx(24.9936, rel=1e-5)
 
 
+def test_cells_that_are_not_square_on_the_ground_are_told(train_model, log, tmp_path):
+    """At 60 degrees north a degree of the parallel is half as long as one of the meridian."""
+    train_model(write(tmp_path / "image.tif", stripes(), transform=(9, 3e-4, 0, 60, 0, -3e-4), epsg=4326))
+    assert "16.7 x 33.4 metres on the ground" in str(log.warnings)
+    log.start_again()
+    train_model(write(tmp_path / "other.tif", stripes(), transform=(9, 3e-4, 0, 0, 0, -3e-4), epsg=4326), NAME="other")
+    assert not any("on the ground" in text for text in log.warnings)
+
+
 def test_a_picture_has_a_facies_for_each_colour(tmp_path):
     colors = np.array([(230, 159, 0), (0, 0, 255), (255, 255, 255)])
     index = np.searchsorted(sorted(CODES), stripes())

@@ -111,6 +111,25 @@ def test_cells_are_those_of_the_training_image_by_default(run, fake_engine, mode
     assert any(text.startswith("Cells of 10 meters are not those of the model's training") for text in log.warnings)
 
 
+def test_cells_chosen_for_a_model_that_does_not_tell_its_own_are_told(run, fake_engine, model, world, log):
+    row, col, index = world.survey_cells()
+    codes = FACIES.codes.tolist()
+    layer = world.make_layer(world.centres(row, col), [codes[k % len(codes)] for k in index])
+    run(OBSERVATIONS=layer, FACIES_FIELD="facies", **model())
+    assert any(text.startswith("The model analogue does not tell how large the cells") for text in log.warnings)
+    log.start_again()
+    run(OBSERVATIONS=layer, FACIES_FIELD="facies", CELL_SIZE=10, **model())
+    assert not any("does not tell how large" in text for text in log.warnings)
+
+
+def test_on_a_map_of_the_whole_earth_cells_are_as_large_on_the_ground(run, fake_engine, model, log):
+    """Twenty-five metres on the ground are fifty of Web Mercator at 60 degrees of latitude."""
+    area = "1000000,1003000,8398000,8401000 [EPSG:3857]"
+    run(EXTENT=area, **model(cell_size=25.0))
+    assert fake_engine[0][0].grid.cell_size == pytest.approx(49.92, rel=1e-3)
+    assert any("are not those on the ground: 100 meters are 50.1 metres here" in text for text in log.warnings)
+
+
 def test_cells_of_the_training_image_in_feet(run, fake_engine, model, log):
     """Twenty-five metres are 82.021 feet, on the grid and in what is told."""
     area = "1400000,1405000,500000,505000 [EPSG:2264]"
