@@ -19,6 +19,10 @@ MAX_CELLS = 100_000_000
 _SQUARE = 0.01
 """By what share a cell's sides may differ."""
 
+_VALUE, _NAME = ("value",), ("class_name", "class_names", "classname", "class", "name")
+"""What columns of an attribute table are called, in small letters, where nothing else tells what they hold."""
+_COLORS = ((gdal.GFU_Red, "red"), (gdal.GFU_Green, "green"), (gdal.GFU_Blue, "blue"))
+
 Styles = Mapping[int, Tuple[Optional[str], Optional[str]]]
 
 
@@ -54,7 +58,8 @@ class CategoricalRaster:
     known : bool array, shape (n_rows, n_cols)
         False at nodata.
     styles : dict
-        Code to (name, colour), as far as the raster has them.
+        Code to (name, colour), as far as the raster has them: of its categories and colour table, else of its
+        attribute table.
     cell_size : float or None
         None for a picture without a geotransform.
     west, north : float
@@ -266,11 +271,51 @@ def _read_band(
         known &= np.isfinite(codes)
     names: List[str] = band.GetRasterCategoryNames() or []
     table = band.GetRasterColorTable()
-    styles: Dict[int, Tuple[Optional[str], Optional[str]]] = {}
+    styles = _read_attributes(band)
     for code in range(max(len(names), table.GetCount() if table else 0)):
-        name = names[code] if code < len(names) and names[code] else None
-        color = None
+        name, color = styles.get(code, (None, None))
+        if code < len(names) and names[code]:
+            name = names[code]
         if table is not None and code < table.GetCount():
             color = "#{:02x}{:02x}{:02x}".format(*table.GetColorEntry(code)[:3])
         styles[code] = (name, color)
     return codes, known, styles
+
+
+def _read_attributes(band: gdal.Band) -> Dict[int, Tuple[Optional[str], Optional[str]]]:
+    """Return the styles that a band's attribute table tells; its rows for ranges of values tell none."""
+    table = band.GetDefaultRAT()
+    if table is None:
+        return {}
+    low = _column(table, (gdal.GFU_MinMax, gdal.GFU_Min), _VALUE)
+    high = _column(table, (gdal.GFU_MinMax, gdal.GFU_Max), _VALUE)
+    name = _column(table, (gdal.GFU_Name,), _NAME)
+    styles: Dict[int, Tuple[Optional[str], Optional[str]]] = {}
+    if low is None or high is None:
+        return styles
+    for row, color in enumerate(_colors_of(table)):
+        value = table.GetValueAsDouble(row, low)
+        if value.is_integer() and value == table.GetValueAsDouble(row, high):
+            styles[int(value)] = (None if name is None else table.GetValueAsString(row, name) or None, color)
+    return styles
+
+
+def _colors_of(table: gdal.RasterAttributeTable) -> List[Optional[str]]:
+    """Return the colour in each row of an attribute table."""
+    n_rows = table.GetRowCount()
+    columns = [_column(table, (usage,), (title,)) for usage, title in _COLORS]
+    if None in columns or not n_rows:
+        return [None] * n_rows
+    shades = np.array([[table.GetValueAsDouble(row, column) for column in columns] for row in range(n_rows)])
+    if shades.max() <= 1 and all(table.GetTypeOfCol(column) == gdal.GFT_Real for column in columns):
+        shades *= 255  # Esri's programs write parts of 1
+    return ["#{:02x}{:02x}{:02x}".format(*shade) for shade in shades.round().clip(0, 255).astype(int).tolist()]
+
+
+def _column(table: gdal.RasterAttributeTable, usages: Tuple[int, ...], titles: Tuple[str, ...]) -> Optional[int]:
+    """Return the column of an attribute table that has one of the usages, else one of no usage with such a title."""
+    columns = range(table.GetColumnCount())
+    used = [column for column in columns if table.GetUsageOfCol(column) in usages]
+    generic = [column for column in columns if table.GetUsageOfCol(column) == gdal.GFU_Generic]
+    titled = [column for column in generic if table.GetNameOfCol(column).lower() in titles]
+    return next(iter(used + titled), None)

@@ -87,6 +87,8 @@ class ScoreResult(Result):
         Minus the log-likelihood over the number of scored cells.
     typical_bits_per_cell, typical_spread : float
         The same of realizations of the model given the same data: their mean and standard deviation.
+    typical_reach : float
+        How far from their mean another realization lies at most, but in one case of 500.
     n_cells : int
         Scored cells: those of the map without the hard data.
     device, model_id : str
@@ -101,6 +103,7 @@ class ScoreResult(Result):
     bits_per_cell: float
     typical_bits_per_cell: float
     typical_spread: float
+    typical_reach: float
     n_cells: int
     device: str
     model_id: str

@@ -3,7 +3,8 @@ How good facies probabilities are where the facies was found: scores, reliabilit
 
 Facies probabilities have the shape (n_facies, n) throughout, class indices the shape (n,).
 Sources: Gneiting and Raftery 2007, *Journal of the American Statistical Association* 102 (log loss, Brier score);
-Cameron and Miller 2015, *Journal of Human Resources* 50 (intervals of means over clusters).
+Cameron and Miller 2015, *Journal of Human Resources* 50 (intervals of means over clusters); Hahn and Meeker 1991,
+*Statistical Intervals*, chapter 4 (intervals of a further value).
 """
 
 from __future__ import annotations
@@ -263,9 +264,25 @@ def ratio_interval(
     return PairedInterval(ratio, ratio + residuals.low, ratio + residuals.high)
 
 
+def reach_of_another(values: np.ndarray, confidence: float) -> float:
+    """
+    How far from the mean of some values a further one of the same normal distribution lies at most, by Student's t.
+
+    Parameters
+    ----------
+    values : array, shape (n,)
+        At least two: they are all that is known of the distribution.
+    confidence : float
+        Between 0 and 1: how often the further value lies within.
+    """
+    n_values = len(values)
+    spread_of_both = np.std(values, ddof=1) * np.sqrt(1 + 1 / n_values)  # of the further value, and of the mean
+    return float(t_quantile(0.5 + confidence / 2, n_values - 1) * spread_of_both)
+
+
 def t_quantile(probability: float, degrees: int) -> float:
     """
-    Quantile of Student's t distribution, within 1 % between 0.5 and 0.975.
+    Quantile of Student's t distribution, within 1 % between 0.5 and 0.975, and within 3 % up to 0.999.
 
     Exact for one and two degrees of freedom, and Abramowitz and Stegun 1964, equation 26.7.5, beyond.
 

@@ -16,6 +16,7 @@ import torch
 from ..contract.errors import JobError
 from ..contract.score_job import ScoreJob, ScoreResult
 from ..machine.device import batch_size, choose_device
+from ..measures.scores import reach_of_another
 from ..model.facies_model import FaciesModel
 from .likelihood import surprise_nats
 from .start import level_of, read_survey
@@ -23,6 +24,8 @@ from .visits import draw_stream
 
 _REALIZATIONS = 1 << 20
 """The streams of realizations have numbers of their own, from here on."""
+_CONFIDENCE = 0.998
+"""How sure one may be that a realization of the model is not taken for something else."""
 
 
 def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreResult:
@@ -86,6 +89,7 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
         bits_per_cell=float(totals.mean() / n_cells),
         typical_bits_per_cell=float(typical.mean() / n_cells),
         typical_spread=float(typical.std(ddof=1) / n_cells),
+        typical_reach=reach_of_another(typical / n_cells, _CONFIDENCE),
         n_cells=n_cells,
         device=str(device),
         model_id=model.model_id,

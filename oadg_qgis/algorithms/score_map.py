@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
@@ -43,7 +42,7 @@ the same cells the one with the higher log-likelihood is the more plausible one.
 <p><b>Surprise</b> shows where: at each cell, how many bits the map's facies costs the model there: 0 where it expected
 nothing else, 1 where the odds were even, 6 and more where it found this facies hardly possible.</p>
 <p>Whether a map is less plausible than it should be is told by realizations of the model itself, which are scored with
-it: a map of many more bits per cell than these is not what the model has learnt.</p>
+it: a map of more bits per cell than any of these is likely to have is not what the model has learnt.</p>
 <p>The map is visited along several random paths. Each gives a slightly different number; their spread is told, too.</p>
 """
 _TAGS = (
@@ -119,7 +118,7 @@ class ScoreMap(ImageAlgorithm):
                     if plan is not None:
                         _write(writer, plan, job, result)
                 writer.commit()
-        feedback.pushInfo(_verdict(result))
+        feedback.pushInfo(_verdict(result, job.n_paths))
         return {
             "SURPRISE": str(plan.path) if plan is not None else None,
             "LOG_LIKELIHOOD": result.log_likelihood_bits,
@@ -232,25 +231,27 @@ def _write(writer: RasterWriter, plan: RasterPlan, job: ScoreJob, result: ScoreR
     writer.write(plan, (fill_gaps(band) for band in bands_of(Path(result.surprise_path))), metadata)
 
 
-def _verdict(result: ScoreResult) -> str:
+def _verdict(result: ScoreResult, n_realizations: int) -> str:
     """Return in plain words what the numbers say."""
-    spread = math.hypot(result.typical_spread, result.spread_bits / result.n_cells)
-    excess = (result.bits_per_cell - result.typical_bits_per_cell) / max(spread, 1e-9)
-    if excess > 3:
-        words = tr("clearly less plausible to the model than its own realizations")
-    elif excess < -3:
+    excess = result.bits_per_cell - result.typical_bits_per_cell
+    if excess > result.typical_reach:
+        words = tr("less plausible to the model than its own realizations")
+    elif excess < -result.typical_reach:
         words = tr("simpler than the model's own realizations")
     else:
         words = tr("as plausible to the model as its own realizations")
     return tr(
         "The log-likelihood of the map is {:,.1f} bits (standard deviation over paths {:,.1f}), {:.4f} bits per cell. "
-        "Realizations of the model have {:.4f} (standard deviation {:.4f}): the map is {}."
+        "Realizations of the model have {:.4f} (standard deviation {:.4f}), and hardly any is more than {:.4f} off, as "
+        "far as {} of them tell: the map is {}."
     ).format(
         result.log_likelihood_bits,
         result.spread_bits,
         result.bits_per_cell,
         result.typical_bits_per_cell,
         result.typical_spread,
+        result.typical_reach,
+        n_realizations,
         words,
     )
 
@@ -273,7 +274,11 @@ def _advanced() -> Iterator[Helped]:
     yield shared.model_file()
     yield (
         whole_number("N_PATHS", tr("Number of paths"), 8, 2, MAX_PATHS),
-        tr("Along how many paths the map is visited, and with how many realizations it is compared."),
+        tr(
+            "Along how many paths the map is visited, and with how many realizations it is compared. Few tell little "
+            "of how far others may be off: among 4 a map stands out by 11 of their standard deviations, among 8 by 5, "
+            "among 30 by 3.5."
+        ),
     )
     yield choice("QUALITY", tr("Quality"), QUALITIES), tr("'fine' is nearest to the model's own law, and slowest.")
     yield shared.seed(tr("Another seed takes other paths."))

@@ -34,8 +34,9 @@ _HELP = """
 <p>From a map that shows what the subsurface looks like elsewhere (a satellite picture, a mapped analogue, a section
 through an object model: the <b>training image</b>) it makes a model that 'Simulate facies from observations' offers by
 name. Realizations of that model honour your observations and look like the image.</p>
-<p>The image is a raster with facies codes, with its category names and colours, or a picture in which every colour is a
-facies. Several hundred cells a side are a good size; each structure should occur many times.</p>
+<p>The image is a raster with facies codes, with its category names and colours (or those of its attribute table), or a
+picture in which every colour is a facies. Several hundred cells a side are a good size; each structure should occur
+many times.</p>
 <p>While it learns, progress shows the <b>held-out bits per cell</b>: how well the model predicts a corner of the image
 that it is not shown, the lower the better. The training stops when its time is over, or, in its second half, when that
 number falls no more. When it is cancelled the best model so far is kept, and running it again with the same name goes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from osgeo import gdal, osr
 from qgis.core import QgsProcessingException, QgsProject, QgsRasterLayer
 
 from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.score_job import ScoreResult
+from oadg.oadg_qgis.algorithms.score_map import _verdict
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
 NUMBERS = {"LOG_LIKELIHOOD", "SPREAD", "BITS_PER_CELL", "TYPICAL_BITS_PER_CELL", "TYPICAL_SPREAD", "N_CELLS"}
@@ -72,6 +75,25 @@ def test_a_map_gets_its_bits_and_its_surprise(score_map, write_map, survey, worl
     assert result["LOG_LIKELIHOOD"] == pytest.approx(-scored.sum(dtype=float), rel=1e-4)
     assert result["BITS_PER_CELL"] == pytest.approx(-result["LOG_LIKELIHOOD"] / result["N_CELLS"])
     assert "bits per cell" in log.text
+    reach = float(re.search(r"hardly any is more than ([\d.]+) off, as far as 2 of them tell", log.text)[1])
+    assert reach == pytest.approx(318.3 * 1.5**0.5 * result["TYPICAL_SPREAD"], rel=0.01), "Student's t, one degree"
+
+
+@pytest.mark.parametrize(
+    ("bits", "words"),
+    [
+        (0.34, "as plausible to the model as its own realizations"),
+        (0.26, "as plausible to the model as its own realizations"),
+        (0.36, "less plausible to the model than its own realizations"),
+        (0.24, "simpler than the model's own realizations"),
+    ],
+)
+def test_the_verdict_knows_how_little_a_few_realizations_tell(bits, words):
+    """A map four standard deviations off may be one more of them, as far as eight of them tell."""
+    numbers = {"log_likelihood_bits": -1000 * bits, "spread_bits": 1.0, "bits_per_cell": bits, "n_cells": 1000}
+    typical = {"typical_bits_per_cell": 0.3, "typical_spread": 0.01, "typical_reach": 0.0507}
+    result = ScoreResult(surprise_path="", device="cpu", model_id="", seconds=0.0, **numbers, **typical)
+    assert _verdict(result, 8).endswith(f"more than 0.0507 off, as far as 8 of them tell: the map is {words}.")
 
 
 def test_north_is_up_whatever_the_order_of_the_rows(score_map, write_map, survey, world):

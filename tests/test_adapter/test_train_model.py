@@ -186,6 +186,62 @@ def test_category_names_and_nodata_of_the_raster(tmp_path):
     assert image.cell_size == 10.0
 
 
+def add_table(path, columns, rows):
+    """Give a raster an attribute table of columns (title, type, usage)."""
+    table = gdal.RasterAttributeTable()
+    for column in columns:
+        table.CreateColumn(*column)
+    setters = {gdal.GFT_String: table.SetValueAsString, gdal.GFT_Real: table.SetValueAsDouble}
+    for number, row in enumerate(rows):
+        for column, value in enumerate(row):
+            setters.get(columns[column][1], table.SetValueAsInt)(number, column, value)
+    dataset = gdal.Open(path, gdal.GA_Update)
+    dataset.GetRasterBand(1).SetDefaultRAT(table)
+    del dataset
+    return path
+
+
+INTEGER, REAL, TEXT = gdal.GFT_Integer, gdal.GFT_Real, gdal.GFT_String
+SHADES = [("", INTEGER, usage) for usage in (gdal.GFU_Red, gdal.GFU_Green, gdal.GFU_Blue)]
+NAME = ("facies", TEXT, gdal.GFU_Name)
+BY_USAGE = [("code", INTEGER, gdal.GFU_MinMax), NAME, *SHADES]
+OF_RANGES = [("from", INTEGER, gdal.GFU_Min), ("to", INTEGER, gdal.GFU_Max), NAME, *SHADES]
+BY_TITLE = [("Value", REAL, gdal.GFU_Generic), ("Class_Name", TEXT, gdal.GFU_Generic)]
+BY_TITLE += [(title, REAL, gdal.GFU_Generic) for title in ("RED", "GREEN", "BLUE")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "other"),
+    [
+        (BY_USAGE, [(code,) for code in CODES], (7, "absent", 1, 2, 3)),
+        (OF_RANGES, [(code, code) for code in CODES], (3, 311, "a range", 1, 2, 3)),
+        (BY_TITLE, [(float(code),) for code in CODES], (3.5, "half", 0.0, 0.0, 0.0)),
+    ],
+    ids=["by usage", "from and to", "by title, colours as parts of 1"],
+)
+def test_an_attribute_table_gives_names_and_colours(tmp_path, columns, values, other):
+    unit = 1 / 255 if columns is BY_TITLE else 1
+    looks = {-1: ("mud", 17, 34, 51), 3: ("Sand, grün", 250, 220, 90), 311: ("", 0, 0, 255)}
+    rows = [(*value, looks[value[0]][0], *(unit * shade for shade in looks[value[0]][1:])) for value in values]
+    rows.append(other)
+    facies = read_training_image(add_table(write(tmp_path / "image.tif", stripes()), columns, rows)).facies
+    assert facies.names == ["mud", "Sand, grün", "311"]
+    assert facies.colors == ["#112233", "#fadc5a", "#0000ff"]
+
+
+def test_category_names_come_before_an_attribute_table(tmp_path):
+    path = write(tmp_path / "image.tif", np.where(stripes() == 3, 1, 2), names=["none", "sand", ""])
+    columns = [("Value", INTEGER, gdal.GFU_MinMax), ("Class", TEXT, gdal.GFU_Name)]
+    facies = read_training_image(add_table(path, columns, [(1, "Sand of the table"), (2, "clay")])).facies
+    assert facies.names == ["sand", "clay"]
+
+
+def test_an_attribute_table_without_values_tells_nothing(tmp_path):
+    """Statistics of a picture, for example."""
+    path = add_table(write(tmp_path / "image.tif", stripes()), [("Histogram", INTEGER, gdal.GFU_PixelCount)], [(5,)])
+    assert read_codes(path).styles == {}
+
+
 def test_cells_in_degrees_have_no_size(tmp_path):
     """No map in metres could be compared with them."""
     path = write(tmp_path / "image.tif", stripes())

@@ -119,6 +119,23 @@ def test_quantiles_of_t_from_tables(probability, degrees, value):
 
 
 @pytest.mark.parametrize(
+    ("degrees", "value"), [(1, 318.309), (2, 22.327), (3, 10.215), (4, 7.173), (7, 4.785), (199, 3.131)]
+)
+def test_quantiles_of_t_far_out(degrees, value):
+    """Least exact with three degrees of freedom."""
+    assert scores.t_quantile(0.999, degrees) == pytest.approx(value, rel=0.03 if degrees == 3 else 0.01)
+
+
+@pytest.mark.parametrize("n_values", [4, 8, 30])
+def test_a_further_value_lies_within_reach_as_often_as_it_says(n_values):
+    """Three standard deviations of four values, which are known no better, are exceeded in one case of 13."""
+    draws = np.random.default_rng(n_values).normal(0.3, 0.01, (20_000, n_values + 1))
+    reach = np.array([scores.reach_of_another(values, 0.998) for values in draws[:, 1:]])
+    beyond = (np.abs(draws[:, 0] - draws[:, 1:].mean(axis=1)) > reach).mean()
+    assert 0.001 < beyond < 0.003
+
+
+@pytest.mark.parametrize(
     ("probability", "found", "message"),
     [
         (np.ones((2, 3)) / 2, np.array([0, 1]), r"shape \(2, 3\) and there are 2 facies; scores need .* same points"),
