@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Mapping, NamedTuple, Type
 
-from .comparison_job import SimulationComparisonJob, SimulationComparisonResult
 from .hub_job import InstallJob, InstallResult
 from .indicator_job import IndicatorJob
 from .job import CrossValidationJob, CrossValidationResult, Job, Result, SimulationJob, SimulationResult
 from .score_job import ScoreJob, ScoreResult
+from .side_by_side_job import SimulationComparisonJob, SimulationComparisonResult
 from .training_job import EvaluationJob, EvaluationResult, TrainingJob, TrainingResult
 
 

@@ -8,7 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
-from ..contract.comparison_job import (
+from ..contract.conditioning import place_on_grid
+from ..contract.ensemble import OUTSIDE
+from ..contract.errors import JobError
+from ..contract.indicator_job import IndicatorJob
+from ..contract.job import MODEL, SimulationJob, SimulationResult
+from ..contract.job_arrays import read_mask
+from ..contract.side_by_side_job import (
     COUNTED_MODEL,
     COUNTED_SIS,
     KRIGING_OF_SIS,
@@ -18,12 +24,6 @@ from ..contract.comparison_job import (
     SimulationComparisonJob,
     check_reference_size,
 )
-from ..contract.conditioning import place_on_grid
-from ..contract.ensemble import OUTSIDE
-from ..contract.errors import JobError
-from ..contract.indicator_job import IndicatorJob
-from ..contract.job import MODEL, SimulationJob, SimulationResult
-from ..contract.job_arrays import read_mask
 from ..measures.reproduction import (
     DataPairs,
     Reproduction,

@@ -7,7 +7,10 @@ from typing import Iterator
 import numpy as np
 
 from ..contract.cautions import cautions
-from ..contract.comparison_job import (
+from ..contract.conditioning import place_on_grid
+from ..contract.folds import fold_cautions
+from ..contract.job import MODEL
+from ..contract.side_by_side_job import (
     COUNTED_MODEL,
     COUNTED_SIS,
     KRIGING_OF_SIS,
@@ -16,9 +19,6 @@ from ..contract.comparison_job import (
     SIS,
     SimulationComparisonJob,
 )
-from ..contract.conditioning import place_on_grid
-from ..contract.folds import fold_cautions
-from ..contract.job import MODEL
 from ..measures.reproduction import DIRECTIONS, mean_of_known
 from ..measures.scores import reliability
 from ..reports.report import Section, bar_chart, folded, line_plot, page, paragraph, reliability_plot, table

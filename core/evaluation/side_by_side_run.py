@@ -9,8 +9,8 @@ from typing import Callable
 
 import numpy as np
 
-from ..contract.comparison_job import SimulationComparisonJob, SimulationComparisonResult
 from ..contract.job import MODEL
+from ..contract.side_by_side_job import SimulationComparisonJob, SimulationComparisonResult
 from .side_by_side import compare_simulations
 from .side_by_side_page import side_by_side_page
 

@@ -15,7 +15,12 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from ...core.contract.comparison_job import (
+from ...core.contract.errors import FaciesError, JobError
+from ...core.contract.facies import FaciesTable
+from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
+from ...core.contract.grid import Grid
+from ...core.contract.job import MODEL, QUALITIES
+from ...core.contract.side_by_side_job import (
     COUNTED_MODEL,
     COUNTED_SIS,
     KRIGING_OF_SIS,
@@ -27,11 +32,6 @@ from ...core.contract.comparison_job import (
     SimulationComparisonResult,
     check_reference_size,
 )
-from ...core.contract.errors import FaciesError, JobError
-from ...core.contract.facies import FaciesTable
-from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
-from ...core.contract.grid import Grid
-from ...core.contract.job import MODEL, QUALITIES
 from ..categorical_rasters import CategoricalRaster, read_codes
 from ..crs import known_crs
 from ..destinations import check_destinations, check_writable, files_of, put_in_place

@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oadg.core.contract.comparison_job import (
+from oadg.core.contract.errors import Cancelled, ConditioningError, JobError
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.folds import folds_by_location
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import MODEL
+from oadg.core.contract.side_by_side_job import (
     COUNTED_MODEL,
     COUNTED_SIS,
     KRIGING_OF_SIS,
@@ -20,11 +25,6 @@ from oadg.core.contract.comparison_job import (
     SimulationComparisonJob,
     SimulationComparisonResult,
 )
-from oadg.core.contract.errors import Cancelled, ConditioningError, JobError
-from oadg.core.contract.facies import Facies, FaciesTable
-from oadg.core.contract.folds import folds_by_location
-from oadg.core.contract.grid import Grid
-from oadg.core.contract.job import MODEL
 from oadg.core.evaluation.side_by_side import Simulated, compare_simulations, simulators
 from oadg.core.evaluation.side_by_side_page import side_by_side_page
 from oadg.core.evaluation.side_by_side_run import run_simulation_comparison
