@@ -116,7 +116,7 @@ def run_training(
         steps=state["step"],
         best_step=state["best_step"],
         lowest_step=state["lowest_step"],
-        stopped_early=state["step"] < plan.config.steps,
+        stopped_early=state["step"] < state["steps"],
         seconds=state["seconds"],
     )
 
@@ -174,14 +174,13 @@ def _plan(job: TrainingJob, folder: Path, progress: Callable[[float, str], None]
 def _learn(plan: _Plan, progress: Callable[[float, str], None], on_log: OnLog) -> tuple[FaciesNetwork, dict[str, Any]]:
     """Train, with the best model so far in its place; raise `Cancelled` when progress does, after a checkpoint."""
     cancelled: list[Cancelled] = []
-    steps = plan.config.steps
 
     def save(network: FaciesNetwork, state: dict[str, Any]) -> None:
         _model(plan, network, state).save(Path(plan.job.model_path))
 
     def should_stop(state: dict[str, Any]) -> bool:
         try:
-            progress(_LEARNT * state["step"] / steps, _describe(state, steps, plan.config.checkpoint_steps))
+            progress(_LEARNT * state["step"] / state["steps"], _describe(state, plan.config.checkpoint_steps))
         except Cancelled as error:
             cancelled.append(error)
         return bool(cancelled)
@@ -194,6 +193,7 @@ def _learn(plan: _Plan, progress: Callable[[float, str], None], on_log: OnLog) -
         device=plan.device,
         start=plan.start.network,
         n_workers=plan.job.workers,
+        most_seconds=math.inf if plan.job.steps else 60 * plan.job.minutes,
         held_out_nats=plan.held_out_nats,
         should_stop=should_stop,
         on_log=on_log,
@@ -295,8 +295,9 @@ def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> 
         )
 
 
-def _describe(state: dict[str, Any], steps: int, checkpoint_steps: int) -> str:
+def _describe(state: dict[str, Any], checkpoint_steps: int) -> str:
     """Say how far the training is; the text changes at checkpoints only."""
+    steps = state["steps"]
     if "held_out_nats" not in state:
         return f"Learning, {steps:,} steps"
     logged = (state["step"] - 1) // checkpoint_steps * checkpoint_steps

@@ -33,6 +33,9 @@ _NOISE = 1.1
 """By this factor a held-out loss may be above its lowest without being worse. Of a small image little is held out, and
 its loss wavers: the weights of the lowest one, when learning was still fast, drew maps twice as far from an image as
 the last ones, whose loss was 4 % higher."""
+_LATE = 1.25
+"""By this factor a training may last longer than it should, at the pace so far, before it is shortened: the first steps
+are slower than others."""
 _TURNS = 0, 2, 1, 3
 """Quarter turns of a batch in each of its uses; half a turn leaves the shape, for which a graphics card has plans."""
 
@@ -141,10 +144,10 @@ class TrainingConfig:
     patience: int = 0
     n_uses: int = 1
 
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, 0 … steps - 1."""
+    def learning_rate_at(self, step: int, steps: int | None = None) -> float:
+        """Return the learning rate of a step, 0 … steps - 1, of a run that has perhaps become shorter."""
         warmup = min(1.0, (step + 1) / self.warmup_steps)
-        return self.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * warmup * 0.5 * (1 + math.cos(math.pi * step / (steps or self.steps)))
 
 
 def train(
@@ -157,6 +160,7 @@ def train(
     start: nn.Module | None = None,
     n_workers: int = 0,
     stop_after_seconds: float = math.inf,
+    most_seconds: float = math.inf,
     held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]] | None = None,
     should_stop: Callable[[dict[str, Any]], bool] = lambda state: False,
     on_log: Callable[[dict[str, Any]], None] = lambda line: None,
@@ -184,6 +188,8 @@ def train(
         Processes that draw examples ahead; 0 draws them in this one. The weights do not depend on it.
     stop_after_seconds : float
         Write a checkpoint and return after this time, to be resumed by the next call.
+    most_seconds : float
+        A run that would take longer altogether is shortened at a checkpoint, and the learning rate falls earlier.
     held_out_nats : callable, optional
         The loss of a network on what training never sees, asked at every checkpoint, in parts that add up: by the
         prefix of the names of the weights that answer for it, '' for all others. The last weights of each whose loss
@@ -200,9 +206,9 @@ def train(
     network : FaciesNetwork
         With the running mean of the weights: the one kept by held-out loss if that is asked, else the last one.
     state : dict
-        'step', 'seconds' of training altogether, 'precision' of the arithmetic, 'train_nats' over the last logged
-        steps, 'learning_rate'; if held-out losses are asked 'held_out_nats', the last one, 'best_nats' and 'best_step',
-        of the kept weights, and 'lowest_step'; 'is_done'.
+        'step', of so many 'steps', 'seconds' of training altogether, 'precision' of the arithmetic, 'train_nats' over
+        the last logged steps, 'learning_rate'; if held-out losses are asked 'held_out_nats', the last one, 'best_nats'
+        and 'best_step', of the kept weights, and 'lowest_step'; 'is_done'.
 
     Raises
     ------
@@ -223,23 +229,24 @@ def train(
     state["precision"] = run.precision
     began, before, losses = time.monotonic(), state["seconds"], []
     patience = config.patience * config.checkpoint_steps or math.inf
-    steps = range(state["step"], 0 if state["is_done"] else config.steps)
-    for examples in _draw_ahead(draw_examples, steps, n_workers, config.n_uses, torch.device(device)):
+    to_do = range(state["step"], 0 if state["is_done"] else state["steps"])
+    for examples in _draw_ahead(draw_examples, to_do, n_workers, config.n_uses, torch.device(device)):
         losses.append(run.take_step(examples))
         run.average_in(min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10)))
         state["step"] += 1
-        is_last = state["step"] == config.steps
+        is_last = state["step"] == state["steps"]
         is_due = state["step"] % config.checkpoint_steps == 0 or is_last
         is_stopped = time.monotonic() - began > stop_after_seconds or should_stop(state)
         if is_due or is_stopped:
             state.update(seconds=before + time.monotonic() - began, train_nats=float(torch.stack(losses).mean()))
-            state["learning_rate"] = config.learning_rate_at(state["step"] - 1)
+            state["learning_rate"] = config.learning_rate_at(state["step"] - 1, state["steps"])
         if is_due:
             losses = []
             if held_out_nats is not None and run.judge(held_out_nats):
                 on_best(run.with_weights(run.best), state)
-            since_best = state["step"] - max(state.get("best_step", state["step"]), config.steps // 2)
+            since_best = state["step"] - max(state.get("best_step", state["step"]), state["steps"] // 2)
             state["is_done"] = is_last or since_best >= patience
+            run.shorten(most_seconds)
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
             on_log(dict(state))
@@ -262,7 +269,8 @@ class _Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "float16")
         self.average = {key: value.detach().clone() for key, value in network.state_dict().items()}
         self.best: dict[str, Tensor] = {}
-        self.state: dict[str, Any] = {"step": 0, "seconds": 0.0, "train_nats": math.nan, "is_done": False}
+        self.state: dict[str, Any] = {"step": 0, "steps": config.steps, "seconds": 0.0, "train_nats": math.nan}
+        self.state["is_done"] = False
 
     def take_step(self, examples: Examples) -> Tensor:
         """Take a step against the gradient of a batch's loss, and return that, nats per unknown cell, a scalar."""
@@ -271,7 +279,7 @@ class _Run:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
-        self.optimizer.set_learning_rate(self.config.learning_rate_at(self.state["step"]))
+        self.optimizer.set_learning_rate(self.config.learning_rate_at(self.state["step"], self.state["steps"]))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return loss.detach()
@@ -302,6 +310,13 @@ class _Run:
         if good:
             self.state.update(best_nats=sum(kept.values()), best_step=self.state["step"])
         return bool(good)
+
+    def shorten(self, seconds: float) -> None:
+        """Leave out the steps for which there is no time at the pace so far, but none before the next checkpoint."""
+        step, pace = self.state["step"], self.state["seconds"] / self.state["step"]
+        if pace * self.state["steps"] > _LATE * seconds:
+            left = max(self.config.checkpoint_steps, int((seconds - self.state["seconds"]) / pace))
+            self.state["steps"] = min(self.state["steps"], step + left)
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint in one step, so that an interruption leaves the one before."""
@@ -335,7 +350,8 @@ class _Run:
         self.network.load_state_dict(saved["network"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved.get("scaler", {}))  # older checkpoints have none, and need none
-        self.average, self.best, self.state = saved["average"], saved["best"], saved["state"]
+        self.average, self.best = saved["average"], saved["best"]
+        self.state.update(saved["state"])  # of older checkpoints it tells less
 
 
 class _Steps(Dataset[Examples]):

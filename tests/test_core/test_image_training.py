@@ -431,6 +431,7 @@ def test_a_training_that_is_cancelled_while_steps_are_timed_leaves_nothing(make_
 
 def test_a_training_of_no_time_at_all_takes_the_fewest_steps(make_job, monkeypatch):
     monkeypatch.setattr(image_training, "_FEWEST_STEPS", 4)
+    monkeypatch.setattr(image_training, "_LEAST_BETWEEN", 80)
     told = []
     result = run_training(make_job(steps=None, minutes=1e-9), lambda fraction, text: told.append(text))
     assert result.steps == 4

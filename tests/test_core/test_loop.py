@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,6 +94,27 @@ def test_training_starts_from_a_network_that_may_lack_a_part(tmp_path):
     assert not untouched.of_level.any()
     for key, value in start.state_dict().items():
         assert torch.equal(value, untouched.state_dict()[key]), key
+
+
+def test_a_run_that_takes_too_long_is_shortened(monkeypatch, tmp_path):
+    """Each step takes a second by a clock that only steps move: of 200 steps 30 fit into half a minute."""
+    clock = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def draw(step):
+        clock[0] += 1
+        return examples(step)
+
+    config = dataclasses.replace(CONFIG, steps=200, checkpoint_steps=5, warmup_steps=2)
+    _, state = train(NETWORK, config, draw, tmp_path / "short", most_seconds=30)
+    assert (state["step"], state["steps"], state["is_done"]) == (30, 30, True)
+    assert state["learning_rate"] < 0.01 * config.learning_rate
+    _, part = train(NETWORK, config, draw, tmp_path / "parts", most_seconds=30, should_stop=lambda s: s["step"] == 12)
+    assert (part["step"], part["steps"]) == (12, 30)
+    _, state = train(NETWORK, config, draw, tmp_path / "parts", most_seconds=30)
+    assert (state["step"], state["is_done"]) == (30, True)
+    _, state = train(NETWORK, dataclasses.replace(config, steps=35), draw, tmp_path / "fits", most_seconds=30)
+    assert state["step"] == 35, "a little longer is no harm"
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
