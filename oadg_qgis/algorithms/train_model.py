@@ -41,7 +41,7 @@ many times.</p>
 that it is not shown, the lower the better. The training stops when its time is over, or, in its second half, when that
 number falls no more. When it is cancelled the best model so far is kept, and running it again with the same name goes
 on.</p>
-<p>The model of channels that comes with the plugin took an hour on one core of a processor.</p>
+<p>The model of channels that comes with the plugin took an hour and a half on one core of a processor.</p>
 """
 _TAGS = (
     "training image,train,learn,multiple-point,mps,snesim,direct sampling,pattern,channel,analogue,facies,model,neural "
