@@ -84,7 +84,8 @@ def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
 def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
     """Return the grade of the facies' shares, and in words how far they are from the image's."""
     ours, theirs = found.measured.proportions, found.image_shares
-    tolerance = _STANDARD_ERRORS * ours.std(axis=0) / np.sqrt(len(ours)) + _LEAST_SHARE
+    spread = np.maximum(ours.std(axis=0), found.reference.proportions.std(axis=0))  # a few realizations tell no spread
+    tolerance = _STANDARD_ERRORS * spread / np.sqrt(len(ours)) + _LEAST_SHARE
     off = np.abs(ours.mean(axis=0) - theirs)
     if (off <= tolerance).all():
         return 0, f"Shares of facies differ from those there by {off.max():.1%} of the cells at most, as by chance."

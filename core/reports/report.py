@@ -21,7 +21,7 @@ from .drawing import Frame, circle, drawing, label, paletted_png, span_of
 COLORS = ("#2f6690", "#c8553d", "#5b8e7d", "#8f6c9f", "#b38a2e", "#7a8288")
 """Of series, in this order: muted, and distinct for the colour-blind."""
 
-_LONGEST_SIDE, _SIDE_IN_A_ROW = 520, 256
+_LONGEST_SIDE, _SIDE_IN_A_ROW = 520, 180
 """Of a map on its own, and of one among others at least about so many; pixels."""
 
 _STYLE = """
