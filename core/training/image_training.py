@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import platform
 import shutil
@@ -32,6 +30,7 @@ from .image_examples import ImageExamples
 from .image_set import image_or_set
 from .loop import Examples, TrainingConfig, train, validation_nats
 from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
+from .training_note import read_note, write_note
 
 _READING = NetworkConfig(reads_kriging=True)
 NETWORKS = {
@@ -51,8 +50,6 @@ _TABLE_BATCHES = 6
 _LEARNT = 0.95
 """Of the progress that users see, when learning is done; what is measured then has the rest."""
 _TIMED_STEPS = 16
-_KEPT = ("size", "seed", "learning_rate", "precision", "refiner_only", "levels_apart")
-"""What a training that goes on is asked for as it was when it began."""
 _FEWEST_STEPS = 40
 """However short the time is."""
 _LONE = 2
@@ -103,7 +100,7 @@ def run_training(
         plan = _plan(job, folder, progress)
         settings = {"name": job.name, "size": job.size, **asdict(plan.config), "started_from": plan.start.model_id}
         on_log = track(plan.run, settings)
-        _write_note(plan)
+        write_note(folder, plan.image, job, steps=plan.config.steps, run=plan.run)
         network, state = _learn(plan, progress, on_log)
         model = _with_schedules(_model(plan, network, state), plan.examples, plan.device, progress)
         model.save(Path(job.model_path))
@@ -148,7 +145,7 @@ def _plan(job: TrainingJob, folder: Path, progress: Callable[[float, str], None]
     if job.levels_apart:  # those that the held-out block is too small to judge share the last one
         shape = replace(shape, n_refiners=sum(refines for _, refines, _ in examples.parts_of_path))
     _check_start(job, start, shape)
-    note = _read_note(folder, image, job)
+    note = read_note(folder, image, job)
     begun = note.get("steps")
     if begun and job.steps and job.steps != begun:
         raise JobError(
@@ -335,53 +332,6 @@ def _steps_in(
     of_judgement, seconds = time.monotonic() - began, 60 * job.minutes
     with_few = seconds / (of_step + of_judgement / _LEAST_BETWEEN)
     return max(_FEWEST_STEPS, int(max(with_few, (seconds - CHECKPOINTS * of_judgement) / of_step)))
-
-
-def _read_note(folder: Path, image: TrainingImage, job: TrainingJob) -> dict[str, Any]:
-    """Return 'steps' and 'run', length and name of the training whose checkpoint a folder holds, if it holds one."""
-    if not (folder / "checkpoint.pt").exists():
-        return {}
-    try:
-        note = dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
-        begun_of = note["image"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise JobError(
-            f"What is noted in {folder} of the training that was begun there cannot be read. Delete that folder to "
-            "begin anew."
-        ) from error
-    for name in _KEPT:
-        if note.get(name, getattr(job, name)) != getattr(job, name):
-            what = name.replace("_", " ")
-            raise JobError(
-                f"The training that was begun in {folder} has the {what} {note[name]}, and {getattr(job, name)} is "
-                f"asked for now. Ask for {note[name]}, choose another name, or delete that folder."
-            )
-    if begun_of != _fingerprint(image):
-        raise JobError(
-            f"The training that was begun in {folder} is of another image, or of another symmetry. Choose another name "
-            "for this one, or delete that folder."
-        )
-    return note
-
-
-def _write_note(plan: _Plan) -> None:
-    """Note beside the checkpoints to come how long the training is, what it is called, and of what it is."""
-    asked = {name: getattr(plan.job, name) for name in _KEPT}
-    note = {"steps": plan.config.steps, "run": plan.run, "image": _fingerprint(plan.image), **asked}
-    try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        (plan.folder / "training.json").write_text(json.dumps(note), encoding="utf-8")
-    except OSError as error:
-        raise JobError(
-            f"The folder {plan.folder} cannot be written: {error.strerror or error}. Choose a folder in which you may "
-            "write, with 100 MB left."
-        ) from error
-
-
-def _fingerprint(image: TrainingImage) -> str:
-    """Return a text that differs between images."""
-    cells = np.ascontiguousarray(image.class_index)
-    return hashlib.sha256(f"{cells.shape} {image.symmetry}".encode() + cells.tobytes()).hexdigest()
 
 
 def _model(plan: _Plan, network: FaciesNetwork, state: dict[str, Any]) -> FaciesModel:
