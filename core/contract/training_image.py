@@ -40,6 +40,8 @@ CORNERS = {
 """Where the block may be, best first: whether it is at the first rows, and at the first columns."""
 LEAST_TO_TELL = 0.01
 """Of a block, the share that is not of its most frequent facies, for the block to judge a model by."""
+_MOST_HELD_OUT = 0.5
+"""Of the cells of a facies, the share that the block may hold."""
 MAX_GAP = 64
 """Cells between what is learnt and what is held out, at most; and at most a tenth of the shorter side."""
 FEWEST_NODES = 24
@@ -144,17 +146,27 @@ class TrainingImage:
         """
         Which of `CORNERS` is held out.
 
-        The first one, unless hardly anything there is to be told apart: then the one where most is.
+        The first one, unless hardly anything there is to be told apart, or most of a facies lies there, which could
+        not be learnt then: then the one where most is to be told apart among those of which neither holds.
         """
+        of_image = np.bincount(self.class_index[self.class_index >= 0], minlength=len(self.facies))
 
-        def to_tell(corner: str) -> Tuple[float, float]:
-            """Return the shares of a block that are not of its most frequent facies, and that are known."""
+        def rank(corner: str) -> Tuple[bool, bool, float, float]:
+            """Return whether a block is of use and leaves enough of each facies, and how much it tells and holds."""
             block = self._block(corner)
-            counts = np.bincount(block[block >= 0], minlength=1)
-            return (counts.sum() - counts.max()) / block.size, counts.sum() / block.size
+            counts = np.bincount(block[block >= 0], minlength=len(self.facies))
+            to_tell = (counts.sum() - counts.max()) / block.size
+            is_left = bool((counts <= _MOST_HELD_OUT * of_image).all())
+            tells = bool(to_tell >= LEAST_TO_TELL)
+            return tells and is_left, tells, to_tell, counts.sum() / block.size
 
         first = next(iter(CORNERS))
-        return first if to_tell(first)[0] >= LEAST_TO_TELL else max(CORNERS, key=to_tell)
+        return first if rank(first)[0] else max(CORNERS, key=rank)
+
+    @cached_property
+    def unlearnt(self) -> Tuple[int, ...]:
+        """Facies that occur in the held-out block only, or in the gap around it: training never sees them."""
+        return tuple(k for k in range(len(self.facies)) if not any((part == k).any() for part in self.learnt))
 
     def _block(self, corner: str) -> np.ndarray:
         spans = (
@@ -339,8 +351,7 @@ def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
         more = f" and {len(listed) - _MOST_LISTED:,} more" if len(listed) > _MOST_LISTED else ""
         codes = ", ".join(listed[:_MOST_LISTED]) + more
         told.append(f"These codes are so rare that they are taken for errors, and their cells for unknown: {codes}.")
-    learnt = [k for k in range(len(image.facies)) if any((part == k).any() for part in image.learnt)]
-    unseen = [f.name for k, f in enumerate(image.facies.facies) if k not in learnt]
+    unseen = [image.facies.names[k] for k in image.unlearnt]
     if unseen:
         told.append(
             f"These facies occur only in the {image.held_out_corner} corner of the training image, which is held out "

@@ -1,5 +1,7 @@
 """What a model of an image learns from is the image's, turned as declared, and never what is held out."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -428,3 +430,17 @@ def test_shares_of_known_nodes():
     assert ((started > 0) & (started <= 1)).all()
     assert (started < 0.01).mean() > 0.05, "of some maps few nodes are known"
     assert 0.4 < (shares_started(1000, 0.5, rng) == 0).mean() < 0.6
+
+
+def test_a_facies_that_is_never_learnt_is_not_asked_of_what_is_held_out():
+    """Nobody could foretell it: the best weights would be those that have not yet learnt that it does not occur."""
+    codes = np.repeat(np.arange(400)[:, None] // 8 % 2, 400, axis=1)
+    for number, (rows, cols) in enumerate(itertools.product((slice(60), slice(-60, None)), repeat=2)):
+        codes[rows, cols][::8] = 2 + number
+    image = image_of(codes)
+    (unlearnt,) = image.unlearnt
+    assert (image.held_out == unlearnt).any()
+    draw = examples_of(image, 2, seed=14)
+    shown = torch.cat([draw.held_out(step, refines=refines).truth.flatten() for step in range(4) for refines in (0, 1)])
+    assert not (shown == unlearnt).any()
+    assert (shown >= 0).any()

@@ -1,5 +1,6 @@
 """A training image keeps a block of itself from training, knows how coarse a lattice it bears, and refuses the rest."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -217,12 +218,26 @@ def test_a_facies_thicker_than_the_model_sees_needs_a_caution():
     assert "The facies mud is 27 cells thick on average, and the model sees 20 cells to each side" in told
 
 
-def test_a_facies_of_the_held_out_corner_alone_needs_a_caution():
+def test_a_facies_of_one_corner_is_learnt_and_another_corner_is_held_out():
     codes = stripes(8)
     codes[-60:, -60:] = 5
-    (told,) = image_cautions(image_of(codes, styles={5: ("coal", None)}), 20)
-    assert "occur only in the lower right corner" in told
-    assert "never sees them: coal" in told
+    image = image_of(codes, styles={5: ("coal", None)})
+    assert image.held_out_corner != "lower right"
+    assert image.unlearnt == ()
+    assert image_cautions(image, 20) == []
+
+
+def test_a_facies_of_the_held_out_corner_alone_needs_a_caution():
+    """Where each corner has one of its own."""
+    codes = stripes(8)
+    for number, (rows, cols) in enumerate(itertools.product((slice(60), slice(-60, None)), repeat=2)):
+        codes[rows, cols][::8] = 5 + number
+    image = image_of(codes, styles={k: (f"coal {k}", None) for k in range(5, 9)})
+    told = image_cautions(image, 20)[0]
+    assert "occur only in the" in told
+    (unlearnt,) = image.unlearnt
+    assert f"never sees them: {image.facies.names[unlearnt]}" in told
+    assert (image.held_out == unlearnt).any()
 
 
 def test_hundreds_of_stray_codes_are_not_listed_all():
