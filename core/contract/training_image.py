@@ -40,6 +40,9 @@ CORNERS = {
 """Where the block may be, best first: whether it is at the first rows, and at the first columns."""
 LEAST_TO_TELL = 0.01
 """Of a block, the share that is not of its most frequent facies, for the block to judge a model by."""
+_BLOCKS, _TREND, _TREND_SHARE = 6, 0.5, 0.25
+"""Blocks along the shorter side, and what is a trend of a facies' shares in them: so much of their variance, and so
+large a difference."""
 _MOST_HELD_OUT = 0.5
 """Of the cells of a facies, the share that the block may hold."""
 MAX_GAP = 64
@@ -272,6 +275,29 @@ def mean_thickness(class_index: np.ndarray, facies: int) -> float:
     return float(is_facies.sum() / max(1, *n_runs))
 
 
+def trend_of(class_index: np.ndarray, facies: int) -> Tuple[float, float, float]:
+    """
+    Return how a facies' share changes across an image, (n_rows, n_cols), -1 where nothing is known.
+
+    Returns
+    -------
+    (float, float, float)
+        Of its shares in blocks, a sixth of the shorter side each way, the part of the variance that goes along rows and
+        columns linearly; and the shares that this leads to in the corners where they are least and most.
+    """
+    side = min(class_index.shape) // _BLOCKS
+    n_rows, n_cols = (n // side for n in class_index.shape)
+    blocks = class_index[: n_rows * side, : n_cols * side].reshape(n_rows, side, n_cols, side)
+    known = (blocks >= 0).sum(axis=(1, 3)).ravel()
+    at = np.indices((n_rows, n_cols)).reshape(2, -1).T
+    at, share = at[known > 0], ((blocks == facies).sum(axis=(1, 3)).ravel() / np.maximum(known, 1))[known > 0]
+    design = np.column_stack([at, np.ones(len(at))])
+    fitted = design @ np.linalg.lstsq(design, share, rcond=None)[0]
+    variance = share.var()
+    explained = float(fitted.var() / variance) if variance > 0 else 0.0
+    return explained, max(0.0, float(fitted.min())), min(1.0, float(fitted.max()))
+
+
 def image_of_codes(
     codes: np.ndarray,
     known: np.ndarray,
@@ -371,6 +397,14 @@ def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
             told.append(
                 f"The facies {facies.name} is {across:,.0f} cells thick on average, and the model sees {seen:,} cells "
                 "to each side: its largest bodies may fall apart. Use an image of coarser cells."
+            )
+    for k, facies in enumerate(image.facies.facies):
+        explained, least, most = trend_of(image.class_index, k)
+        if explained > _TREND and most - least > _TREND_SHARE:
+            told.append(
+                f"The share of the facies {facies.name} goes from {least:.0%} on one side of the training image to "
+                f"{most:.0%} on the other. A model does not know where a cell lies, and draws the mean of them "
+                "everywhere. Clip the image to a part without the trend."
             )
     rare = [f.name for f, share in zip(image.facies.facies, image.proportions) if share < 0.01]
     if rare:

@@ -93,8 +93,13 @@ def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
     worst = int(np.where(off <= tolerance, 0.0, factor).argmax())
     return _grade(float(np.exp(factor[worst])), _SHARE_TIMES), (
         f"Shares of facies differ from those there by up to {off.max():.1%} of the cells; for its size most of all "
-        f"that of {names[worst]}: {ours.mean(axis=0)[worst]:.1%} instead of {theirs[worst]:.1%}."
+        f"that of {_called(names[worst])}: {ours.mean(axis=0)[worst]:.1%} instead of {theirs[worst]:.1%}."
     )
+
+
+def _called(name: str) -> str:
+    """Return what a facies is called amidst a sentence."""
+    return f"facies {name}" if name.lstrip("-").isdigit() else name
 
 
 def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
@@ -106,9 +111,10 @@ def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
     grade = _grade(float(np.exp(beyond[worst])), _BODIES_TIMES)
     if not grade:
         return 0, ""
+    called = _called(names[worst])
     return grade, (
-        f"{names[worst]} lies in {np.exp(ours[worst]):.1f} times as many bodies as in the image: its pieces are "
-        f"{'broken up' if ours[worst] > 0 else 'joined'}."
+        f"{called[0].upper()}{called[1:]} lies in {np.exp(ours[worst]):.1f} times as many bodies as in the image: its "
+        f"pieces are {'broken up' if ours[worst] > 0 else 'joined'}."
     )
 
 

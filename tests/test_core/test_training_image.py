@@ -17,6 +17,7 @@ from oadg.core.contract.training_image import (
     image_cautions,
     image_of_codes,
     mean_thickness,
+    trend_of,
 )
 
 
@@ -213,7 +214,7 @@ def test_an_image_that_shows_its_patterns_few_times_over_needs_a_caution():
 def test_a_facies_thicker_than_the_model_sees_needs_a_caution():
     assert image_cautions(image_of(stripes(8)), 1) == [], "eight cells are seen, and no stripe is thicker"
     codes = np.where(np.arange(400)[:, None] < 300, 1, stripes(4))
-    (told,) = image_cautions(image_of(codes, styles={1: ("mud", None)}), 5)
+    told = image_cautions(image_of(codes, styles={1: ("mud", None)}), 5)[0]
     # 300 rows, and then twelve stripes of four: 348 rows in 13 runs; and nodes are four cells apart.
     assert "The facies mud is 27 cells thick on average, and the model sees 20 cells to each side" in told
 
@@ -238,6 +239,27 @@ def test_a_facies_of_the_held_out_corner_alone_needs_a_caution():
     (unlearnt,) = image.unlearnt
     assert f"never sees them: {image.facies.names[unlearnt]}" in told
     assert (image.held_out == unlearnt).any()
+
+
+def test_a_trend_needs_a_caution():
+    """Sand is nowhere in the north and everywhere in the south; without the trend, no word."""
+    chance = np.random.default_rng(0).random((300, 400))
+    for trend, n_told in ((np.linspace(0, 1, 300)[:, None], 2), (0.5, 0)):
+        image = image_of(np.where(chance < trend, 1, 2), styles={1: ("sand", None), 2: ("mud", None)})
+        told = [text for text in image_cautions(image, 20) if "does not know where a cell lies" in text]
+        assert len(told) == n_told
+        assert not told or "The share of the facies sand goes from 8% on one side" in told[0]
+        assert not told or "to 92% on the other" in told[0]
+
+
+def test_shares_of_a_trend_by_hand():
+    """Columns of blocks with shares of 0, 1/5 … 1: all is the trend; of nodata nothing is counted."""
+    row, col = np.indices((60, 60))
+    codes = (row % 5 < col // 10).astype(int)
+    assert trend_of(codes, 1) == pytest.approx((1, 0, 1))
+    codes[:30, :20] = -1
+    assert trend_of(codes, 1) == pytest.approx((1, 0, 1))
+    assert trend_of(np.zeros((60, 60), int), 1) == (0, 0, 0)
 
 
 def test_hundreds_of_stray_codes_are_not_listed_all():
