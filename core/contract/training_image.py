@@ -398,7 +398,7 @@ def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
                 f"The facies {facies.name} is {across:,.0f} cells thick on average, and the model sees {seen:,} cells "
                 "to each side: its largest bodies may fall apart. Use an image of coarser cells."
             )
-    for k, facies in enumerate(image.facies.facies):
+    for k, facies in enumerate(() if image.IS_WHOLE else image.facies.facies):  # of sets places have a meaning
         explained, least, most = trend_of(image.class_index, k)
         if explained > _TREND and most - least > _TREND_SHARE:
             told.append(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +16,11 @@ if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+
+PATIENCE_S = 15.0
+"""So long it is waited for a process that is about to let go, as one that was cancelled is."""
+_AGAIN_S = 0.1
 
 
 @contextlib.contextmanager
@@ -31,8 +38,25 @@ def alone(path: Path, refusal: str) -> Iterator[None]:
     Raises
     ------
     JobError
-        With the refusal, or when the file cannot be made.
+        With the refusal, after a while, or when the file cannot be made.
     """
+    began = time.monotonic()
+    while (file := _held(path)) is None:
+        if time.monotonic() - began > PATIENCE_S:
+            raise JobError(refusal)
+        time.sleep(_AGAIN_S)
+    with file:
+        try:
+            yield
+        finally:
+            if sys.platform == "win32":  # which deletes no open file
+                file.close()
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _held(path: Path) -> BinaryIO | None:
+    """Return the file, locked; None where another process has it, or has just deleted it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("ab")
@@ -40,16 +64,11 @@ def alone(path: Path, refusal: str) -> Iterator[None]:
         raise JobError(
             f"The file {path} cannot be written: {error.strerror or error}. Choose a folder in which you may write."
         ) from error
-    with file:
-        if not _lock(file):
-            raise JobError(refusal)
-        try:
-            yield
-        finally:
-            if sys.platform == "win32":  # which deletes no open file
-                file.close()
-            with contextlib.suppress(OSError):
-                path.unlink()  # elsewhere while it is held: nobody may lock a file that is about to vanish
+    with contextlib.suppress(OSError):
+        if _lock(file) and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+    file.close()
+    return None
 
 
 def _lock(file: BinaryIO) -> bool:

@@ -137,7 +137,7 @@ class ImageExamples:
             transposed = transposes and bool(rng.integers(2))
             window = place((shape[1], shape[0]) if transposed else (shape[0], shape[1]), rng)
             cells = torch.from_numpy(self.image.cut(window).astype(np.int64))
-            if held_out:  # nobody can foretell a facies that is never seen
+            if held_out and not self.image.IS_WHOLE:  # nobody can foretell a facies that is never seen
                 cells[np.isin(cells, self.image.unlearnt)] = -1
             windows.append(oriented(cells, rng, self.image.symmetry, transposed=transposed))
         return torch.stack(windows)

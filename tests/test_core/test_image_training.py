@@ -26,6 +26,7 @@ from oadg.core.contract.training_job import (
     checkpoint_folder,
 )
 from oadg.core.hub.model_card import draw_example, model_card
+from oadg.core.machine import lock
 from oadg.core.machine.lock import alone
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.lattice import Lattice
@@ -360,8 +361,9 @@ def test_a_training_begun_in_another_way_is_refused(make_job, changes):
         run_training(make_job(**changes), never_cancel)
 
 
-def test_two_trainings_of_one_name_at_once(make_job, tmp_path):
+def test_two_trainings_of_one_name_at_once(make_job, tmp_path, monkeypatch):
     """A lock of the same process keeps out as well as that of another one."""
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.0)
     job, models = make_job(), tmp_path / "models"
     refused = pytest.raises(JobError, match=r"is being trained already, .* or choose another name")
     with alone(models / "stripes.training.lock", ""), refused:

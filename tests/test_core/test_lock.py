@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from oadg.core.contract.errors import JobError
+from oadg.core.machine import lock
 from oadg.core.machine.lock import alone
 
 REFUSAL = "The model is being trained already."
@@ -36,7 +38,8 @@ def other(path):
     process.communicate()
 
 
-def test_another_process_is_refused_until_the_first_has_ended_however(path, other):
+def test_another_process_is_refused_until_the_first_has_ended_however(path, other, monkeypatch):
+    monkeypatch.setattr(lock, "PATIENCE_S", 0.0)
     with pytest.raises(JobError, match=REFUSAL), alone(path, REFUSAL):
         pytest.fail("two at once")
     assert path.exists(), "it is the other's"
@@ -45,6 +48,12 @@ def test_another_process_is_refused_until_the_first_has_ended_however(path, othe
     with alone(path, REFUSAL):
         pass
     assert not path.exists()
+
+
+def test_a_process_that_is_about_to_end_is_waited_for(path, other):
+    threading.Timer(0.5, other.kill).start()
+    with alone(path, REFUSAL):
+        pass
 
 
 def test_an_error_lets_go(path):
