@@ -18,7 +18,8 @@ from qgis.core import (
 
 from ...core.contract.errors import Cancelled, JobError
 from ...core.contract.hub_job import check_name, read_origin
-from ...core.contract.training_image import SYMMETRIES, TrainingImage, image_cautions
+from ...core.contract.image_cautions import image_cautions
+from ...core.contract.training_image import SYMMETRIES, TrainingImage
 from ...core.contract.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, checkpoint_folder
 from ..engine_jobs import run_job
 from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder

@@ -24,7 +24,8 @@ import torch
 
 from oadg.core.contract.errors import Cancelled, JobError, OadgError, TrainingImageError
 from oadg.core.contract.hub_job import SUFFIX, check_name, check_repository
-from oadg.core.contract.training_image import SYMMETRIES, TrainingImage, image_cautions, image_of_codes
+from oadg.core.contract.image_cautions import image_cautions
+from oadg.core.contract.training_image import SYMMETRIES, TrainingImage, image_of_codes
 from oadg.core.contract.training_job import PRECISIONS, SIZES, checkpoint_folder
 from oadg.core.hub.publish import publish_model
 from oadg.core.machine.device import prepare_process

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from oadg.core.contract.errors import TrainingImageError
 from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.image_cautions import image_cautions, trend_of
 from oadg.core.contract.training_image import (
     CORNERS,
     MAX_LEVEL,
     TrainingImage,
-    image_cautions,
     image_of_codes,
     mean_thickness,
-    trend_of,
 )
 
 
