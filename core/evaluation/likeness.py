@@ -65,8 +65,8 @@ class ModelEvaluation:
     reliability : Reliability
         Of the model, over all surveys.
     isolated, isolated_in_image : float
-        Share of the surveys' data whose facies none of the 8 cells around has: in realizations given these data, and in
-        the image.
+        Share of the data whose facies none of the 8 cells around has: in realizations given these data, on average over
+        surveys; and of all cells of the image.
     is_held_out : bool
         Whether the surveys lie where the model's training noted that it held out the image; True if it noted nothing.
     seconds_per_realization : float
@@ -175,13 +175,13 @@ def evaluate_model(
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
     among_halves = compare_halves(image.class_index, side, statistics, rng)
     surveys: dict[str, list[MethodScores]] = {name: [] for name in (MODEL, *YARDSTICKS)}
-    counts = np.zeros(2)  # of data, and of those that are isolated
+    isolated = []
     for number, survey in enumerate(hidden):
         share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
         progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
         for name, scores in score_survey(model, survey).items():
             surveys[name].append(scores)
-        counts += _count_isolated(model, survey, quality, seed + number)
+        isolated.append(_isolated_of(model, survey, quality, seed + number))
     return ModelEvaluation(
         realizations=realizations,
         crops=crops,
@@ -193,18 +193,18 @@ def evaluate_model(
         image_shares=image.proportions,
         surveys=surveys,
         reliability=pooled_reliability([s.reliability for s in surveys[MODEL]]),
-        isolated=float(counts[1] / counts[0]),
+        isolated=float(np.mean(isolated)),
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
         is_held_out=_is_held_out(image, model.provenance.get("image")),
         seconds_per_realization=seconds,
     )
 
 
-def _count_isolated(model: FaciesModel, survey: Survey, quality: str, seed: int) -> tuple[int, float]:
-    """Return the number of a survey's data, and how many are isolated in realizations given them, on average."""
+def _isolated_of(model: FaciesModel, survey: Survey, quality: str, seed: int) -> float:
+    """Return the share of a survey's data that are isolated in realizations given them."""
     cells = np.argwhere(survey.known >= 0)
     given = _simulate(model, torch.from_numpy(survey.known), N_GIVEN, quality=quality, seed=seed, at_once=N_GIVEN)
-    return len(cells), len(cells) * isolated_share(given, cells)
+    return isolated_share(given, cells)
 
 
 def _is_held_out(image: TrainingImage, noted: Mapping[str, Any] | None) -> bool:

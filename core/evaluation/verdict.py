@@ -52,8 +52,9 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     of_shares, shares = _judge_shares(found, names)
     of_bodies, bodies = _judge_bodies(found, names)
     likeness = _WORDS[max(of_patterns, of_variograms, of_connectivity, of_shares, of_bodies)]
+    n_rows, n_cols = found.realizations.shape[1:]
     sentences = (
-        f"Realizations {likeness}{patterns}.",
+        f"Realizations of {n_rows} x {n_cols} cells {likeness}{patterns}.",
         shares,
         bodies,
         connectivity,

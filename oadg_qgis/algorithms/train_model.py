@@ -31,6 +31,8 @@ from .parameters import Helped, choice, helped, number
 RECEPTIVE_RADIUS = 100
 """About how many nodes a network of any size sees to each side, for warnings."""
 DEFAULT_MINUTES = 45.0
+_EARLY = 0.25
+"""Of the steps: a model that is best before learnt little."""
 _HELP = """
 <p>From a map that shows what the subsurface looks like elsewhere (a satellite picture, a mapped analogue, a section
 through an object model: the <b>training image</b>) it makes a model that 'Simulate facies from observations' offers by
@@ -92,6 +94,13 @@ class TrainModel(ImageAlgorithm):
                 tr("Training stopped early, after {:,} steps, for the held-out bits had begun to rise.").format(
                     result.steps
                 )
+            )
+        if result.best_step < _EARLY * result.steps:
+            feedback.pushWarning(
+                tr(
+                    "The model was best after {:,} of {:,} steps, and learning on made it worse: the image is too "
+                    "small to learn more from. Take a larger one, or declare its symmetry."
+                ).format(result.best_step, result.steps)
             )
         elif result.lowest_step == result.steps:
             feedback.pushInfo(
@@ -225,7 +234,8 @@ def _settings() -> Iterator[Helped]:
         number("MINUTES", tr("Training time (minutes)"), DEFAULT_MINUTES, 0.1, decimals=1),
         tr(
             "About how long to learn. A few more minutes are needed before (to time a step) and afterwards (to choose "
-            "the passes of simulations). At least 40 steps are taken."
+            "the passes of simulations). At least 40 steps are taken. A training that goes on where it was cancelled "
+            "keeps the length that it began with, or is shortened."
         ),
     )
 
