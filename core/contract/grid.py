@@ -123,8 +123,8 @@ class Grid:
         Parameters
         ----------
         easting, northing : array, shape (n,)
-            World coordinates. Points on the border, or no farther outside than coordinates are rounded, belong to the
-            cells there.
+            World coordinates. Points between two cells belong to the one east or south, those on the grid's border to
+            the cells there; as far as coordinates are rounded a point is where it would be.
         reach : int
             So many cells beyond the border count, too; their indices are negative, or at least the number of rows or
             columns.
@@ -176,10 +176,9 @@ class Grid:
 
 
 def _index_along(at: np.ndarray, n_cells: int) -> np.ndarray:
-    """Return the index of the cell at places along an axis, in cells; places on the border are in the cells there."""
-    index = np.floor(at)
-    index[(at < 0) & (at >= -_ROUNDED)] = 0
-    index[(at >= n_cells) & (at <= n_cells + _ROUNDED)] = n_cells - 1
+    """Return the index of the cell at places along an axis, in cells, that are rounded."""
+    index = np.floor(at + _ROUNDED)  # else points of a regular survey would be on either side of a border by chance
+    index[np.abs(at - n_cells) <= _ROUNDED] = n_cells - 1
     return index.astype(np.int64)
 
 

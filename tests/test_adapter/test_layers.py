@@ -275,14 +275,38 @@ def points(places):
 
 
 def test_default_extent_is_padded_by_5_percent_of_the_longer_side():
-    grid = make_grid(points([(0, 0), (1000, 500)]), None, 10)
+    grid = make_grid(points([(0, 0), (1000, 500), (333, 44), (1, 8)]), None, 10)
     assert (grid.west, grid.north) == (-50, 550)
     assert (grid.n_cols, grid.n_rows) == (110, 60)
 
 
+def test_default_extent_of_a_corridor_is_padded_by_the_spacing_at_most():
+    corridor = [(20.5 * k, 7 * (k % 2)) for k in range(300)]
+    grid = make_grid(points(corridor), None, 5)
+    assert 6000 * 1.09 < grid.n_cols * 5 < 6200 * 1.11
+    assert 7 + 2 * 20.5 < grid.n_rows * 5 < 7 + 2 * 20.5 + 15
+
+
+@pytest.mark.parametrize(("spacing", "west", "decimals"), [(30.48, 402117.35, 2), (33.3, 402117.1, 1), (0.1, 0, 3)])
+@pytest.mark.parametrize("cells_apart", [1, 3])
+@pytest.mark.parametrize("n", [11, 16, 21, 26, 41])
+def test_observations_of_a_regular_survey_lie_in_the_middle_of_cells_of_their_own(
+    spacing, west, decimals, cells_apart, n
+):
+    """Coordinates are rounded, so that on borders they would be in the cell on either side by chance."""
+    i, j = (index.ravel() for index in np.indices((n, n)))
+    east, north = np.round(west + spacing * i, decimals), np.round(5650000 + spacing * j, decimals)
+    grid = make_grid(Observations(east, north, [0] * n * n), None, spacing / cells_apart)
+    row, col, is_held = grid.cell_of(east, north)
+    assert is_held.all()
+    assert len(set(zip(row.tolist(), col.tolist()))) == n * n
+    centre = grid.centre_of(row, col)
+    assert max(np.abs(centre[0] - east).max(), np.abs(centre[1] - north).max()) < 0.01 * grid.cell_size
+
+
 def test_default_extent_is_padded_by_a_cell_at_least():
-    grid = make_grid(points([(0, 0), (100, 50)]), None, 20)
-    assert (grid.west, grid.north, grid.n_cols) == (-20, 70, 7)
+    grid = make_grid(points([(0, 0), (101, 51)]), None, 20)
+    assert (grid.west, grid.north, grid.n_cols) == (-20, 71, 8)
 
 
 def test_points_in_a_line_have_an_area_too():

@@ -66,6 +66,18 @@ def test_borders_belong_to_the_grid_and_nothing_beyond():
     assert row.min() >= 0
 
 
+@pytest.mark.parametrize("spacing", [30.48, 33.3, 12.7])
+def test_points_between_cells_belong_to_the_one_beyond_however_they_are_rounded(spacing):
+    at = np.arange(41)
+    east, north = np.round(402117.35 + spacing * at, 2), np.round(5650000.07 + spacing * at, 2)
+    grid = Grid.from_extent(east[0], north[0], east[-1], north[-1], spacing)
+    for reach in (0, 2):
+        row, col, is_held = grid.cell_of(east, north, reach=reach)
+        assert is_held.all()
+        np.testing.assert_array_equal(col, at.clip(0, 39))
+        np.testing.assert_array_equal(row, (40 - at).clip(0, 39))
+
+
 def test_a_grid_of_an_extent_holds_the_points_on_its_border():
     """The extent may be longer than whole cells by what coordinates are rounded to."""
     grid = Grid.from_extent(0, 0, 10.000005, 10.000005, 10)
