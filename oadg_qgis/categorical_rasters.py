@@ -10,7 +10,7 @@ import numpy as np
 from osgeo import gdal, osr
 
 from ..core.contract.errors import TrainingImageError
-from ..core.contract.facies import MAX_FACIES
+from ..core.contract.facies import MAX_FACIES, FaciesTable, Value, match_facies
 from ..core.contract.training_image import TrainingImage, image_of_codes
 from .ground import ground_size, metres_of_unit
 from .quiet import quiet_gdal
@@ -24,6 +24,7 @@ _VALUE, _NAME = ("value",), ("class_name", "class_names", "classname", "class", 
 _COLORS = ((gdal.GFU_Red, "red"), (gdal.GFU_Green, "green"), (gdal.GFU_Blue, "blue"))
 
 Styles = Mapping[int, Tuple[Optional[str], Optional[str]]]
+"""Code to (name, colour)."""
 
 
 class Nodata(NamedTuple):
@@ -85,6 +86,40 @@ class CategoricalRaster:
     on_ground: Optional[Tuple[float, float]] = None
     drift: float = 0.0
     n_colors: int = 0
+
+    def among(
+        self, facies: FaciesTable, styles: Optional[Styles] = None
+    ) -> Tuple[np.ndarray, Dict[Value, Optional[int]]]:
+        """
+        Find the raster's facies among known ones.
+
+        Parameters
+        ----------
+        facies : FaciesTable
+            The known ones.
+        styles : mapping, optional
+            Code to (name, colour), before the raster's own.
+
+        Returns
+        -------
+        class_index : int16 array, shape (n_rows, n_cols)
+            Among the known facies; -1 at nodata, and where it is none of these.
+        found : dict of int or float to int or None
+            Class index of each code that occurs; None for one that is no known facies.
+
+        Raises
+        ------
+        FaciesError
+            What `match_facies` refuses.
+        """
+        codes, number = np.unique(self.codes[self.known], return_inverse=True)
+        values = [int(code) if code == int(code) else code for code in codes.tolist()]
+        labels = {code: name for code, (name, _) in {**self.styles, **(styles or {})}.items()}
+        found = match_facies([value for value in values if isinstance(value, int)], labels, facies)
+        index = np.array([-1 if found.get(value) is None else found[value] for value in values], dtype=np.int16)
+        class_index = np.full(self.codes.shape, -1, dtype=np.int16)
+        class_index[self.known] = index[number.reshape(-1)]
+        return class_index, {value: found.get(value) for value in values}
 
 
 def read_codes(
@@ -251,8 +286,9 @@ def _read_colours(dataset: gdal.Dataset) -> Tuple[np.ndarray, np.ndarray, Dict[i
     """Return codes, known cells and styles of a picture: each colour is a facies, numbered from 1."""
     red, green, blue = (dataset.GetRasterBand(n).ReadAsArray().astype(np.int64) for n in (1, 2, 3))
     known = dataset.GetRasterBand(1).GetMaskBand().ReadAsArray() > 0
-    colors, codes = np.unique((red << 16) | (green << 8) | blue, return_inverse=True)
-    codes = codes.reshape(red.shape) + 1
+    colors, number = np.unique(((red << 16) | (green << 8) | blue)[known], return_inverse=True)
+    codes = np.zeros(red.shape, dtype=np.int64)
+    codes[known] = number.reshape(-1) + 1
     names = [f"#{color:06x}" for color in colors.tolist()[: 4 * MAX_FACIES]]
     return codes, known, {number: (name, name) for number, name in enumerate(names, start=1)}
 

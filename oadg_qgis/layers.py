@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -22,10 +21,17 @@ from qgis.core import (
 )
 
 from ..core.contract.errors import ConditioningError, FaciesError
-from ..core.contract.facies import Facies, FaciesTable, build_facies_table, sort_facies
+from ..core.contract.facies import (
+    Facies,
+    FaciesTable,
+    Value,
+    build_facies_table,
+    composed,
+    match_facies,
+    sort_facies,
+)
 from .crs import to_crs
 
-Value = Union[int, str]
 Style = Tuple[Optional[str], Optional[str]]
 
 _INTEGER_TYPES = (2, 3, 4, 5)  # Int, UInt, LongLong and ULongLong, in QVariant of Qt 5 and in QMetaType of Qt 6
@@ -67,6 +73,11 @@ class Observations:
         """All points of the layer, used or not."""
         return len(self.values) + self.n_empty + self.n_nowhere
 
+    @property
+    def labels(self) -> Dict[Value, Optional[str]]:
+        """Facies value to the name that the layer's style has for it."""
+        return {value: name for value, (name, _) in self.styles.items()}
+
     def facies_table(self, known: Optional[FaciesTable] = None, whose: str = "model") -> Tuple[FaciesTable, np.ndarray]:
         """
         Return the facies table of all observations, and the class index of each point.
@@ -74,8 +85,8 @@ class Observations:
         Parameters
         ----------
         known : FaciesTable, optional
-            The facies of a model, or of a map, that has no others: integers are its codes, texts its names. The table
-            is then that one, with what the layer's style says of names and colours.
+            The facies of a model, or of a map, that has no others, among which `match_facies` finds the observed ones.
+            The table is then that one, with what the layer's style says of names and colours.
         whose : str
             'model' or 'map', for what is told about facies that it does not have.
 
@@ -84,7 +95,7 @@ class Observations:
         ConditioningError
             When there is no observation.
         FaciesError
-            For fewer than 2 or too many facies, or one that is not known.
+            For fewer than 2 or too many facies, one that is not known, or names and codes that contradict each other.
         """
         if not self.values:
             raise ConditioningError(
@@ -100,20 +111,14 @@ class Observations:
 
     def _facies_among(self, known: FaciesTable, whose: str) -> Tuple[FaciesTable, np.ndarray]:
         """Return known facies, restyled, and the class index of each point among them."""
-        names = [_composed(f.name) for f in known.facies]
-        index: Dict[Value, int] = {**_positions([f.code for f in known.facies]), **_positions(names)}
-        in_any_case = _positions([name.casefold() for name in names])
-        found = {
-            value: index.get(value, in_any_case.get(value.casefold()) if isinstance(value, str) else None)
-            for value in set(self.values)
-        }
+        found = match_facies(set(self.values), self.labels, known)
         unknown = sorted(str(value) for value, k in found.items() if k is None)
         if unknown:
             or_else = ", or choose the universal model, which takes any facies" if whose == "model" else ""
             raise FaciesError(
                 f"The {whose} does not have the facies {', '.join(unknown[:5])} of the observations; it has "
                 f"{', '.join(f'{f.name} (code {f.code})' for f in known.facies)}. Whole numbers have to be its codes, "
-                f"and texts its names: rename them{or_else}."
+                f"and texts, or what the legend calls them, its names: rename them{or_else}."
             )
         styled = {k: self.styles[value] for value, k in found.items() if value in self.styles}
         facies: List[Facies] = []
@@ -280,17 +285,7 @@ def _integer_facies(value: Any) -> Optional[int]:
 
 
 def _text_facies(value: Any) -> Optional[str]:
-    return (_composed(value) or None) if isinstance(value, str) else None
-
-
-def _positions(values: List[Value]) -> Dict[Value, int]:
-    """Return where each value stands, without those that stand at several places."""
-    return {value: k for k, value in enumerate(values) if values.count(value) == 1}
-
-
-def _composed(text: str) -> str:
-    """Return a text without blanks around it, and with accents in the one way of two to write them."""
-    return unicodedata.normalize("NFC", text.strip())
+    return (composed(value) or None) if isinstance(value, str) else None
 
 
 def _check_codes(values: List[Value]) -> None:
@@ -330,7 +325,7 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
             if raw is None or raw == NULL or str(raw).strip() == "":
                 continue  # the category of all other values
             try:
-                value: Value = int(raw) if integer else _composed(str(raw))
+                value: Value = int(raw) if integer else composed(str(raw))
             except ValueError:
                 continue
             symbol = category.symbol()

@@ -20,6 +20,8 @@ WEAK_AGREEMENT = 0.2
 _ONE_SIDED_95 = 1.645
 _TILES, _GAPPY = 10, 0.4
 """Tiles along the area of the observations; if these hold a smaller share of as many as they could, it is gappy."""
+_SPACINGS = 2
+"""Times the distance between neighbouring observations that is never far."""
 _STRAY_SHARE, _STRAY_TIMES = 0.05, 10.0
 """At most so many of the observations are strays, so many times as far from the middle as all others."""
 
@@ -76,9 +78,10 @@ def share_far_from_data(data: ConditioningData, grid: Grid, inside: Optional[np.
     """
     Return the share of simulated cells that lie far from the observations.
 
-    Far is more than half their area's longer side beyond its bounding box: an extent twice as wide and as high as the
-    observations, and centred on them, holds no such cell. Where they leave most of that box empty, far is as far from
-    the nearest observation, of an area as large as what they fill.
+    Far is more than half the side of a square as large as their bounding box beyond that: an extent twice as wide and
+    as high as a square survey, and centred on it, holds no such cell. Where they leave most of that box empty, far is
+    as far from the nearest observation, of a square as large as what they fill. A few times the distance between
+    observations is never far.
 
     Parameters
     ----------
@@ -89,13 +92,14 @@ def share_far_from_data(data: ConditioningData, grid: Grid, inside: Optional[np.
     inside : bool array, shape (n_rows, n_cols), optional
         Cells that are simulated; all of them by default.
     """
-    side = max(np.ptp(data.row), np.ptp(data.col)) + 1
-    filled = _share_filled(data, side)
+    sides = np.ptp(data.row) + 1, np.ptp(data.col) + 1
+    filled = _share_filled(data, max(sides))
     boxes = np.stack([data.row, data.col], axis=1)
     boxes = np.stack([boxes, boxes])  # first and last row and column of each
     if filled > _GAPPY:
         filled, boxes = 1.0, np.stack([boxes[0].min(axis=0), boxes[0].max(axis=0)])[:, None]
-    margin = side * math.sqrt(filled) / 2
+    near_others = min(_SPACINGS * median_spacing(data.row, data.col), max(sides) / 2)
+    margin = max(math.sqrt(sides[0] * sides[1] * filled) / 2, near_others)
     # Each box adds 1 to the cells that it holds, by its corners: sums along both axes make it of them.
     first = np.floor(boxes[0] - margin).astype(np.int64).clip(0, grid.shape)
     beyond = (np.ceil(boxes[1] + margin) + 1).astype(np.int64).clip(0, grid.shape)

@@ -220,10 +220,12 @@ def _conflict_message(
     """Name the first cell with different facies, and the remedy."""
     cells, n_facies = np.unique(pair_cell, return_counts=True)
     first = pair_cell == cells[n_facies > 1][0]
-    row, col = (int(index[first][0]) for index in place)
+    row, col = (index[first][0] for index in place)
+    easting, northing = grid.centre_of(row, col)
     held = ", ".join(f"{facies.facies[k].name} ({facies.facies[k].code})" for k in pair_class[first])
     return (
-        f"Cell (row {row}, col {col}) holds observations of different facies: {held}. "
+        f"The cell around easting {easting:.10g}, northing {northing:.10g} holds observations of different facies: "
+        f"{held}. "
         f"It is one of {int((n_facies > 1).sum())} such cells, and a cell can hold one facies. "
         f"Resolve conflicts by majority, or use cells smaller than {grid.cell_size:g}."
     )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from .errors import FaciesError
 
 _COLOR = re.compile("#[0-9a-fA-F]{6}")
+
+Value = Union[int, str]
+"""What a layer or a raster says of a facies: its code, or its name."""
 
 MAX_CODE = 2**31 - 1
 """Largest code of a facies, whatever its sign: rasters hold no larger ones."""
@@ -220,6 +224,70 @@ def build_facies_table(
         code = value if isinstance(value, (int, np.integer)) else position + 1
         facies.append(Facies(int(code), name, color or _fallback_color(position, free)))
     return FaciesTable(tuple(facies))
+
+
+def match_facies(
+    values: Iterable[Value], labels: Mapping[Value, Optional[str]], known: FaciesTable
+) -> Dict[Value, Optional[int]]:
+    """
+    Return which of some known facies the values of a layer or of a raster are.
+
+    Names tell before numbers: texts are names, or are shown under one; whole numbers are codes, unless each of them is
+    shown under the name of a known facies. A name in another case counts where no other one could be meant.
+
+    Parameters
+    ----------
+    values : iterable of int or str
+        Repeated or not.
+    labels : mapping of int or str to str or None
+        The name under which the layer or raster shows a value, where it has one.
+    known : FaciesTable
+        The facies of a model or a map.
+
+    Returns
+    -------
+    dict of int or str to int or None
+        The class index of each value; None for one that is no known facies.
+
+    Raises
+    ------
+    FaciesError
+        When some, not all, numbers are shown under names of known facies, and one of these has another code.
+    """
+    names = [composed(name) for name in known.names]
+    exactly, in_any_case = _positions(names), _positions([name.casefold() for name in names])
+
+    def by_name(value: Value) -> Optional[int]:
+        label = composed(labels.get(value) or "")
+        texts = [f"{label} ({value})", label] if label not in ("", str(value)) else []
+        if isinstance(value, str):
+            texts.insert(0, composed(value))
+        found = (exactly.get(text, in_any_case.get(text.casefold())) for text in texts)
+        return next((k for k in found if k is not None), None)
+
+    named = {value: by_name(value) for value in set(values)}
+    if None not in named.values() or all(isinstance(value, str) for value in named):
+        return named
+    by_code = {f.code: k for k, f in enumerate(known.facies)}
+    for value, k in named.items():
+        if k is not None and k != by_code.get(int(value)):
+            raise FaciesError(
+                f"The code {value} is called {labels[value]!r} in the layer or raster, which has the code "
+                f"{known.facies[k].code} here, among {', '.join(f'{f.code} ({f.name})' for f in known.facies)}; other "
+                "codes there have no name that is known here. Give each of them one of these names, or none of them "
+                "any, or recode them."
+            )
+    return {value: by_code.get(int(value)) for value in named}
+
+
+def composed(text: str) -> str:
+    """Return a text without blanks around it, and with accents in the one way of two to write them."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _positions(texts: Sequence[str]) -> Dict[str, int]:
+    """Return where each text stands, without those that stand at several places."""
+    return {text: k for k, text in enumerate(texts) if texts.count(text) == 1}
 
 
 def _fallback_color(position: int, palette: Sequence[str]) -> str:

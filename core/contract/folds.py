@@ -162,8 +162,9 @@ def fold_cautions(fold: np.ndarray, class_index: np.ndarray, facies: FaciesTable
     in_one = [name for k, name in enumerate(facies.names) if len(np.unique(fold[class_index == k])) == 1]
     if in_one:
         told.append(
-            f"Facies that were observed in one fold only: {', '.join(in_one)}. While it is hidden no method has seen "
-            "them, so all must fail there. More folds are smaller, and may part such observations."
+            f"Facies that were observed in one fold only: {', '.join(in_one)}. While it is hidden, methods that know "
+            "observations only have not seen them, so these must fail there. More folds are smaller, and may part such "
+            "observations."
         )
     observed = {int(number): class_index[fold == number] for number in np.unique(fold)}
     alike = {number: of for number, of in observed.items() if len(of) >= _TELLING and np.ptp(of) == 0}

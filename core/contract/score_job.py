@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Tuple
+from typing import List, Tuple
 
 from .errors import JobError
 from .facies import FaciesTable
@@ -88,7 +88,10 @@ class ScoreResult(Result):
     typical_bits_per_cell, typical_spread : float
         The same of realizations of the model given the same data: their mean and standard deviation.
     typical_reach : float
-        How far from their mean another realization lies at most, but in one case of 500.
+        How far from their mean another realization lies at most, but in one case of a hundred on any level or in total.
+    excess_of_levels : list of float
+        On each level of the path, the finest first (cells that are 2^level apart), by how much the map is more
+        surprising than realizations on average, as a multiple of how far another one lies at most.
     n_cells : int
         Scored cells: those of the map without the hard data.
     device, model_id : str
@@ -104,6 +107,7 @@ class ScoreResult(Result):
     typical_bits_per_cell: float
     typical_spread: float
     typical_reach: float
+    excess_of_levels: List[float]
     n_cells: int
     device: str
     model_id: str

@@ -41,9 +41,9 @@ def surprise_nats(
     ----------
     predictor, known, inside, n_facies, schedule, level, survey, on_pass
         As `sampler.sample` takes them, with a schedule that corrects nothing. Hard data agree with the map.
-    truth : int64 Tensor, shape (n_rows, n_cols), or None
-        Class index of the map, wherever `inside`. None: of each path, the realization that is drawn along it, which
-        tells how surprising the model's own maps are.
+    truth : int64 Tensor, shape (n_rows, n_cols) or (n_paths, n_rows, n_cols), or None
+        Class index of the map, or of one for each path, wherever `inside`. None: of each path, the realization that is
+        drawn along it, which tells how surprising the model's own maps are.
     streams : list of Stream
         One for each path.
 
@@ -55,10 +55,12 @@ def surprise_nats(
         path.
     """
     surprise = torch.zeros(len(streams), *known.shape, device=known.device)
+    maps = None if truth is None else truth.expand(len(streams), -1, -1)
 
     def record(probability: Tensor, visited: Visit) -> Tensor:
-        facies = draw_facies(probability, visited.uniform) if truth is None else truth[visited.row, visited.col]
-        surprise[visited.batch, visited.row, visited.col] = -probability.gather(1, facies[:, None])[:, 0].log()
+        cells = visited.batch, visited.row, visited.col
+        facies = draw_facies(probability, visited.uniform) if maps is None else maps[cells]
+        surprise[cells] = -probability.gather(1, facies[:, None])[:, 0].log()
         return facies
 
     sample(

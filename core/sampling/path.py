@@ -38,7 +38,7 @@ def dispersed_rank(
         offset = (int(rng.integers(2**n_levels)), int(rng.integers(2**n_levels)))
     a = np.arange(shape[0])[:, None] + offset[0]
     b = np.arange(shape[1])[None, :] + offset[1]
-    level = np.minimum(np.minimum(trailing_zeros(a), trailing_zeros(b)), n_levels)
+    level = levels_of_nodes(shape, offset, n_levels)
     # Bits at the node's own level tell its coset: 3 is the centre of a coarser square, 1 and 2 are its sides.
     coset = (((a >> level) & 1) << 1) | ((b >> level) & 1)
     subcoset = (((a >> level + 1) & 1) << 1) | ((b >> level + 1) & 1)
@@ -49,6 +49,21 @@ def dispersed_rank(
     rank = np.empty(order.size, dtype=np.int64)
     rank[order] = np.arange(order.size)
     return rank.reshape(shape)
+
+
+def levels_of_nodes(shape: tuple[int, int], offset: tuple[int, int], most: int) -> np.ndarray:
+    """
+    Return on how coarse a lattice each node lies, int64 (n_rows, n_cols): level l, spacing 2^l, up to `most`.
+
+    Parameters
+    ----------
+    shape, offset
+        As `dispersed_rank` takes them.
+    most : int
+        Of the coarsest lattice.
+    """
+    row, col = (trailing_zeros(np.arange(n) + first) for n, first in zip(shape, offset))
+    return np.minimum(np.minimum(row[:, None], col[None, :]), most)
 
 
 def trailing_zeros(number: np.ndarray) -> np.ndarray:

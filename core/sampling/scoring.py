@@ -15,17 +15,25 @@ import torch
 
 from ..contract.errors import JobError
 from ..contract.score_job import ScoreJob, ScoreResult
+from ..kriging.kriging_features import SurveyKriging
 from ..machine.device import batch_size, choose_device
 from ..measures.scores import reach_of_another
 from ..model.facies_model import FaciesModel
+from ..model.schedule import Schedule
 from .likelihood import surprise_nats
+from .path import levels_of_nodes
+from .sampler import sample
 from .start import level_of, read_survey
-from .visits import draw_stream
+from .visits import Stream, draw_stream
 
 _REALIZATIONS = 1 << 20
 """The streams of realizations have numbers of their own, from here on."""
-_CONFIDENCE = 0.998
-"""How sure one may be that a realization of the model is not taken for something else."""
+FEWEST_REALIZATIONS = 20
+"""That a map is compared with: of a few nobody knows how far others may be off."""
+_RISK = 0.01
+"""How often a realization of the model may be taken for something else, on any level or in total."""
+_LEAST_BITS = 1.0
+"""Of the whole map: so much is nothing."""
 
 
 def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreResult:
@@ -51,50 +59,109 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     model.check_takes(job.facies, job.grid.shape)
     truth, known = _read_map(job, device)
     inside = truth >= 0
-    n_facies, shape = len(job.facies), job.grid.shape
-    schedule = replace(model.schedule_of(job.quality), corrections=())  # the likelihood is that of a path
-    level = level_of(model.network.config, known)
-    survey = read_survey(model.network, known, n_facies, partial(progress, 0.0, "Reading the observations"))
-    at_once = batch_size(job.grid.n_cells, n_facies, device)
-    n_passes = schedule.n_passes(level, model.network.config.n_started)
+    survey = read_survey(model.network, known, len(job.facies), partial(progress, 0.0, "Reading the observations"))
+    paths = _Paths(job, model, known, inside, survey)
+    n_realizations = max(job.n_paths, FEWEST_REALIZATIONS)
+    n_passes = paths.n_passes(job.n_paths) + paths.n_passes(n_realizations, draws=True)
     done, text = 0, ""
 
     def on_pass() -> None:
         nonlocal done
-        progress(min(1.0, done / (2 * n_passes * -(-job.n_paths // at_once))), text)
+        progress(min(1.0, done / n_passes), text)
         done += 1
 
-    def surprise_bits(of: torch.Tensor | None, first: int) -> torch.Tensor:
-        """Return the surprise along as many paths as go together, (at_once, n_rows, n_cols)."""
-        paths = [draw_stream(job.seed, first + k, shape, turns=model.turns) for k in range(at_once)]
-        how: dict[str, Any] = {"n_facies": n_facies, "schedule": schedule, "level": level, "survey": survey}
-        return surprise_nats(model.network, of, known, inside, paths, on_pass=on_pass, **how).double() / math.log(2)
-
-    of_cells, totals, typical = np.zeros(shape), np.zeros(0), np.zeros(0)
-    for start in range(0, job.n_paths, at_once):
-        left = job.n_paths - start
-        text = f"Paths {start + 1} to {start + min(at_once, left)} of {job.n_paths}"
-        bits = surprise_bits(truth, start)[:left]
-        of_cells += bits.sum(dim=0).cpu().numpy() / job.n_paths
-        totals = np.append(totals, bits.sum(dim=(1, 2)).cpu())
-        text = "Realizations to compare with"
-        typical = np.append(typical, surprise_bits(None, _REALIZATIONS + start)[:left].sum(dim=(1, 2)).cpu())
+    of_cells, of_map, typical = np.zeros(truth.shape), [], []
+    for start in range(0, job.n_paths, paths.at_once):
+        left = min(paths.at_once, job.n_paths - start)
+        text = f"Paths {start + 1} to {start + left} of {job.n_paths}"
+        bits, of_levels = paths.visit(paths.streams(start), truth, on_pass)
+        of_cells += bits[:left].sum(axis=0) / job.n_paths
+        of_map += of_levels[:left]
+    for start in range(0, n_realizations, paths.at_once):
+        text = f"Realizations to compare with, {start} of {n_realizations}"
+        typical += paths.visit_realizations(_REALIZATIONS + start, on_pass)[: n_realizations - start]
+    found, expected = np.array(of_map), np.array(typical)  # bits, (n_maps, n_levels)
+    totals, typical_totals = found.sum(axis=1), expected.sum(axis=1)
+    confidence = 1 - _RISK / (1 + expected.shape[1])  # of the total, and of each level
+    reach, *reaches = (max(_LEAST_BITS, reach_of_another(v, confidence)) for v in (typical_totals, *expected.T))
     n_cells = int((inside & (known < 0)).sum())
-    path = os.path.join(job.work_folder, "surprise.npy")
-    np.save(path, np.where(inside.cpu().numpy(), of_cells, np.nan).astype(np.float32))
+    surprise_path = os.path.join(job.work_folder, "surprise.npy")
+    np.save(surprise_path, np.where(inside.cpu().numpy(), of_cells, np.nan).astype(np.float32))
     return ScoreResult(
-        surprise_path=path,
+        surprise_path=surprise_path,
         log_likelihood_bits=-float(totals.mean()),
         spread_bits=float(totals.std(ddof=1)),
         bits_per_cell=float(totals.mean() / n_cells),
-        typical_bits_per_cell=float(typical.mean() / n_cells),
-        typical_spread=float(typical.std(ddof=1) / n_cells),
-        typical_reach=reach_of_another(typical / n_cells, _CONFIDENCE),
+        typical_bits_per_cell=float(typical_totals.mean() / n_cells),
+        typical_spread=float(typical_totals.std(ddof=1) / n_cells),
+        typical_reach=reach / n_cells,
+        excess_of_levels=((found.mean(axis=0) - expected.mean(axis=0)) / np.array(reaches)).tolist(),
         n_cells=n_cells,
         device=str(device),
         model_id=model.model_id,
         seconds=time.monotonic() - began,
     )
+
+
+class _Paths:
+    """A model that visits maps along paths, as it would draw them given the hard data (n_rows, n_cols)."""
+
+    def __init__(
+        self,
+        job: ScoreJob,
+        model: FaciesModel,
+        known: torch.Tensor,
+        inside: torch.Tensor,
+        survey: SurveyKriging | None,
+    ):
+        self.schedule, self.turns, self.seed = model.schedule_of(job.quality), model.turns, job.seed
+        self.level, self.n_started = level_of(model.network.config, known), model.network.config.n_started
+        self.at_once = batch_size(job.grid.n_cells, len(job.facies), known.device)
+        self.asked = model.network, known, inside
+        self.how: dict[str, Any] = {"n_facies": len(job.facies), "level": self.level, "survey": survey}
+
+    def n_passes(self, n_maps: int, *, draws: bool = False) -> int:
+        """Return the number of passes that it takes to visit so many maps, and to draw them before."""
+        path, drawn = (s.n_passes(self.level, self.n_started) for s in (self._path, self.schedule))
+        return -(-n_maps // self.at_once) * (path + drawn * (draws and bool(self.schedule.corrections)))
+
+    @property
+    def _path(self) -> Schedule:
+        return replace(self.schedule, corrections=())  # a likelihood is that of a path
+
+    def streams(self, first: int) -> list[Stream]:
+        """Return the streams of as many maps as go together, by the number of the first one."""
+        shape = (self.asked[1].shape[0], self.asked[1].shape[1])
+        return [draw_stream(self.seed, first + k, shape, turns=self.turns) for k in range(self.at_once)]
+
+    def visit(
+        self, streams: list[Stream], maps: torch.Tensor | None, on_pass: Callable[[], None]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """
+        Visit maps, or what is drawn along each path.
+
+        Returns
+        -------
+        bits : array, shape (n_paths, n_rows, n_cols)
+            Surprise at each cell.
+        of_levels : list of array, shape (n_levels,)
+            Its sums over the cells of each level of each path, the finest first.
+        """
+        network, known, inside = self.asked
+        nats = surprise_nats(network, maps, known, inside, streams, schedule=self._path, on_pass=on_pass, **self.how)
+        bits = nats.cpu().double().numpy() / math.log(2)
+        coarsest = self.level + self.n_started
+        shape = known.shape[0], known.shape[1]
+        levels = (levels_of_nodes(shape, stream.offset, coarsest).ravel() for stream in streams)
+        return bits, [np.bincount(level, of_map.ravel(), coarsest + 1) for level, of_map in zip(levels, bits)]
+
+    def visit_realizations(self, first: int, on_pass: Callable[[], None]) -> list[np.ndarray]:
+        """Visit realizations as users get them, by the number of the first one, and return their bits of levels."""
+        drawn, maps = self.streams(first), None
+        if self.schedule.corrections:  # they are not what was drawn along their path
+            maps = sample(*self.asked, drawn, schedule=self.schedule, on_pass=on_pass, **self.how)
+            drawn = self.streams(_REALIZATIONS + first)
+        return self.visit(drawn, maps, on_pass)[1]
 
 
 def _read_map(job: ScoreJob, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,11 +176,12 @@ def _read_map(job: ScoreJob, device: torch.device) -> tuple[torch.Tensor, torch.
     against = (known >= 0) & (known != truth)
     if against.any():
         row, col = np.argwhere(against)[0]
-        names = job.facies.names
+        names, (easting, northing) = job.facies.names, job.grid.centre_of(row, col)
         there = names[truth[row, col]] if truth[row, col] >= 0 else "nothing"
         raise JobError(
-            f"{int(against.sum()):,} of {int((known >= 0).sum()):,} cells with observations contradict the map; at row "
-            f"{row}, col {col} it shows {there} where {names[known[row, col]]} was observed. Such a map is impossible "
-            "given the data: correct it, or leave the observations out to score the map alone."
+            f"{int(against.sum()):,} of {int((known >= 0).sum()):,} cells with observations contradict the map; in the "
+            f"cell around easting {easting:.10g}, northing {northing:.10g} it shows {there} where "
+            f"{names[known[row, col]]} was observed. Such a map is impossible given the data: correct it, or leave the "
+            "observations out to score the map alone."
         )
     return torch.as_tensor(truth, device=device), torch.as_tensor(known, device=device)

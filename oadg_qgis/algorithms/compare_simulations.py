@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -16,7 +16,7 @@ from qgis.core import (
 )
 
 from ...core.contract.errors import FaciesError, JobError
-from ...core.contract.facies import FaciesTable
+from ...core.contract.facies import FaciesTable, Value
 from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
 from ...core.contract.grid import Grid
 from ...core.contract.job import MODEL, QUALITIES
@@ -39,12 +39,14 @@ from ..engine_jobs import run_job
 from . import parameters as shared
 from . import simulate_parameters as simulation
 from .base import errors_for_qgis, is_given, report_to, tr
-from .facies_algorithm import FaciesAlgorithm
-from .image_algorithm import check_file, is_paletted, nodata_of, tell_colors
+from .facies_algorithm import FaciesAlgorithm, tell_names
+from .image_algorithm import check_file, is_paletted, nodata_of, styles_of, tell_colors
 from .parameters import Helped, choice, helped, whole_number
 
 _ALIKE = 0.01
 """By what share the cells of a reference may differ from those of the grid."""
+_MOST_OTHER = 0.2
+"""Share of the observations that a reference may contradict without a word: some lie near a boundary."""
 _SAME = 0.1
 """By what share of a cell they may lie off each other, anywhere, and count as the same ones."""
 _HELP = """
@@ -138,6 +140,7 @@ class CompareSimulations(FaciesAlgorithm):
         check_file(layer)
         band = int(self.number_of(parameters, "BAND", context, default=1))
         self._reference_name, self._reference_crs = layer.name(), known_crs(layer.crs())
+        self._reference_styles = styles_of(layer, band)
         how = {"take_colors": not is_paletted(layer, band), "crs": self._reference_crs.toWkt()}
         self._read_codes = functools.partial(read_codes, layer.source(), band, nodata_of(layer, band), **how)
         self._inputs.update(files_of("REFERENCE", layer, context))
@@ -170,16 +173,19 @@ class CompareSimulations(FaciesAlgorithm):
             quality=self.parameterAsEnumString(parameters, "QUALITY", context),
             seed=self.parameterAsInt(parameters, "SEED", context),
         )
-        return job, inside, self._read_reference(job.grid, job.facies, feedback)
+        return job, inside, self._read_reference(job, feedback)
 
-    def _read_reference(self, grid: Grid, facies: FaciesTable, feedback) -> Optional[np.ndarray]:
+    def _read_reference(self, job: SimulationComparisonJob, feedback) -> Optional[np.ndarray]:
         """Return the reference's class indices: those of the grid's own cells where it covers them, else all."""
         if self._read_codes is None:
             return None
+        grid, facies = job.grid, job.facies
         raster = self._read_codes()
         tell_colors(raster, self._reference_name, feedback)
         _check_reference(raster, grid, self._metres)
-        class_index = _class_index(raster, facies)
+        class_index, found = raster.among(facies, self._reference_styles)
+        _check_facies(found, facies)
+        tell_names(found, facies, self._reference_name, feedback)
         if raster.cell_size is not None and self._reference_crs == self._crs:
             south, east = (raster.north - grid.north) / grid.cell_size, (grid.west - raster.west) / grid.cell_size
             row, col = round(south), round(east)
@@ -188,6 +194,7 @@ class CompareSimulations(FaciesAlgorithm):
             is_same = max(abs(south - row), abs(east - col)) + drift <= _SAME
             if is_same and min(row, col) >= 0 and part.shape == grid.shape and (part >= 0).any():
                 feedback.pushInfo(tr("The reference covers the grid: the same cells of it are compared."))
+                _tell_disagreement(part, job, feedback)
                 return part
         feedback.pushInfo(
             tr("The reference has none of the grid's cells, or not all: pieces of its size are cut at random.")
@@ -218,17 +225,30 @@ def _check_reference(raster: CategoricalRaster, grid: Grid, metres: float) -> No
     check_reference_size(raster.codes.shape, grid)
 
 
-def _class_index(raster: CategoricalRaster, facies: FaciesTable) -> np.ndarray:
-    """Return the class indices of a raster, int16, -1 at nodata; raise when it holds other facies."""
-    codes = np.unique(raster.codes[raster.known])
-    unknown = codes[~np.isin(codes, facies.codes)]
-    if unknown.size:
+def _check_facies(found: Mapping[Value, Optional[int]], facies: FaciesTable) -> None:
+    """Raise `FaciesError` when some codes of the reference were found to be no facies of the observations."""
+    unknown = [code for code, k in found.items() if k is None]
+    if unknown:
         raise FaciesError(
-            f"The reference holds {', '.join(f'{code:g}' for code in unknown[:5].tolist())}, which no facies of the "
+            f"The reference holds {', '.join(f'{code:g}' for code in unknown[:5])}, which no facies of the "
             f"observations has as its code; these are {', '.join(f'{f.code} ({f.name})' for f in facies.facies)}. "
-            "Reclassify the reference, for example with 'Reclassify by table', or choose its band."
+            "Reclassify the reference, for example with 'Reclassify by table', give it category names, or choose its "
+            "band."
         )
-    return facies.class_map(raster.codes, raster.known)
+
+
+def _tell_disagreement(truth: np.ndarray, job: SimulationComparisonJob, feedback) -> None:
+    """Warn when many observations are of other facies than a map (n_rows, n_cols) that is said to be true."""
+    row, col, _ = job.grid.cell_of(np.array(job.easting), np.array(job.northing))
+    is_known = truth[row, col] >= 0
+    other = int((truth[row, col] != job.class_index)[is_known].sum())
+    if other > _MOST_OTHER * is_known.sum():
+        feedback.pushWarning(
+            tr(
+                "The reference shows another facies at {:,} of {:,} observations. Are its codes those of their facies, "
+                "and is it a map of the same place? If not, what is said of it tells nothing."
+            ).format(other, int(is_known.sum()))
+        )
 
 
 def _numbers() -> Iterator[Tuple[str, str]]:
@@ -286,8 +306,9 @@ def _settings() -> Iterator[Helped]:
         QgsProcessingParameterRasterLayer("REFERENCE", tr("Reference"), optional=True),
         tr(
             "A raster of facies that is known to be true, or a training image: what variograms, connectivity and "
-            "bodies should be. Its codes are those of the facies, as results of OADG have them; it is at least as "
-            "large as the grid, and its cells are as large. For the same cells to be compared give it as EXTENT, too."
+            "bodies should be. Its facies have the names of the observations' (as category names, say), "
+            "or their codes, as results of OADG have them; it is at least as large as the grid, and its cells are as "
+            "large. For the same cells to be compared give it as EXTENT, too."
         ),
     )
 

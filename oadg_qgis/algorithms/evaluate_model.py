@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
+import numpy as np
 from qgis.core import (
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
@@ -12,6 +13,7 @@ from qgis.core import (
 )
 
 from ...core.contract.errors import FaciesError, ModelError
+from ...core.contract.facies import Value, match_facies
 from ...core.contract.job import QUALITIES
 from ...core.contract.model_header import ModelHeader, read_header
 from ...core.contract.training_image import TrainingImage
@@ -27,6 +29,7 @@ from ..destinations import check_destinations, check_writable, put_in_place
 from ..engine_jobs import run_job
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr
+from .facies_algorithm import tell_names
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
@@ -93,7 +96,8 @@ class EvaluateModel(ImageAlgorithm):
             self.raise_problem()
             path = self.model_of(parameters, context)
             header = read_header(path)
-            image = _as_the_model_has_it(self.read_image(), header)
+            image, found = _as_the_model_has_it(self.read_image(), header)
+            tell_names(found, image.facies, self._layer_name, feedback)
             job = EvaluationJob(
                 image_path="",
                 facies=image.facies,
@@ -129,19 +133,27 @@ class EvaluateModel(ImageAlgorithm):
         return min(asked, most)
 
 
-def _as_the_model_has_it(image: TrainingImage, header: ModelHeader) -> TrainingImage:
-    """Return the image with the facies of the model; raise when they are not the same."""
+def _as_the_model_has_it(
+    image: TrainingImage, header: ModelHeader
+) -> Tuple[TrainingImage, Mapping[Value, Optional[int]]]:
+    """Return the image with the facies of the model, and which these its codes are; raise when they are others."""
     if header.facies is None:
         raise ModelError(
             f"The model {header.name} was not trained on an image: it fits itself to observations. Choose a model of "
             "the image, or judge this one with 'Cross-validate facies maps'."
         )
-    if header.facies.codes.tolist() != image.facies.codes.tolist():
+    codes, names = image.facies.codes.tolist(), image.facies.names
+    found = match_facies(codes, dict(zip(codes, names)), header.facies)
+    places = [found[code] for code in codes]
+    if set(places) != set(range(len(header.facies))) or len(places) != len(header.facies):
+        held, learnt = (", ".join(f"{f.code} ({f.name})" for f in of.facies) for of in (image.facies, header.facies))
         raise FaciesError(
-            f"The image holds the facies codes {image.facies.codes.tolist()}, the model {header.name} was trained on "
-            f"{header.facies.codes.tolist()}. Choose the image of that model."
+            f"The image holds the facies {held}, the model {header.name} was trained on {learnt}. Choose the image of "
+            "that model."
         )
-    return TrainingImage(image.class_index, header.facies, image.symmetry, image.cell_size, image.origin)
+    class_index = np.array([*places, -1], dtype=np.int16)[image.class_index]  # the last one where nothing is known
+    image = TrainingImage(class_index, header.facies, image.symmetry, image.cell_size, image.origin)
+    return image, found
 
 
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:

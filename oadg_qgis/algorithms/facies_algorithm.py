@@ -17,7 +17,7 @@ from qgis.core import (
 from ...core.contract.cautions import cautions, stray_caution
 from ...core.contract.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData, place_on_grid
 from ...core.contract.errors import JobError
-from ...core.contract.facies import Facies, FaciesTable
+from ...core.contract.facies import Facies, FaciesTable, Value, match_facies
 from ...core.contract.folds import check_facies_of_folds, check_observations, fold_cautions, folds_by_location
 from ...core.contract.grid import Grid
 from ...core.contract.job import CrossValidationJob
@@ -65,7 +65,7 @@ class FaciesAlgorithm(EngineAlgorithm):
             crs = known_crs(mask.sourceCrs())
         extent = extent_of_source(source)
         self.choose_crs(parameters, context, extent, crs)
-        if not known_crs(source.sourceCrs()).isValid():
+        if not known_crs(source.sourceCrs()).isValid() and not extent.isNull():
             feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
             if _DEGREES.contains(extent):
                 feedback.pushWarning(
@@ -277,6 +277,7 @@ def tell_observations(
             ", ".join(label(f) for f in facies.facies),
         )
     )
+    tell_names(match_facies(observations.values, observations.labels, facies), facies, tr("observations"), feedback)
     numbers = {
         **others,
         tr("have no facies (NULL or blank)"): observations.n_empty,
@@ -301,6 +302,17 @@ def tell_observations(
         feedback.pushWarning(
             tr("These facies differ in upper and lower case only, and count as different ones: {}.").format(
                 "; ".join(alike)
+            )
+        )
+
+
+def tell_names(found: Mapping[Value, Optional[int]], facies: FaciesTable, name: str, feedback) -> None:
+    """Tell what facies the numbers of a layer or raster, by its name, were found to be whose codes are others."""
+    renumbered = {v: k for v, k in found.items() if not (k is None or isinstance(v, str) or facies.codes[k] == v)}
+    if renumbered:
+        feedback.pushInfo(
+            tr("The facies of {!r} are told by their names, for its codes are others: {}.").format(
+                name, ", ".join(f"{v} = {label(facies.facies[k])}" for v, k in renumbered.items())
             )
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -14,10 +14,10 @@ from qgis.core import (
 
 from ...core.contract.conditioning import place_on_grid
 from ...core.contract.errors import FaciesError, JobError
-from ...core.contract.facies import MAX_CODE, FaciesTable, are_codes, build_facies_table
+from ...core.contract.facies import MAX_CODE, FaciesTable, Value, are_codes, build_facies_table
 from ...core.contract.grid import Grid
 from ...core.contract.job import QUALITIES
-from ...core.contract.model_header import ModelHeader, read_header
+from ...core.contract.model_header import read_header
 from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
 from ..categorical_rasters import CategoricalRaster
 from ..crs import known_crs, unit_of
@@ -28,7 +28,7 @@ from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import tell_observations
+from .facies_algorithm import tell_names, tell_observations
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
@@ -42,7 +42,8 @@ the same cells the one with the higher log-likelihood is the more plausible one.
 <p><b>Surprise</b> shows where: at each cell, how many bits the map's facies costs the model there: 0 where it expected
 nothing else, 1 where the odds were even, 6 and more where it found this facies hardly possible.</p>
 <p>Whether a map is less plausible than it should be is told by realizations of the model itself, which are scored with
-it: a map of more bits per cell than any of these is likely to have is not what the model has learnt.</p>
+it, in total and on each of the nested lattices on which cells are visited: a map of more bits than any of these is
+likely to have, or fewer, is not what the model has learnt.</p>
 <p>The map is visited along several random paths. Each gives a slightly different number; their spread is told, too.</p>
 """
 _TAGS = (
@@ -118,7 +119,7 @@ class ScoreMap(ImageAlgorithm):
                     if plan is not None:
                         _write(writer, plan, job, result)
                 writer.commit()
-        feedback.pushInfo(_verdict(result, job.n_paths))
+        feedback.pushInfo(_verdict(result))
         return {
             "SURPRISE": str(plan.path) if plan is not None else None,
             "LOG_LIKELIHOOD": result.log_likelihood_bits,
@@ -140,8 +141,11 @@ class ScoreMap(ImageAlgorithm):
                 f"{raster.drift:.1f} cells off, and so would observations there and the surprise. Resample it with "
                 "'Warp (reproject)' and resampling by nearest neighbour."
             )
-        facies = _facies_of(raster, {**raster.styles, **self._styles}, header)
-        class_index = facies.class_map(raster.codes, raster.known)
+        codes = _codes_of(raster)
+        facies = header.facies or build_facies_table(codes, {**raster.styles, **self._styles})
+        class_index, found = raster.among(facies, self._styles)
+        _check_facies(found, facies, header.name)
+        tell_names(found, facies, self._layer_name, feedback)
         grid = Grid(raster.west, raster.north, raster.cell_size or 1.0, *raster.codes.shape)
         row, col, index = self._place_observations(grid, class_index >= 0, facies, feedback)
         job = ScoreJob(
@@ -195,8 +199,8 @@ class ScoreMap(ImageAlgorithm):
         return RasterPlan(Path(path), np.float32, FLOAT_NODATA, ["Surprise (bits)"], [0, 1 / 3, 20], style)
 
 
-def _facies_of(raster: CategoricalRaster, styles: Dict[int, Any], header: ModelHeader) -> FaciesTable:
-    """Return the facies of a map: the model's if it has its own, else those that occur."""
+def _codes_of(raster: CategoricalRaster) -> List[int]:
+    """Return the codes that occur in a map; raise when a value is none."""
     values = raster.codes[raster.known]
     strange = values[~are_codes(values)]
     if strange.size:
@@ -205,17 +209,18 @@ def _facies_of(raster: CategoricalRaster, styles: Dict[int, Any], header: ModelH
             "Choose the band that holds the facies. If the value stands for nodata, declare it as the raster's nodata "
             "value, for example in the layer's properties."
         )
-    codes = [int(code) for code in np.unique(values)]
-    if header.facies is None:
-        return build_facies_table(codes, styles)
-    unknown = [code for code in codes if code not in header.facies.codes]
+    return [int(code) for code in np.unique(values)]
+
+
+def _check_facies(found: Mapping[Value, Optional[int]], facies: FaciesTable, name: str) -> None:
+    """Raise when some codes of the map were found to be no facies of a model, by its name."""
+    unknown = [code for code, k in found.items() if k is None]
     if unknown:
         raise FaciesError(
-            f"The map holds the codes {', '.join(map(str, unknown[:5]))}, which the model {header.name} does not know; "
-            f"it was trained on {', '.join(f'{f.code} ({f.name})' for f in header.facies.facies)}. Reclassify the map, "
-            "or choose the universal model."
+            f"The map holds the codes {', '.join(map(str, unknown[:5]))}, which the model {name} does not know; it was "
+            f"trained on {', '.join(f'{f.code} ({f.name})' for f in facies.facies)}. Reclassify the map, give it "
+            "category names, or choose the universal model."
         )
-    return header.facies
 
 
 def _write(writer: RasterWriter, plan: RasterPlan, job: ScoreJob, result: ScoreResult) -> None:
@@ -231,19 +236,24 @@ def _write(writer: RasterWriter, plan: RasterPlan, job: ScoreJob, result: ScoreR
     writer.write(plan, (fill_gaps(band) for band in bands_of(Path(result.surprise_path))), metadata)
 
 
-def _verdict(result: ScoreResult, n_realizations: int) -> str:
+def _verdict(result: ScoreResult) -> str:
     """Return in plain words what the numbers say."""
-    excess = result.bits_per_cell - result.typical_bits_per_cell
-    if excess > result.typical_reach:
+    excess = (result.bits_per_cell - result.typical_bits_per_cell) / result.typical_reach
+    level, odd = max(enumerate(result.excess_of_levels), key=lambda level: abs(level[1]))
+    if excess > 1:
         words = tr("less plausible to the model than its own realizations")
-    elif excess < -result.typical_reach:
+    elif excess < -1:
         words = tr("simpler than the model's own realizations")
+    elif abs(odd) > 1:
+        words = tr("unlike the model's own realizations: cells that are {} apart surprise the model {} there").format(
+            2**level, tr("more") if odd > 0 else tr("less")
+        )
     else:
-        words = tr("as plausible to the model as its own realizations")
+        words = tr("not shown to be less plausible to the model than its own realizations")
     return tr(
         "The log-likelihood of the map is {:,.1f} bits (standard deviation over paths {:,.1f}), {:.4f} bits per cell. "
-        "Realizations of the model have {:.4f} (standard deviation {:.4f}), and hardly any is more than {:.4f} off, as "
-        "far as {} of them tell: the map is {}."
+        "Realizations of the model have {:.4f} (standard deviation {:.4f}), and hardly any is more than {:.4f} off: "
+        "the map is {}."
     ).format(
         result.log_likelihood_bits,
         result.spread_bits,
@@ -251,7 +261,6 @@ def _verdict(result: ScoreResult, n_realizations: int) -> str:
         result.typical_bits_per_cell,
         result.typical_spread,
         result.typical_reach,
-        n_realizations,
         words,
     )
 
@@ -275,9 +284,8 @@ def _advanced() -> Iterator[Helped]:
     yield (
         whole_number("N_PATHS", tr("Number of paths"), 8, 2, MAX_PATHS),
         tr(
-            "Along how many paths the map is visited, and with how many realizations it is compared. Few tell little "
-            "of how far others may be off: among 4 a map stands out by 11 of their standard deviations, among 8 by 5, "
-            "among 30 by 3.5."
+            "Along how many paths the map is visited. It is compared with as many realizations, but with 20 at least, "
+            "for few tell little of how far others may be off."
         ),
     )
     yield choice("QUALITY", tr("Quality"), QUALITIES), tr("'fine' is nearest to the model's own law, and slowest.")

@@ -104,7 +104,7 @@ class TrainModel(ImageAlgorithm):
             )
         elif result.lowest_step == result.steps:
             feedback.pushInfo(
-                tr("The held-out bits were still falling when the time was up: a longer training makes a better model.")
+                tr("The held-out bits were still falling in the end: a longer training makes a better model.")
             )
         return {
             "MODEL": job.name,

@@ -141,6 +141,15 @@ def test_a_reference_of_the_same_cells(compare, survey, codes, write_raster, wor
     assert result["SHARE_DIFFERENCE_REFERENCE"] < 0.15
 
 
+def test_a_reference_of_other_facies_at_the_observations_is_told(compare, survey, codes, write_raster, world, log):
+    compare(survey, REFERENCE=write_raster(codes), REPORT=None)
+    assert not any("shows another facies" in text for text in log.warnings)
+    log.start_again()
+    shuffled = np.array(world.CODES)[(world.truth() + 1) % 3]
+    compare(survey, REFERENCE=write_raster(shuffled), REPORT=None)
+    assert any("another facies at 60 of 60 observations" in text for text in log.warnings)
+
+
 def test_a_reference_half_a_cell_off_has_other_cells(compare, survey, codes, write_raster, world, log):
     wide = np.pad(codes, 5, constant_values=world.CODES[0])
     compare(survey, REFERENCE=write_raster(wide, before=4.5), REPORT=None)

@@ -10,7 +10,10 @@ from osgeo import gdal
 from qgis.core import QgsProcessingException
 
 from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.model_header import read_header
+from oadg.core.contract.training_image import image_of_codes
 from oadg.oadg_qgis import models
+from oadg.oadg_qgis.algorithms.evaluate_model import _as_the_model_has_it
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
 NUMBERS = {
@@ -78,12 +81,23 @@ def test_a_trained_model_gets_its_page(processing, evaluate, image, log, tmp_pat
 def test_models_and_images_that_do_not_belong_together(evaluate, image, world, tmp_path):
     model = tmp_path / "other.safetensors"
     world.write_header(model, FaciesTable((Facies(0, "mud", "#112233"), Facies(3, "sand", "#445566"))))
-    with pytest.raises(QgsProcessingException, match=r"holds the facies codes \[0, 1\], the model other .*\[0, 3\]"):
+    with pytest.raises(QgsProcessingException, match=r"facies 0 \(0\), 1 \(1\), the model other .*3 \(sand\)"):
         evaluate(image, model)
     world.write_header(model)
     with pytest.raises(QgsProcessingException, match=r"The model other was not trained on an image"):
         evaluate(image, model)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_image_has_the_facies_of_the_model_by_their_names(world, tmp_path):
+    names = {10: ("sand", None), 20: ("mud", None)}
+    codes = np.where(np.indices((80, 80))[0] // 8 % 2, 10, 20)
+    image = image_of_codes(codes, codes > 0, styles=names, symmetry="flips")
+    model = tmp_path / "m.safetensors"
+    world.write_header(model, FaciesTable((Facies(0, "mud", "#112233"), Facies(1, "sand", "#445566"))))
+    same, found = _as_the_model_has_it(image, read_header(model))
+    assert (found, same.facies.names, same.symmetry) == ({10: 1, 20: 0}, ["mud", "sand"], "flips")
+    np.testing.assert_array_equal(same.class_index, np.where(codes == 10, 1, 0))
 
 
 def test_a_report_in_the_place_of_the_image(evaluate, image, world, tmp_path):

@@ -135,7 +135,20 @@ def test_facies_of_a_model_keep_names_of_their_own(world):
     alike = Observations(nowhere, nowhere, values, styles={0: ("Rock", None), 1: ("Rock", None)})
     assert alike.facies_table(known)[0].names == ["Rock", "Rock (sand)", "silt"]
     swapped = Observations(nowhere, nowhere, values, styles={0: ("sand", None), 1: ("mud", None)})
-    assert swapped.facies_table(known)[0].names == ["sand", "mud", "silt"]
+    with pytest.raises(FaciesError, match=r"code [01] is called '(sand|mud)' in the layer or raster, .* recode them"):
+        swapped.facies_table(known)
+
+
+def test_what_the_legend_calls_facies_tells_before_their_codes():
+    """The layer's own legend names the facies of a map of it, and a model may number them in another order."""
+    facies = [Facies(1, "Dolomite (Trias)", "#112233"), Facies(2, "Marl", "#445566"), Facies(3, "Lime", "#778899")]
+    known, nowhere = FaciesTable(tuple(facies)), np.zeros(3)
+    styles = {"Dolomit": ("Dolomite (Trias)", "#aa0000"), "Mergel": ("Marl", None), "lime": ("Limestone", None)}
+    table, class_index = Observations(nowhere, nowhere, list(styles), styles=styles).facies_table(known)
+    assert class_index.tolist() == [0, 1, 2]
+    assert (table.names, table.colors[0]) == (["Dolomite (Trias)", "Marl", "Limestone"], "#aa0000")
+    numbers = {3: ("Dolomite (Trias)", None), 1: ("marl", None), 2: ("Lime", None)}
+    assert Observations(nowhere, nowhere, [1, 2, 3], styles=numbers).facies_table(known)[1].tolist() == [1, 2, 0]
 
 
 def test_facies_whose_names_differ_in_case_are_told_apart():

@@ -75,25 +75,26 @@ def test_a_map_gets_its_bits_and_its_surprise(score_map, write_map, survey, worl
     assert result["LOG_LIKELIHOOD"] == pytest.approx(-scored.sum(dtype=float), rel=1e-4)
     assert result["BITS_PER_CELL"] == pytest.approx(-result["LOG_LIKELIHOOD"] / result["N_CELLS"])
     assert "bits per cell" in log.text
-    reach = float(re.search(r"hardly any is more than ([\d.]+) off, as far as 2 of them tell", log.text)[1])
-    assert reach == pytest.approx(318.3 * 1.5**0.5 * result["TYPICAL_SPREAD"], rel=0.01), "Student's t, one degree"
+    reach = float(re.search(r"hardly any is more than ([\d.]+) off", log.text)[1])
+    assert reach == pytest.approx(1 / result["N_CELLS"], abs=5e-5), "a bit: to this model all maps are alike"
 
 
 @pytest.mark.parametrize(
-    ("bits", "words"),
+    ("bits", "levels", "words"),
     [
-        (0.34, "as plausible to the model as its own realizations"),
-        (0.26, "as plausible to the model as its own realizations"),
-        (0.36, "less plausible to the model than its own realizations"),
-        (0.24, "simpler than the model's own realizations"),
+        (0.34, [0.1, -0.9], "not shown to be less plausible to the model than its own realizations"),
+        (0.26, [0.1, -0.9], "not shown to be less plausible to the model than its own realizations"),
+        (0.36, [0.1, 1.2], "less plausible to the model than its own realizations"),
+        (0.24, [0.1, -0.9], "simpler than the model's own realizations"),
+        (0.3, [1.1, -1.2], "unlike the model's own realizations: cells that are 2 apart surprise the model less there"),
+        (0.3, [0, 0, 3], "unlike the model's own realizations: cells that are 4 apart surprise the model more there"),
     ],
 )
-def test_the_verdict_knows_how_little_a_few_realizations_tell(bits, words):
-    """A map four standard deviations off may be one more of them, as far as eight of them tell."""
+def test_the_verdict_is_that_of_the_worst_level(bits, levels, words):
     numbers = {"log_likelihood_bits": -1000 * bits, "spread_bits": 1.0, "bits_per_cell": bits, "n_cells": 1000}
     typical = {"typical_bits_per_cell": 0.3, "typical_spread": 0.01, "typical_reach": 0.0507}
-    result = ScoreResult(surprise_path="", device="cpu", model_id="", seconds=0.0, **numbers, **typical)
-    assert _verdict(result, 8).endswith(f"more than 0.0507 off, as far as 8 of them tell: the map is {words}.")
+    others = {"surprise_path": "", "device": "cpu", "model_id": "", "seconds": 0.0, "excess_of_levels": levels}
+    assert _verdict(ScoreResult(**numbers, **typical, **others)).endswith(f"more than 0.0507 off: the map is {words}.")
 
 
 def test_north_is_up_whatever_the_order_of_the_rows(score_map, write_map, survey, world):
@@ -110,8 +111,11 @@ def test_observations_that_contradict_the_map(score_map, write_map, survey, worl
     codes = codes_of(world)
     row, col, index = world.survey_cells()
     codes[row[0], col[0]] = world.CODES[(index[0] + 1) % 3]
+    place = world.centres(row[:1], col[:1])[0]
     with pytest.raises(
-        QgsProcessingException, match=rf"1 of 60 cells with observations contradict the map; at row {row[0]}"
+        QgsProcessingException,
+        match=rf"1 of 60 cells with observations contradict the map; in the cell around easting {place[0]:.10g}, "
+        rf"northing {place[1]:.10g} it shows",
     ):
         score_map(write_map(codes), OBSERVATIONS=survey, FACIES_FIELD="facies")
     assert not (tmp_path / "surprise.tif").exists()

@@ -11,6 +11,7 @@ from osgeo import gdal, osr
 from qgis.core import QgsCoordinateReferenceSystem, QgsProcessingException, QgsRasterLayer, QgsRasterRange
 
 from oadg.core.contract.errors import TrainingImageError
+from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.hub_job import mark_of
 from oadg.core.contract.model_header import read_header
 from oadg.core.contract.training_image import TrainingImage, image_of_codes
@@ -287,6 +288,40 @@ def test_a_picture_has_a_facies_for_each_colour(tmp_path):
         "#0000ff",
         "#ffffff",
     ]
+
+
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_what_lies_under_transparent_pixels_of_a_picture_is_no_facies(tmp_path, hidden):
+    rng = np.random.default_rng(hidden)
+    seen = np.where(stripes() == 3, 200, 90).astype(np.uint8)
+    picture = np.stack([seen, seen, seen, np.full_like(seen, 255)])
+    picture[:3, :, :20] = rng.integers(0, 255, (3, SIDE, 20)) if hidden else 0
+    picture[3, :, :20] = 0
+    dataset = gdal.GetDriverByName("MEM").Create("", SIDE + 8, SIDE, 4)
+    for number, values in enumerate(picture, start=1):
+        dataset.GetRasterBand(number).WriteArray(values)
+        dataset.GetRasterBand(number).SetColorInterpretation(gdal.GCI_RedBand + number - 1)
+    path = str(tmp_path / "picture.png")
+    gdal.GetDriverByName("PNG").CreateCopy(path, dataset)
+    image = read_training_image(path)
+    assert image.facies.codes.tolist() == [1, 2]
+    assert image.facies.names == ["#5a5a5a", "#c8c8c8"]
+    assert (image.class_index[:, :20] == -1).all()
+
+
+def test_facies_of_a_raster_are_found_by_name_among_those_of_a_model(tmp_path):
+    """Whatever its codes are; without names these tell."""
+    known = FaciesTable((Facies(1, "Kalk", "#112233"), Facies(2, "Mergel", "#445566"), Facies(3, "Ton", "#778899")))
+    codes = np.searchsorted(sorted(CODES), stripes())
+    named = read_codes(write(tmp_path / "named.tif", codes, names=["Mergel", "ton", "Kalk"], nodata=9))
+    class_index, found = named.among(known)
+    assert found == {0: 1, 1: 2, 2: 0}
+    np.testing.assert_array_equal(class_index, np.array([1, 2, 0])[codes])
+    class_index, found = read_codes(write(tmp_path / "bare.tif", codes + 1)).among(known)
+    assert found == {1: 0, 2: 1, 3: 2}
+    class_index, found = read_codes(write(tmp_path / "bare.tif", codes)).among(known)
+    assert found == {0: None, 1: 0, 2: 1}
+    np.testing.assert_array_equal(class_index, codes - 1)
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_one_more_observation_far_away_does_not_bring_the_rest_near():
     assert share_far_from_data(ConditioningData(row, col, facies), GRID) > 0.4
 
 
+def test_an_area_around_a_corridor_is_far_from_it():
+    row, col = 50 + np.arange(100) % 2, np.arange(100)
+    corridor = ConditioningData(row, col, col // 20 % 2)
+    assert share_far_from_data(corridor, GRID) == pytest.approx(1 - (2 + 2 * 8) / 100)
+    sparse = ConditioningData(row[::10], col[::10], row[::10] % 2)
+    assert share_far_from_data(sparse, GRID) == pytest.approx(1 - (1 + 2 * 20) / 100)
+
+
 @pytest.mark.parametrize("lines", [(10, 50, 90), (5, 25, 45, 65, 85)])
 def test_traverses_leave_no_cell_far(lines):
     row, col = (cells.ravel() for cells in np.meshgrid(lines, np.arange(0, 100, 2), indexing="ij"))

@@ -114,8 +114,8 @@ def test_a_conflict_is_an_error_when_asked_for():
     points = [(1005, 1995, 0), (1021, 1989, 2), (1022, 1988, 0), (1041, 1961, 1)]
     with pytest.raises(
         ConditioningError,
-        match=r"Cell \(row 1, col 2\) holds observations of different facies: clay \(1\), sand \(3\)\. "
-        r"It is one of 1 such cells.*by majority, or use cells smaller than 10",
+        match=r"The cell around easting 1025, northing 1985 holds observations of different facies: clay \(1\), "
+        r"sand \(3\)\. It is one of 1 such cells.*by majority, or use cells smaller than 10",
     ):
         place(points, on_conflict="error")
     assert len(place([p for p in points if p[0] != 1022], on_conflict="error")) == 3
@@ -177,7 +177,9 @@ def test_points_within_reach_have_cells_before_the_first_or_beyond_the_last():
 
 
 def test_a_conflict_around_the_grid_names_its_cell():
-    with pytest.raises(ConditioningError, match=r"Cell \(row -1, col 5\) holds observations of different facies"):
+    with pytest.raises(
+        ConditioningError, match=r"The cell around easting 1055, northing 2005 holds observations of different facies"
+    ):
         place([(1055, 2005, 0), (1056, 2005, 1), (1005, 1995, 0)], reach=1, on_conflict="error")
 
 

@@ -19,6 +19,7 @@ from oadg.core.contract.facies import (
     are_codes,
     build_facies_table,
     check_facies_count,
+    match_facies,
     sort_facies,
 )
 
@@ -71,6 +72,23 @@ def test_codes_are_whole_numbers_of_32_bits(type_):
     assert are_codes(np.array([-3, 0, 311], dtype=type_)).all()
     assert not are_codes(np.array([-(2**40), 2**40], dtype=type_)).any()
     assert not are_codes(np.array([0.5, np.nan, np.inf])).any()
+
+
+@given(texts | codes, st.data())
+def test_every_facies_of_a_table_is_found_in_it(values, data):
+    styles = {v: (data.draw(st.none() | st.sampled_from(["a", "b", "c d", "7"])), None) for v in values}
+    table = build_facies_table(values, styles)
+    found = match_facies(values, {v: name for v, (name, _) in styles.items()}, table)
+    assert found == {value: k for k, value in enumerate(sort_facies(values))}
+
+
+def test_names_tell_before_numbers_if_all_are_told():
+    table = FaciesTable((Facies(1, "clay", "#000000"), Facies(2, "sand", "#ffffff")))
+    assert match_facies([1, 2], {1: "Sand", 2: "clay"}, table) == {1: 1, 2: 0}
+    assert match_facies([1, 2, 1], {1: "rock", 2: "2"}, table) == {1: 0, 2: 1}
+    with pytest.raises(FaciesError, match=r"The code 1 is called 'sand' .*, which has the code 2 here, among 1"):
+        match_facies([1, 2], {1: "sand"}, table)
+    assert match_facies([7, 2], {2: "sand"}, table) == {7: None, 2: 1}
 
 
 @given(texts | codes)

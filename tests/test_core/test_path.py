@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oadg.core.model.schedule import SCHEDULES, Schedule
-from oadg.core.sampling.path import dispersed_rank, trailing_zeros
+from oadg.core.sampling.path import dispersed_rank, levels_of_nodes, trailing_zeros
 
 
 @settings(max_examples=50, deadline=None)
@@ -36,6 +36,7 @@ def test_coarser_lattices_come_first():
     rank = dispersed_rank((20, 30), np.random.default_rng(0), offset=offset)
     row, col = np.indices(rank.shape)
     level = np.minimum(trailing_zeros((row + offset[0]) | (col + offset[1])), 5)
+    assert (level == levels_of_nodes(rank.shape, offset, 5)).all()
     assert (np.diff(level.ravel()[np.argsort(rank.ravel())]) <= 0).all()
 
 

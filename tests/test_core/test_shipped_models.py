@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.score_job import ScoreJob
 from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.scoring import run_scoring
 from oadg.core.sampling.start import coarsest_level, read_survey
 from oadg.core.sampling.visits import draw_stream
 
@@ -44,3 +47,27 @@ def test_a_datum_is_part_of_a_body_and_not_a_cell_on_its_own(name):
     ).numpy()
     assert (maps[:, row, col] == truth[0, row, col]).all()
     assert isolated(maps, row, col).mean() < isolated(truth, row, col).mean() + 0.03
+
+
+def test_a_map_of_one_facies_is_unlike_the_models_own_though_as_likely_in_all(tmp_path):
+    """A channel everywhere: where the first cells lie it surprises the model, and the more it is told the less."""
+    model = FaciesModel.load(MODELS / "channels.safetensors")
+    own = simulate_freely(model, (64, 64), 1, quality="preview", seed=3)[0].astype(np.int16)
+    scores = []
+    for number, class_index in enumerate((own, np.ones_like(own))):
+        np.save(tmp_path / f"{number}.npy", class_index)
+        job = ScoreJob(
+            grid=Grid(0.0, 0.0, 1.0, 64, 64),
+            facies=model.facies,
+            map_path=str(tmp_path / f"{number}.npy"),
+            row=(),
+            col=(),
+            class_index=(),
+            model_path=str(MODELS / "channels.safetensors"),
+            work_folder=str(tmp_path),
+            n_paths=2,
+            quality="preview",
+        )
+        scores.append(run_scoring(job, lambda fraction, text: None))
+    assert all(abs(of.bits_per_cell - of.typical_bits_per_cell) < of.typical_reach for of in scores)
+    assert np.abs(scores[0].excess_of_levels).max() < 0.9 < 1.2 < max(scores[1].excess_of_levels)
