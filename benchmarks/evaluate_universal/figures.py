@@ -213,10 +213,9 @@ def _compared_targets(of: Figures, group: str, limit: float) -> list[Target]:
     """Return the targets on log loss, significantly worse surveys and reliability of a group."""
     ratio, n_surveys = of["ratio"], of["n_surveys"]
     judged = [b for b in of["reliability"][OURS] if b["number"] >= LEAST_PAIRS]
-    beside = (
-        f"{0.025 * n_surveys:.0f} would be by chance if the methods were equal; {of['n_surely_worse']} are worse by "
-    )
-    beside += f"more than twice the reach of the interval; {of['n_better']} are significantly better"
+    beside = f"{0.025 * n_surveys:.0f} would be by chance if the methods were equal and parts of a map independent; "
+    beside += f"{of['n_surely_worse']} are worse by more than twice the reach of the interval; {of['n_better']} are "
+    beside += "significantly better"
     return [
         Target(
             f"{n_surveys} surveys {group} the prior: log loss over that of the better kriging",

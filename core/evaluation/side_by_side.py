@@ -152,7 +152,7 @@ class SideBySide:
             if reference is not None:
                 expected = mean_of_known(reference.variogram, axis=0)
                 told[name]["reference_misfit"] = variogram_misfit(mean, expected, self.pairs, sill)
-                told[name]["connectivity_misfit"] = found.connectivity_misfit(reference.mean_connectivity)
+                told[name]["connectivity_misfit"] = found.connectivity_misfit(reference)
         return told
 
     @property

@@ -87,7 +87,17 @@ def variogram(maps: np.ndarray, facies: int, lag: int, axis: int) -> float:
 
 def connectivity(maps: np.ndarray, bodies: np.ndarray, facies: int, lag: int, axis: int) -> float:
     """
-    Return how often two cells of a facies a lag apart lie in one body.
+    Return how often two cells of a facies a lag apart lie in one body; NaN where no two are so far apart.
+
+    Parameters are those of `connected_pairs`.
+    """
+    n_connected, n_pairs = connected_pairs(maps, bodies, facies, lag, axis)
+    return n_connected / n_pairs if n_pairs else float("nan")
+
+
+def connected_pairs(maps: np.ndarray, bodies: np.ndarray, facies: int, lag: int, axis: int) -> tuple[int, int]:
+    """
+    Count the pairs of cells of a facies a lag apart.
 
     Parameters
     ----------
@@ -98,13 +108,13 @@ def connectivity(maps: np.ndarray, bodies: np.ndarray, facies: int, lag: int, ax
 
     Returns
     -------
-    float
-        NaN where no two cells of the facies are so far apart.
+    n_connected, n_pairs : int
+        How many of them lie in one body, and how many there are.
     """
     near, far = _apart(maps, lag, axis)
     both = (near == facies) & (far == facies)
     near, far = _apart(bodies, lag, axis)
-    return float((near == far)[both].mean()) if both.any() else float("nan")
+    return int((near == far)[both].sum()), int(both.sum())
 
 
 def euler_number(class_index: np.ndarray, facies: int) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..contract.errors import ConditioningError
 from .bodies import label_bodies
-from .fidelity import connectivity
+from .fidelity import connected_pairs
 
 DIRECTIONS = ("in all directions", "north to south", "west to east")
 """Of variograms; either axis with all that is nearer to it than to the other."""
@@ -148,6 +148,8 @@ class Reproduction:
         At the offsets of the data.
     connectivity : array, shape (n_maps, n_facies, 2, n_connected_lags)
         Share of the pairs of cells of a facies that lie in one body, along axes 0 and 1 of a map; NaN without a pair.
+    n_pairs : int array, shape (n_maps, n_facies, 2, n_connected_lags)
+        Number of these pairs.
     bodies : int array, shape (n_maps, n_facies)
         Number of bodies, whose cells may touch at corners.
     shares : array, shape (n_maps, n_facies)
@@ -156,6 +158,7 @@ class Reproduction:
 
     variogram: np.ndarray
     connectivity: np.ndarray
+    n_pairs: np.ndarray
     bodies: np.ndarray
     shares: np.ndarray
 
@@ -164,10 +167,16 @@ class Reproduction:
         """Mean over maps, shape (n_facies, 2, n_connected_lags); NaN where no map has a pair."""
         return mean_of_known(self.connectivity, axis=0)
 
-    def connectivity_misfit(self, expected: np.ndarray) -> float:
-        """Return the mean distance of the mean connectivity from an expected one; NaN when they share no lag."""
-        difference = np.abs(self.mean_connectivity - expected)
-        return float(mean_of_known(difference.ravel(), axis=0))
+    def connectivity_misfit(self, expected: Reproduction) -> float:
+        """
+        Return of which share of pairs of cells of a facies too many or too few lie in one body.
+
+        That is the distance of the mean connectivity from that of other maps, each as heavy as it has pairs in these;
+        NaN when they share no lag.
+        """
+        difference = np.abs(self.mean_connectivity - expected.mean_connectivity)
+        pairs = np.where(np.isfinite(difference), expected.n_pairs.mean(axis=0), 0)
+        return float((pairs * np.nan_to_num(difference)).sum() / pairs.sum()) if pairs.sum() else float("nan")
 
 
 def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
@@ -213,10 +222,13 @@ def measure_maps(
         on_map(number / len(maps), "Measuring the maps")
         body = label_bodies(class_index, diagonal=True)
         one, its = class_index[None], body[None]
+        counts = [[[connected_pairs(one, its, k, lag, axis) for lag in lags] for axis in (0, 1)] for k in facies]
+        n_connected, n_pairs = np.moveaxis(np.array(counts), -1, 0)
         found.append(
             (
                 pairs.variograms(class_index, n_facies),
-                np.array([[[connectivity(one, its, k, lag, axis) for lag in lags] for axis in (0, 1)] for k in facies]),
+                np.where(n_pairs > 0, n_connected / np.maximum(n_pairs, 1), np.nan),
+                n_pairs,
                 np.array([np.unique(body[class_index == k]).size for k in facies]),
                 np.array([(class_index == k).sum() for k in facies]) / max(1, int((class_index >= 0).sum())),
             )

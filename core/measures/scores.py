@@ -131,9 +131,15 @@ def brier(probability: np.ndarray, class_index: np.ndarray) -> np.ndarray:
 
 
 def accuracy(probability: np.ndarray, class_index: np.ndarray) -> float:
-    """Share of the points where the most probable facies (the first of equals) was found; errors as in all scores."""
+    """
+    Return the share of the points where the most probable facies was found; errors as in all scores.
+
+    Of n that are equally probable one counts for the nth part, whatever their order.
+    """
     check_scored(probability, class_index)
-    return float((probability.argmax(axis=0) == class_index).mean())
+    is_highest = probability == probability.max(axis=0)
+    is_found = is_highest[np.asarray(class_index, dtype=np.int64), np.arange(probability.shape[1])]
+    return float((is_found / is_highest.sum(axis=0)).mean())
 
 
 def confusion_matrix(predicted: np.ndarray, class_index: np.ndarray, n_facies: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Reproduction: one ruler for sparse data and full maps, by hand and against plain counts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,9 +104,15 @@ def test_measures_by_hand():
     assert np.isnan(found.connectivity[1, 1]).all()
     assert found.mean_connectivity[1, 1, 1] == 1, "of the map that has a pair"
     assert np.isnan(found.mean_connectivity[1, 0, 1])
-    assert found.connectivity_misfit(found.mean_connectivity) == 0
-    assert found.connectivity_misfit(found.mean_connectivity - 0.25) == pytest.approx(0.25)
-    assert np.isnan(found.connectivity_misfit(found.mean_connectivity * np.nan))
+    assert found.n_pairs[0, 1, 1].tolist() == [4, 1]
+    assert found.connectivity_misfit(found) == 0
+    assert found.connectivity_misfit(replace(found, connectivity=found.connectivity - 0.25)) == pytest.approx(0.25)
+    assert np.isnan(found.connectivity_misfit(replace(found, connectivity=found.connectivity * np.nan)))
+    apart = found.connectivity - np.array([0, 1])[None, :, None, None]
+    counted = np.where(np.isfinite(found.mean_connectivity), found.n_pairs.mean(axis=0), 0)
+    misfit = replace(found, connectivity=apart).connectivity_misfit(found)
+    assert misfit == pytest.approx(counted[1].sum() / counted.sum())
+    assert misfit < 0.5, "though half of the numbers are off by 1"
     assert np.isnan(measure_maps(np.full((1, 4, 4), -1), 2, pairs, np.array([1])).mean_connectivity).all()
 
 
