@@ -10,10 +10,11 @@ import numpy as np
 
 from ..contract.job import MODEL
 from ..kriging.yardsticks import KRIGING, better_kriging
-from ..measures.scores import PairedInterval, accuracy, brier, log_loss_nats, ratio_interval
+from ..measures.scores import FLOOR, PairedInterval, accuracy, brier, log_loss_nats, ratio_interval
 
 _EASY_NATS = 0.05
-"""Log loss below which hidden observations were easy: the true facies got 95 %."""
+"""Log loss, beyond the least one that the floor leaves, below which hidden observations were easy: the true facies got
+95 %."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Comparison:
             if any(self.gains[name].verdict == sign for name in simpler)
         ]
         easy = ""
-        if max(self.scores[name]["log_loss"] for name in (MODEL, self.kriging)) < _EASY_NATS:
+        least = np.log(1 + FLOOR * (len(self.probabilities[MODEL]) - 1))  # of what is certain, and right
+        if max(self.scores[name]["log_loss"] for name in (MODEL, self.kriging)) < least + _EASY_NATS:
             easy = " Both are nearly sure and right at the hidden observations, which says little of harder places."
         return f"{first} It is {', '.join(parts)}.{easy}"
 

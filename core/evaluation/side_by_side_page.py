@@ -299,14 +299,14 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
     farthest = found.lags[-1] * job.grid.cell_size
     return [
         (
-            "Log loss: minus the logarithm of the probability that the observed facies was given; 0 is perfect, and no "
-            "probability counts as less than 1 %, for either method."
+            "Log loss: minus the logarithm of the probability that the observed facies was given. No probability counts "
+            "as less than 1 %, for either method, so that being sure and right costs about .01 for each other facies."
         ),
         "Brier score: squared distance between the probabilities and what was found, from 0 (perfect) to 2.",
         "Accuracy: how often the most probable facies was the observed one.",
         (
             "Distance from the diagonal: of observed frequencies from predicted probabilities, mean over all "
-            "predictions; 0 is perfect."
+            "predictions; 0 is perfect, but of few observations chance makes some of it."
         ),
         (
             "Gain: by how many percent the model's log loss is lower than SIS's. Its 95 % interval counts regions, not "

@@ -269,8 +269,8 @@ def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     """Yield the parameters in the dialog's order, each with its help."""
     yield from helped(image_parameters("MAP", "Facies map"))
     without = tr(
-        "The map has to honour them; without them it is judged by itself. Texts, or what the legend calls them, are the "
-        "map's names; whole numbers without such a name are its codes."
+        "The map has to honour them; without them it is judged by itself. Texts, or what the legend calls them, are "
+        "the map's names; whole numbers without such a name are its codes."
     )
     yield from helped(shared.observations(without))
     yield from helped([shared.model()])

@@ -92,3 +92,5 @@ def test_the_verdict_tells_simpler_methods_apart():
 def test_observations_that_everyone_is_sure_of_are_told_to_say_little():
     assert "nearly sure and right" in compare(0.985, first=0.98).verdict
     assert "nearly sure and right" not in compare(0.985, first=0.9).verdict
+    sure = np.where(np.arange(12)[:, None] == FOUND, 1.0, 0.0)  # costs more where the floor raises more facies
+    assert "nearly sure and right" in Comparison({MODEL: sure, FIRST: sure, SECOND: sure}, FOUND, FOLD).verdict
