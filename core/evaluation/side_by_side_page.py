@@ -299,8 +299,9 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
     farthest = found.lags[-1] * job.grid.cell_size
     return [
         (
-            "Log loss: minus the logarithm of the probability that the observed facies was given. No probability counts "
-            "as less than 1 %, for either method, so that being sure and right costs about .01 for each other facies."
+            "Log loss: minus the logarithm of the probability that the observed facies was given. No probability "
+            "counts as less than 1 %, for either method, so that being sure and right costs about .01 for each other "
+            "facies."
         ),
         "Brier score: squared distance between the probabilities and what was found, from 0 (perfect) to 2.",
         "Accuracy: how often the most probable facies was the observed one.",
