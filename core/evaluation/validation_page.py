@@ -22,8 +22,8 @@ _FARTHER = 1.2
 _WORDS = (
     (
         "Log loss: minus the logarithm of the probability that the observed facies was given. Being sure and wrong "
-        "costs most. No probability counts as less than 1 %, so that being sure and right costs about .01 for each other "
-        "facies."
+        "costs most. No probability counts as less than 1 %, so that being sure and right costs about .01 for each "
+        "other facies."
     ),
     "Brier score: squared distance between the probabilities and what was found, from 0 (perfect) to 2.",
     "Accuracy: how often the most probable facies was the observed one. It ignores how sure a method was.",
