@@ -297,11 +297,35 @@ def test_hidden_cells_claim_no_more_than_their_interval(model, image, low, high,
     assert re.search(told, describe_verdict(found, scores, FACIES.names))
 
 
-def test_one_survey_has_no_interval(model, image, monkeypatch):
-    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
-    scores = summarise(evaluate_model(model, image, side=33, n_realizations=2))
+def test_targets_in_a_corner_have_no_interval(model, image):
+    cells = image.class_index.copy()
+    cells[75:, 90:][:, 14:] = -1  # of the held-out block half is known
+    scores = summarise(evaluate_model(model, TrainingImage(cells, FACIES), side=33, n_realizations=2))
     assert scores["log_loss_ratio"] > 0
     assert np.isnan(scores["log_loss_ratio_low"])
+
+
+def test_surveys_of_one_place_tell_no_more_than_one_of_them(model, image, monkeypatch):
+    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
+    found = evaluate_model(model, image, side=33, n_realizations=2)
+    once = summarise(found)
+    repeated = {name: 20 * scores for name, scores in found.surveys.items()}
+    often = summarise(replace(found, surveys=repeated, tiles=np.tile(found.tiles, 20)))
+    assert once["log_loss_ratio_low"] < once["log_loss_ratio"] - 0.01
+    for name in ("log_loss_ratio", "log_loss_ratio_low", "log_loss_ratio_high"):
+        assert often[name] == pytest.approx(once[name])
+
+
+@pytest.mark.parametrize(("side", "n_tiles"), [(62, 4), (130, 9)])
+def test_targets_of_all_surveys_fall_into_tiles_of_their_block(side, n_tiles):
+    block = np.random.default_rng(0).integers(0, 3, (side, side + 5))
+    surveys = draw_surveys_of(block, 3, 5, np.random.default_rng(1))
+    for survey in surveys:
+        assert (block[tuple((survey.targets + survey.corner).astype(int).T)] == survey.truth).all()
+    tiles = likeness._tiles_of(surveys, block.shape)
+    assert np.unique(tiles).tolist() == list(range(n_tiles))
+    assert len(tiles) == sum(len(survey.truth) for survey in surveys)
+    assert np.bincount(tiles).max() < 2 * np.bincount(tiles).min()
 
 
 def test_an_image_whose_corners_hold_one_facies(model, image):
