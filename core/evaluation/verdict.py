@@ -26,6 +26,7 @@ _CONNECTIVITY_TIMES, _CONNECTIVITY_LEAST = (3.0, 10.0), 0.01
 _LEAST_SHARE = 0.002
 """Of the cells: so much is nothing."""
 _STANDARD_ERRORS = 2.5
+"""By which a mean may be off by chance; more for the worst of some facies."""
 _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
 _NOT_HELD_OUT = (
@@ -86,30 +87,38 @@ def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
     return grade, f": frequencies of small patterns are {times:.1f} times as far from those of the image as by chance"
 
 
-def _chance(found: ModelEvaluation, what: str, *, is_image_known: bool = False) -> np.ndarray:
+def _chance(found: ModelEvaluation, what: str, draws: float) -> np.ndarray:
     """
-    Return how far the mean of a statistic over realizations may be from that of the image by chance.
+    Return how far a mean over realizations may be from that of the image by chance.
 
-    The image is one draw of what it stands for, as large as some crops: from that it is off, too, unless what it holds
-    is known. The worst of some facies is beyond the limit as rarely as a single one.
+    Parameters
+    ----------
+    found : ModelEvaluation
+        What was found.
+    what : str
+        A statistic that has a value for each map, or for each map and facies; the worst of some facies is beyond the
+        limit as rarely as a single one.
+    draws : float
+        Variance of the difference over that of one map: 1 / n for each mean over n maps. The image is a draw, too, as
+        large as some crops, of what it stands for.
     """
     ours, of_crops = (getattr(statistics, what) for statistics in (found.measured, found.reference))
-    spread = np.maximum(ours.std(axis=0), of_crops.std(axis=0))  # a few realizations tell no spread
+    spread = np.maximum(ours.std(axis=0, ddof=1), of_crops.std(axis=0, ddof=1))  # a few realizations tell no spread
     limit = -NormalDist().inv_cdf(NormalDist().cdf(-_STANDARD_ERRORS) / spread.size)
-    draws = 1 / len(ours) if is_image_known else 2 / len(ours) + 1 / found.crops_in_image
     return np.asarray(limit * spread * np.sqrt(draws))
 
 
 def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
     """Return the grade of the facies' shares, and in words how far they are from the image's."""
     ours, theirs = found.measured.proportions.mean(axis=0), found.image_shares
-    off = np.abs(ours - theirs)
-    is_off = off > _chance(found, "proportions", is_image_known=True) + _LEAST_SHARE
+    off, draws = np.abs(ours - theirs), 1 / len(found.realizations)
+    is_off = off > _chance(found, "proportions", draws) + _LEAST_SHARE
     if not is_off.any():
         return 0, f"Shares of facies differ from those there by {off.max():.1%} of the cells at most, as by chance."
     times = np.exp(np.abs(_log_odds(ours) - _log_odds(theirs)))
     worst = int(np.where(is_off, times, 0.0).argmax())
-    beyond = np.where(off > _chance(found, "proportions") + _LEAST_SHARE, times, 1.0)
+    chance = _chance(found, "proportions", draws + 1 / found.crops_in_image) + _LEAST_SHARE
+    beyond = np.where(off > chance, times, 1.0)
     return _grade(float(beyond.max()), _ODDS_TIMES), (
         f"Shares of facies differ from those there by up to {off.max():.1%} of the cells; for its size most of all "
         f"that of {_called(names[worst])}: {ours[worst]:.1%} instead of {theirs[worst]:.1%}."
@@ -129,7 +138,8 @@ def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
     """Return the grade of the numbers of bodies, and in words the worst one if it is bad."""
     ours, of_crops = (statistics.n_bodies.mean(axis=0) for statistics in (found.measured, found.reference))
     times = np.exp(np.abs(np.log((ours + 0.5) / (of_crops + 0.5))))
-    beyond = np.where(np.abs(ours - of_crops) > _chance(found, "n_bodies"), times, 1.0)
+    draws = 2 / len(found.realizations) + 1 / found.crops_in_image
+    beyond = np.where(np.abs(ours - of_crops) > _chance(found, "n_bodies", draws), times, 1.0)
     worst = int(beyond.argmax())
     grade = _grade(float(beyond[worst]), _BODIES_TIMES)
     if not grade:
@@ -145,7 +155,8 @@ def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
 def _judge_boundary(found: ModelEvaluation) -> tuple[int, str]:
     """Return the grade of the length of boundaries, and in words what is wrong with it if it is bad."""
     ours, of_crops, ratio = found.measured.boundary.mean(), found.reference.boundary.mean(), found.boundary_ratio
-    is_off = np.abs(ours - of_crops) > _chance(found, "boundary")
+    draws = 2 / len(found.realizations) + 1 / found.crops_in_image
+    is_off = np.abs(ours - of_crops) > _chance(found, "boundary", draws)
     grade = _grade(max(ratio, 1 / max(1e-9, ratio)), _BOUNDARY_TIMES) if is_off else 0
     if not grade:
         return 0, ""
@@ -181,8 +192,8 @@ def _judge_variety(found: ModelEvaluation, variety: float) -> tuple[int, str]:
     grade = max(of_places, _grade(max(variety, 1 / max(1e-9, variety)), _VARIETY_TIMES))
     if of_places:
         return grade, (
-            f"They resemble one another at the same place, {agreement:.0%} of the way from chance to being equal: the "
-            "same bodies come back in each of them."
+            f"They resemble one another at the same place, {agreement:.0%} of the way from chance to being equal: "
+            "bodies come back where they were."
         )
     if not grade:
         return 0, "They differ from one another as crops of it do."

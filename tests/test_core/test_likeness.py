@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from oadg.core.evaluation.likeness import (
     summarise,
 )
 from oadg.core.evaluation.model_evaluation import run_evaluation
+from oadg.core.evaluation.surveys import score
 from oadg.core.evaluation.verdict import describe_verdict
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
@@ -206,12 +208,105 @@ def test_noise_of_the_same_law_looks_like_noise(model, monkeypatch):
     assert _likeness(describe_verdict(found, summarise(found), FACIES.names)) == "look like the image"
 
 
-def smooth_map(n_rows, rng):
-    """A map of three facies cut out of a smooth field, whose law is known."""
-    frequency = np.fft.fftfreq(2 * n_rows)
+def smooth_field(n_rows, rng, thickness=1.0):
+    """A smooth field of variance 1, whose law is known."""
+    frequency = thickness * np.fft.fftfreq(2 * n_rows)
     filtered = np.exp(-300 * (frequency[:, None] ** 2 + frequency[None] ** 2))
     field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((2 * n_rows, 2 * n_rows))) * filtered).real
-    return np.digitize(field[:n_rows, :n_rows] / np.sqrt((filtered**2).mean()), (-0.3, 0.8)).astype(np.int16)
+    return field[:n_rows, :n_rows] / np.sqrt((filtered**2).mean())
+
+
+def cut(field, shift=0.0):
+    """Three facies, of about 38, 41 and 21 % of the cells."""
+    return np.digitize(field + shift, (-0.3, 0.8)).astype(np.int16)
+
+
+def smooth_map(n_rows, rng):
+    return cut(smooth_field(n_rows, rng))
+
+
+def smooth_map_of_many(n_rows, rng):
+    """Eight facies, some of them rare."""
+    return np.argmax([smooth_field(n_rows, rng) + weight for weight in np.linspace(1, -1, 8)], axis=0).astype(np.int16)
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """Evaluate maps that stand for realizations against an image of any number of facies."""
+
+    def run(cells, maps):
+        facies = FaciesTable(tuple(Facies(k, f"f{k}", "#112233") for k in range(int(cells.max()) + 1)))
+
+        def score_evenly(_, survey):
+            found = score(np.full((survey.n_facies, len(survey.truth)), 1 / survey.n_facies), survey.truth)
+            return dict.fromkeys(("model", *likeness.YARDSTICKS), found)
+
+        monkeypatch.setattr(likeness, "score_survey", score_evenly)
+        monkeypatch.setattr(likeness, "_isolated_of", lambda *_: 0.0)
+        monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
+        untrained = SimpleNamespace(provenance={})
+        found = evaluate_model(untrained, TrainingImage(cells, facies), side=len(maps[0]), n_realizations=len(maps))
+        return describe_verdict(found, summarise(found), facies.names)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("maps_of", "likeness_told", "told"),
+    [
+        (lambda fields, _: map(cut, fields), "look like the image", "differ from one another as crops of it do"),
+        (
+            lambda fields, _: [cut(0.9 * fields[0] + math.sqrt(1 - 0.9**2) * field) for field in fields[1:]],
+            "do not look like the image",
+            r"at the same place, 4\d% of the way from chance to being equal",
+        ),
+        (
+            lambda fields, _: [cut(fields[number % 2]) for number in range(20)],
+            "do not look like the image",
+            r"at the same place, \d\d% of the way from chance to being equal",
+        ),
+        (
+            lambda _, rng: [cut(smooth_field(53, rng, 1.25)) for _ in range(20)],
+            "resemble the image",
+            r"Boundaries between facies are \d\d% too short: bodies are thicker, smoother or larger than in the image",
+        ),
+        (
+            lambda _, rng: [cut(smooth_field(53, rng, 0.8)) for _ in range(20)],
+            "resemble the image",
+            r"Boundaries between facies are \d\d% too long: bodies are thinner, rougher or smaller than in the image",
+        ),
+        (
+            lambda fields, _: [cut(field, 0.5) for field in fields],
+            "resemble the image",
+            r"that of f2: 3\d\.\d% instead of 2\d\.\d%",
+        ),
+    ],
+    ids=["perfect", "one skeleton", "copies of two", "thick", "thin", "other shares"],
+)
+def test_what_maps_of_a_known_law_are_found_to_be(judge, maps_of, likeness_told, told):
+    rng = np.random.default_rng(2)
+    cells, fields = smooth_map(160, rng), [smooth_field(53, rng) for _ in range(21)]
+    verdict = judge(cells, list(maps_of(fields, rng)))
+    assert _likeness(verdict) == likeness_told
+    assert re.search(told, verdict)
+
+
+def test_a_perfect_model_of_many_facies_looks_like_the_image(judge):
+    """The worst of eight facies is farther off than a single one, and the image is one draw of what it stands for."""
+    rng = np.random.default_rng(0)
+    cells = smooth_map_of_many(160, rng)
+    verdict = judge(cells, [smooth_map_of_many(53, rng) for _ in range(20)])
+    assert _likeness(verdict) == "look like the image"
+
+
+def test_a_model_that_does_not_hit_the_shares_of_its_image_is_told_so(judge):
+    """Where the image may differ as much from what it stands for, that does not make the grade worse."""
+    rng = np.random.default_rng(3)
+    cells = smooth_map(160, rng)
+    maps = [cut(smooth_field(53, rng), 0.25) for _ in range(30)]
+    verdict = judge(cells, maps)
+    assert _likeness(verdict) == "look like the image"
+    assert re.search(r"Shares of facies differ from those there by up to 1?\d\.\d% of the cells; for its size", verdict)
 
 
 def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
