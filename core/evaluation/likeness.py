@@ -36,8 +36,8 @@ N_GIVEN = 2
 """Realizations of each survey, given its data."""
 FEWEST_TILES = 4
 """Of the held-out block that hold targets, for an interval: what lies in one of them resembles itself."""
-_WIDE_BLOCK = 125
-"""Cells a side from which a block has three tiles along each side, not two."""
+_WIDE_BLOCK = 375
+"""Cells a side from which a block has four tiles along each side, not two: more would be too much alike."""
 FEWEST_PAIRS = 200
 """Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
 _SHARES = (0.001, 0.02)
@@ -326,7 +326,7 @@ def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng:
 
 def _tiles_of(surveys: list[Survey], shape: tuple[int, ...]) -> np.ndarray:
     """Return in which tile of a block (n_rows, n_cols) each target of its surveys lies, shape (n_targets,)."""
-    n_along = 3 if min(shape) >= _WIDE_BLOCK else 2
+    n_along = 4 if min(shape) >= _WIDE_BLOCK else 2
     places = np.concatenate([survey.targets + survey.corner for survey in surveys])
     row, col = (places * n_along / shape).astype(int).T
     return row * n_along + col

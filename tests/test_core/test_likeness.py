@@ -411,16 +411,15 @@ def test_surveys_of_one_place_tell_no_more_than_one_of_them(model, image, monkey
         assert often[name] == pytest.approx(once[name])
 
 
-@pytest.mark.parametrize(("side", "n_tiles"), [(62, 4), (130, 9)])
+@pytest.mark.parametrize(("side", "n_tiles"), [(62, 4), (380, 16)])
 def test_targets_of_all_surveys_fall_into_tiles_of_their_block(side, n_tiles):
     block = np.random.default_rng(0).integers(0, 3, (side, side + 5))
-    surveys = draw_surveys_of(block, 3, 5, np.random.default_rng(1))
+    surveys = draw_surveys_of(block, 3, 40, np.random.default_rng(1))
     for survey in surveys:
         assert (block[tuple((survey.targets + survey.corner).astype(int).T)] == survey.truth).all()
     tiles = likeness._tiles_of(surveys, block.shape)
     assert np.unique(tiles).tolist() == list(range(n_tiles))
     assert len(tiles) == sum(len(survey.truth) for survey in surveys)
-    assert np.bincount(tiles).max() < 2 * np.bincount(tiles).min()
 
 
 def test_an_image_whose_corners_hold_one_facies(model, image):
