@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import Sequence
 
 import numpy as np
 
+from ..measures.scores import t_quantile
 from .likeness import ModelEvaluation
 
 _WORDS = ("look like the image", "resemble the image", "do not look like the image")
@@ -25,18 +25,20 @@ _CONNECTIVITY_TIMES, _CONNECTIVITY_LEAST = (3.0, 10.0), 0.01
 """The same of what hangs together, pairs of cells of one facies."""
 _LEAST_SHARE = 0.002
 """Of the cells: so much is nothing."""
-_STANDARD_ERRORS = 2.5
-"""By which a mean may be off by chance; more for the worst of some facies."""
+_RARELY = 0.01
+"""How often a mean is beyond the limits of chance, on either side."""
 _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
 _NOT_HELD_OUT = (
     "These may be cells that it learnt, so that this tells little: its training noted another image, or another corner "
     "of it that was held out."
 )
-_VARIETY_TIMES = 1 / 0.6, 1 / 0.3
-"""By what factor realizations may differ more or less from one another than crops of the image do."""
+_LEAST_VARIETY, _MUCH_VARIETY = (0.6, 0.3), 1.7
+"""Of realizations over that of crops; much of it is told, but no fault, for crops share one image and overlap."""
 _AGREEMENT, _STANDARD_ERRORS_OF_PAIRS = (0.03, 0.2), 3.0
 """How far realizations may agree at the same place, beyond what chance makes of it, which has a long tail."""
+_FEWEST = 8
+"""Realizations that tell how they differ from one another."""
 
 
 def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Sequence[str]) -> str:
@@ -103,8 +105,8 @@ def _chance(found: ModelEvaluation, what: str, draws: float) -> np.ndarray:
         large as some crops, of what it stands for.
     """
     ours, of_crops = (getattr(statistics, what) for statistics in (found.measured, found.reference))
-    spread = np.maximum(ours.std(axis=0, ddof=1), of_crops.std(axis=0, ddof=1))  # a few realizations tell no spread
-    limit = -NormalDist().inv_cdf(NormalDist().cdf(-_STANDARD_ERRORS) / spread.size)
+    spread = np.maximum(ours.std(axis=0, ddof=1), of_crops.std(axis=0, ddof=1))
+    limit = t_quantile(1 - _RARELY / spread.size, 2 * (len(ours) - 1))
     return np.asarray(limit * spread * np.sqrt(draws))
 
 
@@ -187,19 +189,19 @@ def _judge_variograms(found: ModelEvaluation) -> tuple[int, str]:
 
 def _judge_variety(found: ModelEvaluation, variety: float) -> tuple[int, str]:
     """Return the grade of how realizations differ from one another, over how crops do and at the same place."""
+    if len(found.realizations) < _FEWEST:
+        return 0, "They are too few to tell whether they differ from one another as crops of it do."
     agreement, error = found.fidelity.agreement, found.among_crops.agreement_error
     of_places = _grade(agreement - _STANDARD_ERRORS_OF_PAIRS * error, _AGREEMENT)
-    grade = max(of_places, _grade(max(variety, 1 / max(1e-9, variety)), _VARIETY_TIMES))
+    grade = max(of_places, sum(variety < least for least in _LEAST_VARIETY))
     if of_places:
         return grade, (
             f"They resemble one another at the same place, {agreement:.0%} of the way from chance to being equal: "
             "bodies come back where they were."
         )
-    if not grade:
-        return 0, "They differ from one another as crops of it do."
-    if variety > 1:
-        return grade, "They differ from one another more than crops of it do."
-    return grade, "They resemble one another more than crops of it do: the model has less variety than the image."
+    if grade:
+        return grade, "They resemble one another more than crops of it do: the model has less variety than the image."
+    return 0, f"They differ from one another {'more than' if variety > _MUCH_VARIETY else 'as'} crops of it do."
 
 
 def _describe_data(scores: dict[str, float]) -> str:

@@ -245,10 +245,13 @@ def judge(monkeypatch):
         monkeypatch.setattr(likeness, "_isolated_of", lambda *_: 0.0)
         monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
         untrained = SimpleNamespace(provenance={})
-        found = evaluate_model(untrained, TrainingImage(cells, facies), side=len(maps[0]), n_realizations=len(maps))
-        return describe_verdict(found, summarise(found), facies.names)
+        return evaluate_model(untrained, TrainingImage(cells, facies), side=len(maps[0]), n_realizations=len(maps))
 
     return run
+
+
+def _verdict(found):
+    return describe_verdict(found, summarise(found), [f"f{k}" for k in range(len(found.image_shares))])
 
 
 @pytest.mark.parametrize(
@@ -286,7 +289,7 @@ def judge(monkeypatch):
 def test_what_maps_of_a_known_law_are_found_to_be(judge, maps_of, likeness_told, told):
     rng = np.random.default_rng(2)
     cells, fields = smooth_map(160, rng), [smooth_field(53, rng) for _ in range(21)]
-    verdict = judge(cells, list(maps_of(fields, rng)))
+    verdict = _verdict(judge(cells, list(maps_of(fields, rng))))
     assert _likeness(verdict) == likeness_told
     assert re.search(told, verdict)
 
@@ -295,18 +298,25 @@ def test_a_perfect_model_of_many_facies_looks_like_the_image(judge):
     """The worst of eight facies is farther off than a single one, and the image is one draw of what it stands for."""
     rng = np.random.default_rng(0)
     cells = smooth_map_of_many(160, rng)
-    verdict = judge(cells, [smooth_map_of_many(53, rng) for _ in range(20)])
-    assert _likeness(verdict) == "look like the image"
+    found = judge(cells, [smooth_map_of_many(53, rng) for _ in range(20)])
+    assert _likeness(_verdict(found)) == "look like the image"
 
 
-def test_a_model_that_does_not_hit_the_shares_of_its_image_is_told_so(judge):
-    """Where the image may differ as much from what it stands for, that does not make the grade worse."""
+def test_few_maps_do_not_tell_whether_they_differ(judge):
+    rng = np.random.default_rng(2)
+    found = judge(smooth_map(160, rng), 4 * [smooth_map(53, rng)])
+    assert "too few to tell whether they differ from one another" in _verdict(found)
+
+
+def test_shares_that_the_image_may_miss_itself_are_told_but_are_no_fault(judge):
+    """The image is one draw of what it stands for: the smaller it is, the less it tells."""
     rng = np.random.default_rng(3)
     cells = smooth_map(160, rng)
-    maps = [cut(smooth_field(53, rng), 0.25) for _ in range(30)]
-    verdict = judge(cells, maps)
-    assert _likeness(verdict) == "look like the image"
-    assert re.search(r"Shares of facies differ from those there by up to 1?\d\.\d% of the cells; for its size", verdict)
+    found = judge(cells, [cut(smooth_field(53, rng), 0.3) for _ in range(20)])
+    for crops_in_image, likeness_told in [(2.0, "look like the image"), (50.0, "resemble the image")]:
+        verdict = _verdict(replace(found, crops_in_image=crops_in_image))
+        assert _likeness(verdict) == likeness_told
+        assert re.search(r"Shares of facies differ .* that of f0: 2\d\.\d% instead of 3\d\.\d%", verdict)
 
 
 def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
