@@ -37,7 +37,7 @@ N_GIVEN = 2
 FEWEST_TILES = 4
 """Of the held-out block that hold targets, for an interval: what lies in one of them resembles itself."""
 _WIDE_BLOCK = 375
-"""Cells a side from which a block has four tiles along each side, not two: more would be too much alike."""
+"""Cells a side from which a block has four tiles along each side, not two: smaller tiles are too much alike."""
 FEWEST_PAIRS = 200
 """Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
 _SHARES = (0.001, 0.02)

@@ -91,18 +91,10 @@ def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
 
 def _chance(found: ModelEvaluation, what: str, draws: float) -> np.ndarray:
     """
-    Return how far a mean over realizations may be from that of the image by chance.
+    Return how far the mean of a statistic of maps, or of maps and facies, may be from that of the image by chance.
 
-    Parameters
-    ----------
-    found : ModelEvaluation
-        What was found.
-    what : str
-        A statistic that has a value for each map, or for each map and facies; the worst of some facies is beyond the
-        limit as rarely as a single one.
-    draws : float
-        Variance of the difference over that of one map: 1 / n for each mean over n maps. The image is a draw, too, as
-        large as some crops, of what it stands for.
+    The difference has `draws` times the variance of one map: 1 / n for each mean over n maps. The image is a draw, too,
+    as large as some crops, of what it stands for. The worst of some facies is beyond as rarely as a single one.
     """
     ours, of_crops = (getattr(statistics, what) for statistics in (found.measured, found.reference))
     spread = np.maximum(ours.std(axis=0, ddof=1), of_crops.std(axis=0, ddof=1))

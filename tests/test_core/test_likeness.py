@@ -454,6 +454,8 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     assert result.verdict in text.replace("&#x27;", "'")
     assert text.count("data:image/png;base64,") == 6
     assert "&lt;stripes&gt;" in text
+    assert "Agreement of two maps beyond chance" in text
+    assert "Boundaries between facies" in text
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), "it needs no other file"
     assert set(result.scores) >= {"pattern_divergence", "log_loss", "log_loss_kriging", "variety"}
 
