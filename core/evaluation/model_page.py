@@ -85,8 +85,8 @@ def _words(side: int) -> Sequence[str]:
         "Variogram: half the share of pairs of cells, so far apart, of which one is of the facies and one is not.",
         "Boundaries: the sides of cells where two facies meet, per cell; fewer where bodies are thick or smooth.",
         (
-            "Log loss: minus the logarithm of the probability that the true facies was given, in nats; lower is better. "
-            "The interval of its ratio counts parts of the block where cells are hidden, not surveys, which overlap."
+            "Log loss: minus the logarithm of the probability that the true facies was given, in nats; lower is better."
+            " The interval of its ratio counts parts of the block where cells are hidden, not surveys, which overlap."
         ),
     )
 
