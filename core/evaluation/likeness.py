@@ -354,11 +354,18 @@ def _losses(found: ModelEvaluation, method: str) -> np.ndarray:
 
 
 def _loss_ratio(found: ModelEvaluation, kriging: str) -> PairedInterval:
-    """Return the model's log loss over a kriging's; surveys overlap, so that tiles count for its interval."""
+    """
+    Return the model's log loss over a kriging's, with the wider one of two intervals.
+
+    Surveys overlap, so that they tell less than their number: tiles count. But surveys differ in how many data they
+    have, too, which all tiles that they lie in share.
+    """
     ours, theirs = _losses(found, MODEL), _losses(found, kriging)
     if np.unique(found.tiles).size < FEWEST_TILES:
         return PairedInterval(float(ours.mean() / theirs.mean()), math.nan, math.nan)
-    return ratio_interval(ours, theirs, groups=found.tiles)
+    survey = np.repeat(np.arange(len(found.surveys[MODEL])), [scores.loss.size for scores in found.surveys[MODEL]])
+    groups = [found.tiles, survey] if survey[-1] else [found.tiles]
+    return max((ratio_interval(ours, theirs, groups=group) for group in groups), key=lambda interval: interval.high)
 
 
 def summarise(found: ModelEvaluation) -> dict[str, float]:

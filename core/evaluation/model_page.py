@@ -86,7 +86,7 @@ def _words(side: int) -> Sequence[str]:
         "Boundaries: the sides of cells where two facies meet, per cell; fewer where bodies are thick or smooth.",
         (
             "Log loss: minus the logarithm of the probability that the true facies was given, in nats; lower is better."
-            " The interval of its ratio counts parts of the block where cells are hidden, not surveys, which overlap."
+            " The interval of its ratio counts parts of the block of hidden cells, or surveys, if these tell less."
         ),
     )
 

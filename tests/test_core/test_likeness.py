@@ -421,6 +421,16 @@ def test_surveys_of_one_place_tell_no_more_than_one_of_them(model, image, monkey
         assert often[name] == pytest.approx(once[name])
 
 
+def test_surveys_that_differ_more_than_tiles_widen_the_interval(model, image, monkeypatch):
+    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
+    found = evaluate_model(model, image, side=33, n_realizations=2)
+    ours, theirs = (replace(found.surveys["model"][0], loss=np.full(found.tiles.size, loss)) for loss in (2.0, 1.0))
+    surveys = {name: 2 * [theirs] for name in found.surveys}  # at all targets of one of the two surveys twice the loss
+    apart = summarise(replace(found, surveys={**surveys, "model": [ours, theirs]}, tiles=np.tile(found.tiles, 2)))
+    assert apart["log_loss_ratio"] == pytest.approx(1.5)
+    assert apart["log_loss_ratio_low"] < 0 < 3 < apart["log_loss_ratio_high"]
+
+
 @pytest.mark.parametrize(("side", "n_tiles"), [(62, 4), (380, 16)])
 def test_targets_of_all_surveys_fall_into_tiles_of_their_block(side, n_tiles):
     block = np.random.default_rng(0).integers(0, 3, (side, side + 5))
