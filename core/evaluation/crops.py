@@ -43,13 +43,30 @@ def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rn
     -------
     int array, shape (n_crops, *shape)
     """
+    return np.stack([_cut(class_index, place, shape) for place in draw_places(class_index, shape, n_crops, rng)])
+
+
+def draw_places(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
+    """
+    Return where crops of an image lie; parameters as `draw_crops` has them.
+
+    Returns
+    -------
+    int array, shape (n_crops, 2)
+        Row and column of the first cell of each.
+    """
     is_known = bool((class_index >= 0).all())
     n_drawn = n_crops if is_known else _CROPS_TRIED * n_crops
-    places = [rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)]
-    crops = np.stack([class_index[row : row + shape[0], col : col + shape[1]] for row, col in places])
+    places = np.stack([rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)])
     if is_known:
-        return crops
-    return crops[np.argsort((crops < 0).sum(axis=(1, 2)), kind="stable")[:n_crops]]
+        return places
+    unknown = [(_cut(class_index, place, shape) < 0).sum() for place in places]
+    return places[np.argsort(unknown, kind="stable")[:n_crops]]
+
+
+def _cut(class_index: np.ndarray, place: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return the crop (n_rows, n_cols) of an image whose first cell lies at a place."""
+    return class_index[place[0] : place[0] + shape[0], place[1] : place[1] + shape[1]]
 
 
 def compare_halves(

@@ -26,7 +26,7 @@ from ..measures.fidelity import (
 from ..measures.scores import PairedInterval, Reliability, pooled_reliability, ratio_interval
 from ..model.facies_model import FaciesModel
 from ..sampling.realizations import simulate_in_batches
-from .crops import check_known, compare_halves, draw_crops, pattern_side_of
+from .crops import check_known, compare_halves, draw_crops, draw_places, pattern_side_of
 from .surveys import MethodScores, Survey, model_method, score
 
 N_SURVEYS = 20
@@ -34,6 +34,10 @@ SURVEY_SIDE = 128
 N_TARGETS = 400
 N_GIVEN = 2
 """Realizations of each survey, given its data."""
+FEWEST_TILES = 4
+"""Of the held-out block that hold targets, for an interval: what lies in one of them resembles itself."""
+_WIDE_BLOCK = 375
+"""Cells a side from which a block has four tiles along each side, not two: smaller tiles are too much alike."""
 FEWEST_PAIRS = 200
 """Of a facies and a point in a bin of the reliability diagram, for the bin to count."""
 _SHARES = (0.001, 0.02)
@@ -60,8 +64,12 @@ class ModelEvaluation:
         halves are too narrow, or mostly unknown.
     image_shares : array, shape (n_facies,)
         Of the facies in all of the image.
+    crops_in_image : float
+        How many crops hold as many known cells as the image.
     surveys : mapping of str to list of MethodScores
         By method, on the same surveys: the model is 'model'.
+    tiles : int array, shape (n_targets,)
+        In which tile of the held-out block the targets of all surveys lie, one survey after the other.
     reliability : Reliability
         Of the model, over all surveys.
     isolated, isolated_in_image : float
@@ -81,12 +89,20 @@ class ModelEvaluation:
     among_crops: Fidelity
     among_halves: Fidelity | None
     image_shares: np.ndarray
+    crops_in_image: float
     surveys: dict[str, list[MethodScores]]
+    tiles: np.ndarray
     reliability: Reliability
     isolated: float
     isolated_in_image: float
     is_held_out: bool
     seconds_per_realization: float
+
+    @property
+    def boundary_ratio(self) -> float:
+        """Length of boundaries in realizations over that in crops."""
+        ours, of_crops = (float(s.boundary.mean()) for s in (self.measured, self.reference))
+        return ours / max(1e-9, of_crops)
 
     @property
     def by_chance(self) -> Fidelity:
@@ -191,7 +207,9 @@ def evaluate_model(
         among_crops=among_crops,
         among_halves=among_halves,
         image_shares=image.proportions,
+        crops_in_image=float((image.class_index >= 0).sum() / (crops >= 0).sum(axis=(1, 2)).mean()),
         surveys=surveys,
+        tiles=_tiles_of(hidden, image.held_out.shape),
         reliability=pooled_reliability([s.reliability for s in surveys[MODEL]]),
         isolated=float(np.mean(isolated)),
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
@@ -283,7 +301,8 @@ def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng:
     """
     shape = (min(SURVEY_SIDE, class_index.shape[0]), min(SURVEY_SIDE, class_index.shape[1]))
     surveys = []
-    for window in draw_crops(class_index, shape, n_surveys, rng):
+    for row, col in draw_places(class_index, shape, n_surveys, rng):
+        window = class_index[row : row + shape[0], col : col + shape[1]]
         low, high = np.log(_SHARES)
         n_data = max(8, int(np.exp(rng.uniform(low, high)) * window.size))
         cells = rng.permutation(np.argwhere(window >= 0))
@@ -299,9 +318,18 @@ def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng:
                     truth=window[tuple(targets.T)].astype(np.int64),
                     known=known,
                     n_facies=n_facies,
+                    corner=(int(row), int(col)),
                 )
             )
     return surveys
+
+
+def _tiles_of(surveys: list[Survey], shape: tuple[int, ...]) -> np.ndarray:
+    """Return in which tile of a block (n_rows, n_cols) each target of its surveys lies, shape (n_targets,)."""
+    n_along = 4 if min(shape) >= _WIDE_BLOCK else 2
+    places = np.concatenate([survey.targets + survey.corner for survey in surveys])
+    row, col = (places * n_along / shape).astype(int).T
+    return row * n_along + col
 
 
 def score_survey(model: FaciesModel, survey: Survey) -> dict[str, MethodScores]:
@@ -316,17 +344,35 @@ def score_survey(model: FaciesModel, survey: Survey) -> dict[str, MethodScores]:
 
 
 def mean_losses(found: ModelEvaluation) -> dict[str, float]:
-    """Return the mean log loss of each method over the surveys, nats."""
-    return {name: float(np.mean([s.mean_loss for s in scores])) for name, scores in found.surveys.items()}
+    """Return the mean log loss of each method over the targets of all surveys, nats."""
+    return {name: float(_losses(found, name).mean()) for name in found.surveys}
+
+
+def _losses(found: ModelEvaluation, method: str) -> np.ndarray:
+    """Return the log loss of a method at each target of all surveys, nats."""
+    return np.concatenate([scores.loss for scores in found.surveys[method]])
+
+
+def _loss_ratio(found: ModelEvaluation, kriging: str) -> PairedInterval:
+    """
+    Return the model's log loss over a kriging's, with the wider one of two intervals.
+
+    Surveys overlap, so that they tell less than their number: tiles count. But surveys differ in how many data they
+    have, too, which all tiles that they lie in share.
+    """
+    ours, theirs = _losses(found, MODEL), _losses(found, kriging)
+    if np.unique(found.tiles).size < FEWEST_TILES:
+        return PairedInterval(float(ours.mean() / theirs.mean()), math.nan, math.nan)
+    survey = np.repeat(np.arange(len(found.surveys[MODEL])), [scores.loss.size for scores in found.surveys[MODEL]])
+    groups = [found.tiles, survey] if survey[-1] else [found.tiles]
+    return max((ratio_interval(ours, theirs, groups=group) for group in groups), key=lambda interval: interval.high)
 
 
 def summarise(found: ModelEvaluation) -> dict[str, float]:
     """Return the scores by the names that `EvaluationResult` has."""
     losses = mean_losses(found)
     kriging = better_kriging(losses)
-    ours, theirs = (np.array([s.mean_loss for s in found.surveys[method]]) for method in (MODEL, kriging))
-    nothing = PairedInterval(losses[MODEL] / losses[kriging], math.nan, math.nan)
-    ratio = ratio_interval(ours, theirs) if len(ours) > 1 else nothing
+    ratio = _loss_ratio(found, kriging)
     bodies = (found.fidelity.bodies + 0.5) / (found.reference.n_bodies.mean(axis=0) + 0.5)
     counted = found.reliability.number >= FEWEST_PAIRS
     misses = np.abs(found.reliability.observed - found.reliability.predicted)[counted]
@@ -337,6 +383,8 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
         "connectivity_misfit": found.fidelity.connectivity_misfit,
         "proportion_difference": float(np.abs(found.measured.proportions.mean(axis=0) - found.image_shares).max()),
         "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
+        "boundary_ratio": found.boundary_ratio,
+        "agreement": found.fidelity.agreement,
         "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
         "log_loss": losses[MODEL],
         "log_loss_kriging": losses[kriging],

@@ -44,6 +44,8 @@ class Survey:
         Number of observed facies.
     kind, design : str
         What made the map, and how it was surveyed.
+    corner : (int, int)
+        Row and column of the grid's first cell in the map that it is a piece of.
     """
 
     places: np.ndarray
@@ -54,6 +56,7 @@ class Survey:
     n_facies: int
     kind: str = ""
     design: str = ""
+    corner: tuple[int, int] = (0, 0)
 
     def blocks(self) -> np.ndarray:
         """Return the block (m,) of the grid that each target lies in: neighbours resemble each other."""

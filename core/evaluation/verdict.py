@@ -7,6 +7,7 @@ from typing import Sequence
 
 import numpy as np
 
+from ..measures.scores import t_quantile
 from .likeness import ModelEvaluation
 
 _WORDS = ("look like the image", "resemble the image", "do not look like the image")
@@ -14,23 +15,30 @@ _PATTERN_TIMES = 5.0, 25.0
 """Up to so many times as far as by chance realizations look like the image, or resemble it."""
 _FARTHEST_PATTERNS = 0.5
 """Bits by which the frequencies of small patterns may differ; where crops are small, chance makes much of it, too."""
-_SHARE_TIMES, _BODIES_TIMES = (2.0, 4.0), (1.5, 3.0)
-"""By what factor shares of facies and numbers of bodies may be off, beyond what chance makes of them."""
+_ODDS_TIMES, _BODIES_TIMES = (1.5, 3.0), (1.5, 3.0)
+"""By what factor the odds of facies and numbers of bodies may be off, where that is beyond chance."""
+_BOUNDARY_TIMES = 1.08, 1.5
+"""The same of the length of boundaries."""
 _VARIOGRAM_TIMES, _VARIOGRAM_LEAST = (3.0, 10.0), 0.01
 """How many times as far off as by chance variograms may be, and how far they always may."""
 _CONNECTIVITY_TIMES, _CONNECTIVITY_LEAST = (3.0, 10.0), 0.01
 """The same of what hangs together, pairs of cells of one facies."""
 _LEAST_SHARE = 0.002
 """Of the cells: so much is nothing."""
-_STANDARD_ERRORS = 2.5
+_RARELY = 0.01
+"""How often a mean is beyond the limits of chance, on either side."""
 _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
 _NOT_HELD_OUT = (
     "These may be cells that it learnt, so that this tells little: its training noted another image, or another corner "
     "of it that was held out."
 )
-_LEAST_VARIETY = 0.6
-"""Of realizations against crops of the image; at most its inverse."""
+_LEAST_VARIETY, _MUCH_VARIETY = (0.6, 0.3), 1.7
+"""Of realizations over that of crops; much of it is told, but no fault, for crops share one image and overlap."""
+_AGREEMENT, _STANDARD_ERRORS_OF_PAIRS = (0.03, 0.2), 3.0
+"""How far realizations may agree at the same place, beyond what chance makes of it, which has a long tail."""
+_FEWEST = 8
+"""Realizations that tell how they differ from one another."""
 
 
 def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Sequence[str]) -> str:
@@ -46,20 +54,19 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     names : sequence of str
         Of the facies.
     """
-    of_patterns, patterns = _judge_patterns(scores)
-    of_variograms = _grade(found.fidelity.variogram_difference, _variogram_limits(found))
-    of_connectivity, connectivity = _judge_connectivity(found)
-    of_shares, shares = _judge_shares(found, names)
-    of_bodies, bodies = _judge_bodies(found, names)
-    likeness = _WORDS[max(of_patterns, of_variograms, of_connectivity, of_shares, of_bodies)]
+    grades, words = zip(
+        _judge_patterns(scores),
+        _judge_shares(found, names),
+        _judge_bodies(found, names),
+        _judge_boundary(found),
+        _judge_connectivity(found),
+        _judge_variograms(found),
+        _judge_variety(found, scores["variety"]),
+    )
     n_rows, n_cols = found.realizations.shape[1:]
     sentences = (
-        f"Realizations of {n_rows} x {n_cols} cells {likeness}{patterns}.",
-        shares,
-        bodies,
-        connectivity,
-        _describe_variograms(found) if of_variograms else "",
-        _describe_variety(scores["variety"]),
+        f"Realizations of {n_rows} x {n_cols} cells {_WORDS[max(grades)]}{words[0]}.",
+        *words[1:],
         _describe_data(scores),
         _describe_hidden_cells(scores),
         "" if found.is_held_out else _NOT_HELD_OUT,
@@ -82,20 +89,38 @@ def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
     return grade, f": frequencies of small patterns are {times:.1f} times as far from those of the image as by chance"
 
 
+def _chance(found: ModelEvaluation, what: str, draws: float) -> np.ndarray:
+    """
+    Return how far the mean of a statistic of maps, or of maps and facies, may be from that of the image by chance.
+
+    The difference has `draws` times the variance of one map: 1 / n for each mean over n maps. The image is a draw, too,
+    as large as some crops, of what it stands for. The worst of some facies is beyond as rarely as a single one.
+    """
+    ours, of_crops = (getattr(statistics, what) for statistics in (found.measured, found.reference))
+    spread = np.maximum(ours.std(axis=0, ddof=1), of_crops.std(axis=0, ddof=1))
+    limit = t_quantile(1 - _RARELY / spread.size, 2 * (len(ours) - 1))
+    return np.asarray(limit * spread * np.sqrt(draws))
+
+
 def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
     """Return the grade of the facies' shares, and in words how far they are from the image's."""
-    ours, theirs = found.measured.proportions, found.image_shares
-    spread = np.maximum(ours.std(axis=0), found.reference.proportions.std(axis=0))  # a few realizations tell no spread
-    tolerance = _STANDARD_ERRORS * spread / np.sqrt(len(ours)) + _LEAST_SHARE
-    off = np.abs(ours.mean(axis=0) - theirs)
-    if (off <= tolerance).all():
+    ours, theirs = found.measured.proportions.mean(axis=0), found.image_shares
+    off, draws = np.abs(ours - theirs), 1 / len(found.realizations)
+    is_off = off > _chance(found, "proportions", draws) + _LEAST_SHARE
+    if not is_off.any():
         return 0, f"Shares of facies differ from those there by {off.max():.1%} of the cells at most, as by chance."
-    factor = np.abs(np.log((ours.mean(axis=0) + _LEAST_SHARE) / (theirs + _LEAST_SHARE)))
-    worst = int(np.where(off <= tolerance, 0.0, factor).argmax())
-    return _grade(float(np.exp(factor[worst])), _SHARE_TIMES), (
+    times = np.exp(np.abs(_log_odds(ours) - _log_odds(theirs)))
+    worst = int(np.where(is_off, times, 0.0).argmax())
+    chance = _chance(found, "proportions", draws + 1 / found.crops_in_image) + _LEAST_SHARE
+    beyond = np.where(off > chance, times, 1.0)
+    return _grade(float(beyond.max()), _ODDS_TIMES), (
         f"Shares of facies differ from those there by up to {off.max():.1%} of the cells; for its size most of all "
-        f"that of {_called(names[worst])}: {ours.mean(axis=0)[worst]:.1%} instead of {theirs[worst]:.1%}."
+        f"that of {_called(names[worst])}: {ours[worst]:.1%} instead of {theirs[worst]:.1%}."
     )
+
+
+def _log_odds(share: np.ndarray) -> np.ndarray:
+    return np.asarray(np.log((share + _LEAST_SHARE) / (1 - share + _LEAST_SHARE)))
 
 
 def _called(name: str) -> str:
@@ -105,18 +130,34 @@ def _called(name: str) -> str:
 
 def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
     """Return the grade of the numbers of bodies, and in words the worst one if it is bad."""
-    of_image = found.reference.n_bodies.mean(axis=0) + 0.5
-    ours, others = (np.log((fidelity.bodies + 0.5) / of_image) for fidelity in (found.fidelity, found.among_crops))
-    beyond = np.abs(ours) - np.abs(others)
+    ours, of_crops = (statistics.n_bodies.mean(axis=0) for statistics in (found.measured, found.reference))
+    times = np.exp(np.abs(np.log((ours + 0.5) / (of_crops + 0.5))))
+    draws = 2 / len(found.realizations) + 1 / found.crops_in_image
+    beyond = np.where(np.abs(ours - of_crops) > _chance(found, "n_bodies", draws), times, 1.0)
     worst = int(beyond.argmax())
-    grade = _grade(float(np.exp(beyond[worst])), _BODIES_TIMES)
+    grade = _grade(float(beyond[worst]), _BODIES_TIMES)
     if not grade:
         return 0, ""
     called = _called(names[worst])
+    ratio = (ours[worst] + 0.5) / (of_crops[worst] + 0.5)
     return grade, (
-        f"{called[0].upper()}{called[1:]} lies in {np.exp(ours[worst]):.1f} times as many bodies as in the image: its "
-        f"pieces are {'broken up' if ours[worst] > 0 else 'joined'}."
+        f"{called[0].upper()}{called[1:]} lies in {ratio:.1f} times as many bodies as in the image: its pieces are "
+        f"{'broken up' if ratio > 1 else 'joined'}."
     )
+
+
+def _judge_boundary(found: ModelEvaluation) -> tuple[int, str]:
+    """Return the grade of the length of boundaries, and in words what is wrong with it if it is bad."""
+    ours, of_crops, ratio = found.measured.boundary.mean(), found.reference.boundary.mean(), found.boundary_ratio
+    draws = 2 / len(found.realizations) + 1 / found.crops_in_image
+    is_off = np.abs(ours - of_crops) > _chance(found, "boundary", draws)
+    grade = _grade(max(ratio, 1 / max(1e-9, ratio)), _BOUNDARY_TIMES) if is_off else 0
+    if not grade:
+        return 0, ""
+    told = (
+        "long: bodies are thinner, rougher or smaller" if ratio > 1 else "short: bodies are thicker, smoother or larger"
+    )
+    return grade, f"Boundaries between facies are {abs(ratio - 1):.0%} too {told} than in the image."
 
 
 def _judge_connectivity(found: ModelEvaluation) -> tuple[int, str]:
@@ -131,24 +172,28 @@ def _judge_connectivity(found: ModelEvaluation) -> tuple[int, str]:
     )
 
 
-def _variogram_limits(found: ModelEvaluation) -> tuple[float, float]:
-    by_chance = max(found.by_chance.variogram_difference, _VARIOGRAM_LEAST)
-    return _VARIOGRAM_TIMES[0] * by_chance, _VARIOGRAM_TIMES[1] * by_chance
+def _judge_variograms(found: ModelEvaluation) -> tuple[int, str]:
+    """Return the grade of variograms, and in words how far they are from the image's if that is bad."""
+    ours, others = (fidelity.variogram_difference for fidelity in (found.fidelity, found.by_chance))
+    grade = _grade(ours / max(others, _VARIOGRAM_LEAST), _VARIOGRAM_TIMES)
+    return grade, f"Variograms are up to {ours:.3f} off, by chance {others:.3f}." if grade else ""
 
 
-def _describe_variograms(found: ModelEvaluation) -> str:
-    return (
-        f"Variograms are up to {found.fidelity.variogram_difference:.3f} off, by chance "
-        f"{found.by_chance.variogram_difference:.3f}."
-    )
-
-
-def _describe_variety(variety: float) -> str:
-    if variety < _LEAST_VARIETY:
-        return "They resemble one another more than crops of it do: the model has less variety than the image."
-    if variety > 1 / _LEAST_VARIETY:
-        return "They differ from one another more than crops of it do."
-    return "They differ from one another as crops of it do."
+def _judge_variety(found: ModelEvaluation, variety: float) -> tuple[int, str]:
+    """Return the grade of how realizations differ from one another, over how crops do and at the same place."""
+    if len(found.realizations) < _FEWEST:
+        return 0, "They are too few to tell whether they differ from one another as crops of it do."
+    agreement, error = found.fidelity.agreement, found.among_crops.agreement_error
+    of_places = _grade(agreement - _STANDARD_ERRORS_OF_PAIRS * error, _AGREEMENT)
+    grade = max(of_places, sum(variety < least for least in _LEAST_VARIETY))
+    if of_places:
+        return grade, (
+            f"They resemble one another at the same place, {agreement:.0%} of the way from chance to being equal: "
+            "bodies come back where they were."
+        )
+    if grade:
+        return grade, "They resemble one another more than crops of it do: the model has less variety than the image."
+    return 0, f"They differ from one another {'more than' if variety > _MUCH_VARIETY else 'as'} crops of it do."
 
 
 def _describe_data(scores: dict[str, float]) -> str:

@@ -117,12 +117,58 @@ def connected_pairs(maps: np.ndarray, bodies: np.ndarray, facies: int, lag: int,
     return int((near == far)[both].sum()), int(both.sum())
 
 
+def agreement_of_pairs(maps: np.ndarray, n_facies: int) -> np.ndarray:
+    """
+    Return how much more often two maps agree than maps of their shares do by chance, by Cohen's kappa.
+
+    Parameters
+    ----------
+    maps : int array, shape (n_maps, n_rows, n_cols)
+        Class index, -1 where unknown.
+    n_facies : int
+        Number of facies.
+
+    Returns
+    -------
+    array, shape (n_pairs,)
+        Of each pair of maps that know a cell in common: 0 by chance, 1 where they are the same.
+    """
+
+    def together(cells: np.ndarray) -> np.ndarray:
+        flat = cells.reshape(len(cells), -1).astype(np.float32)
+        return np.asarray((flat @ flat.T).astype(float))
+
+    shares = np.array([[(m == k).sum() / max(1, (m >= 0).sum()) for k in range(n_facies)] for m in maps])
+    both_known = together(maps >= 0)
+    pairs = np.nonzero(np.triu(both_known, 1))
+    alike = np.sum([together(maps == k) for k in range(n_facies)], axis=0)[pairs] / both_known[pairs]
+    by_chance = (shares @ shares.T)[pairs]
+    return (alike - by_chance) / max(1e-9, 1 - by_chance.mean()) if alike.size else alike
+
+
 def euler_number(class_index: np.ndarray, facies: int) -> int:
     """Return the number of bodies of a facies on a map (n_rows, n_cols), touching at corners, less that of holes."""
     cell = np.pad(class_index == facies, 1)
     quad = cell[:-1, :-1].astype(int) + cell[:-1, 1:] + cell[1:, :-1] + cell[1:, 1:]
     diagonal = (quad == 2) & (cell[:-1, :-1] == cell[1:, 1:])
     return int(((quad == 1).sum() - (quad == 3).sum() - 2 * diagonal.sum()) // 4)
+
+
+def boundary_length(class_index: np.ndarray) -> float:
+    """
+    Return the length of the boundaries between facies on a map, in sides of cells per cell.
+
+    Parameters
+    ----------
+    class_index : int array, shape (n_rows, n_cols)
+        -1 where unknown: neighbours count where both are known, and where there are none, the length is 0.
+    """
+    length = 0.0
+    for axis in (0, 1):
+        near, far = _apart(class_index[None], 1, axis)
+        known = (near >= 0) & (far >= 0)
+        length += (near != far)[known].sum() / max(1, known.sum())
+    return float(length)
 
 
 def isolated_share(maps: np.ndarray, cells: np.ndarray) -> float:
@@ -161,10 +207,14 @@ class Statistics:
         Share of each facies.
     n_bodies, euler : int array, shape (n_maps, n_facies)
         Number of bodies, whose cells may touch at corners, and the same less the number of holes.
+    boundary : array, shape (n_maps,)
+        Length of the boundaries between facies, in sides of cells per cell.
     lags : int array, shape (n_lags,)
         Cells apart.
     variogram, connectivity : array, shape (n_facies, 2, n_lags)
         Along rows and columns (axes 0 and 1 of a map).
+    agreement : array, shape (n_pairs,)
+        Beyond chance, of each pair of maps.
     patterns : mapping of int to Histogram
         By step, over all maps.
     pattern_side : int
@@ -176,9 +226,11 @@ class Statistics:
     proportions: np.ndarray
     n_bodies: np.ndarray
     euler: np.ndarray
+    boundary: np.ndarray
     lags: np.ndarray
     variogram: np.ndarray
     connectivity: np.ndarray
+    agreement: np.ndarray
     patterns: Mapping[int, Histogram]
     pattern_side: int
     patterns_of_maps: tuple[Histogram, ...]
@@ -206,9 +258,11 @@ def measure(maps: np.ndarray, n_facies: int, *, most_side: int = PATTERN_SIDE) -
         proportions=np.array([[(m == k).sum() / max(1, (m >= 0).sum()) for k in facies] for m in maps]),
         n_bodies=np.array([[np.unique(b[m == k]).size for k in facies] for m, b in zip(maps, bodies)]),
         euler=np.array([[euler_number(m, k) for k in facies] for m in maps]),
+        boundary=np.array([boundary_length(m) for m in maps]),
         lags=lags,
         variogram=np.array([[[variogram(maps, k, lag, a) for lag in lags] for a in (0, 1)] for k in facies]),
         connectivity=np.array([[[connectivity(maps, bodies, k, g, a) for g in lags] for a in (0, 1)] for k in facies]),
+        agreement=agreement_of_pairs(maps, n_facies),
         patterns={step: pattern_histogram(maps, n_facies, side=side, step=step) for step in PATTERN_STEPS},
         pattern_side=side,
         patterns_of_maps=tuple(pattern_histogram(m[None], n_facies, side=min(3, side), step=2) for m in maps),
@@ -241,6 +295,8 @@ class Fidelity:
         Of the pairs of cells of one facies, at all lags, the share by which those in one body are too few or too many.
     between, within : float
         Mean divergence of one map's patterns from those of the reference set, and from one another's.
+    agreement, agreement_error : float
+        Mean over pairs of maps, beyond chance, and its standard error by chance; NaN of a single map.
     """
 
     pattern_divergence: Mapping[int, float]
@@ -252,6 +308,8 @@ class Fidelity:
     connectivity_misfit: float
     between: float
     within: float
+    agreement: float
+    agreement_error: float
 
 
 def _largest(differences: np.ndarray) -> float:
@@ -286,6 +344,7 @@ def compare(measured: Statistics, reference: Statistics) -> Fidelity:
     """Return how far measured maps are from reference maps of the same size."""
     ours, theirs = measured.patterns_of_maps, reference.patterns_of_maps
     pairs = [(i, j) for i in range(len(ours)) for j in range(i)]
+    kappa = measured.agreement
     return Fidelity(
         pattern_divergence={
             step: divergence_bits(measured.patterns[step], reference.patterns[step]) for step in measured.patterns
@@ -298,4 +357,6 @@ def compare(measured: Statistics, reference: Statistics) -> Fidelity:
         connectivity_misfit=_connectivity_misfit(measured, reference),
         between=float(np.mean([divergence_bits(mine, other) for mine in ours for other in theirs])),
         within=float(np.mean([divergence_bits(ours[i], ours[j]) for i, j in pairs])) if pairs else float("nan"),
+        agreement=float(kappa.mean()) if kappa.size else float("nan"),
+        agreement_error=float(np.sqrt((kappa**2).mean() / kappa.size)) if kappa.size else float("nan"),
     )

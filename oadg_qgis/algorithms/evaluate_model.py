@@ -36,8 +36,9 @@ from .parameters import Helped, choice, helped, whole_number
 _HELP = """
 <p>Before you trust a model, look at what it draws. Realizations without any observations are put beside pieces of the
 training image, and measured with the same rulers: the shares of the facies, how many bodies they form and how these
-are connected, variograms, and the frequencies of all small patterns. What chance makes of each number is shown by
-other pieces of the image, and by its halves.</p>
+are connected, how long their boundaries are, variograms, the frequencies of all small patterns, and how far
+realizations differ from one another. What chance makes of each number is shown by other pieces of the image, and by its
+halves.</p>
 <p>Then cells of the corner of the image that training did not see are hidden and predicted from few others, by the
 model and by kriging; and realizations are drawn from these few, to see whether data lie in them as cells that nothing
 around agrees with.</p>
@@ -54,7 +55,9 @@ _NUMBERS = (
     ("CONNECTIVITY_MISFIT", "Misfit of what hangs together (share of pairs of cells of one facies)"),
     ("PROPORTION_DIFFERENCE", "Largest difference of a facies' share"),
     ("BODIES_RATIO", "Number of bodies over that of the image, where it is farthest from 1"),
+    ("BOUNDARY_RATIO", "Length of boundaries between facies over that of the image"),
     ("VARIETY", "Variety over that of the image"),
+    ("AGREEMENT", "Agreement of two realizations at the same cells, beyond chance"),
     ("LOG_LOSS", "Log loss of the model at hidden cells (nats)"),
     ("LOG_LOSS_KRIGING", "Log loss of the better kriging there (nats)"),
     ("ISOLATED_DATA", "Share of the data that no neighbour agrees with, in realizations"),

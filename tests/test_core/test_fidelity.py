@@ -9,6 +9,8 @@ from oadg.core.measures.bodies import label_bodies, n_bodies
 from oadg.core.measures.fidelity import (
     LAGS,
     PATTERN_STEPS,
+    agreement_of_pairs,
+    boundary_length,
     compare,
     connectivity,
     divergence_bits,
@@ -249,6 +251,32 @@ def test_what_hangs_together_counts_by_its_pairs():
     off = 0.1 * (1 / 8 + 4 / 8) + (0.9 - 3 / 26) / 20
     along_rows = [(0.9 - 1 / 29) + (0.1 - 1 / 29), (0.9 - 2 / 28) + (0.1 - 2 / 28), 0.9 - 3 / 26]
     assert found.connectivity_misfit == pytest.approx(off / (3 * 0.9 + 3 * 0.1 + sum(along_rows)))
+
+
+def test_boundaries_by_hand():
+    # Of the four pairs of known neighbours along either axis two are of different facies.
+    assert boundary_length(of("##.", "#?.", "..#")) == pytest.approx(2 / 4 + 2 / 4)
+    assert boundary_length(of("##..", "####")) == pytest.approx(1 / 6 + 2 / 4)
+    assert boundary_length(of("#?", "?.")) == 0, "no neighbours are known"
+    assert measure(stripes(thickness=4), 2).boundary == pytest.approx([1 / 4] * 4, abs=0.02), "of each map"
+
+
+def test_agreement_by_hand():
+    half, other = of("##..", "##.."), of("#.#.", "#.#.")
+    assert agreement_of_pairs(np.stack([half, half, other]), 2) == pytest.approx([1, 0, 0])
+    assert agreement_of_pairs(np.stack([half, 1 - half]), 2) == pytest.approx([-1])
+    known = np.where(np.arange(4) < 2, half, -1)  # of the cells that both know, all agree, and chance makes half of it
+    assert agreement_of_pairs(np.stack([half, known]), 2) == pytest.approx([1])
+    assert agreement_of_pairs(half[None], 2).size == 0, "one map has no other"
+    assert agreement_of_pairs(np.zeros((2, 3, 3), dtype=int), 2) == pytest.approx([0]), "all of one facies"
+
+
+def test_maps_that_share_a_part_agree_beyond_chance():
+    apart, alike = noise(12, seed=1), noise(12, seed=1)
+    alike[:, :, :20] = alike[0, :, :20]
+    found = [compare(measure(maps, 2), measure(apart, 2)) for maps in (apart, alike)]
+    assert abs(found[0].agreement) < 3 * found[0].agreement_error < 0.02
+    assert found[1].agreement == pytest.approx(0.5, abs=0.02)
 
 
 def test_isolated_cells_are_counted():

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from oadg.core.evaluation.likeness import (
     summarise,
 )
 from oadg.core.evaluation.model_evaluation import run_evaluation
+from oadg.core.evaluation.surveys import score
 from oadg.core.evaluation.verdict import describe_verdict
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
@@ -206,12 +208,115 @@ def test_noise_of_the_same_law_looks_like_noise(model, monkeypatch):
     assert _likeness(describe_verdict(found, summarise(found), FACIES.names)) == "look like the image"
 
 
-def smooth_map(n_rows, rng):
-    """A map of three facies cut out of a smooth field, whose law is known."""
-    frequency = np.fft.fftfreq(2 * n_rows)
+def smooth_field(n_rows, rng, thickness=1.0):
+    """A smooth field of variance 1, whose law is known."""
+    frequency = thickness * np.fft.fftfreq(2 * n_rows)
     filtered = np.exp(-300 * (frequency[:, None] ** 2 + frequency[None] ** 2))
     field = np.fft.ifft2(np.fft.fft2(rng.standard_normal((2 * n_rows, 2 * n_rows))) * filtered).real
-    return np.digitize(field[:n_rows, :n_rows] / np.sqrt((filtered**2).mean()), (-0.3, 0.8)).astype(np.int16)
+    return field[:n_rows, :n_rows] / np.sqrt((filtered**2).mean())
+
+
+def cut(field, shift=0.0):
+    """Three facies, of about 38, 41 and 21 % of the cells."""
+    return np.digitize(field + shift, (-0.3, 0.8)).astype(np.int16)
+
+
+def smooth_map(n_rows, rng):
+    return cut(smooth_field(n_rows, rng))
+
+
+def smooth_map_of_many(n_rows, rng):
+    """Eight facies, some of them rare."""
+    return np.argmax([smooth_field(n_rows, rng) + weight for weight in np.linspace(1, -1, 8)], axis=0).astype(np.int16)
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """Evaluate maps that stand for realizations against an image of any number of facies."""
+
+    def run(cells, maps):
+        facies = FaciesTable(tuple(Facies(k, f"f{k}", "#112233") for k in range(int(cells.max()) + 1)))
+
+        def score_evenly(_, survey):
+            found = score(np.full((survey.n_facies, len(survey.truth)), 1 / survey.n_facies), survey.truth)
+            return dict.fromkeys(("model", *likeness.YARDSTICKS), found)
+
+        monkeypatch.setattr(likeness, "score_survey", score_evenly)
+        monkeypatch.setattr(likeness, "_isolated_of", lambda *_: 0.0)
+        monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
+        untrained = SimpleNamespace(provenance={})
+        return evaluate_model(untrained, TrainingImage(cells, facies), side=len(maps[0]), n_realizations=len(maps))
+
+    return run
+
+
+def _verdict(found):
+    return describe_verdict(found, summarise(found), [f"f{k}" for k in range(len(found.image_shares))])
+
+
+@pytest.mark.parametrize(
+    ("maps_of", "likeness_told", "told"),
+    [
+        (lambda fields, _: map(cut, fields), "look like the image", "differ from one another as crops of it do"),
+        (
+            lambda fields, _: [cut(0.9 * fields[0] + math.sqrt(1 - 0.9**2) * field) for field in fields[1:]],
+            "do not look like the image",
+            r"at the same place, 4\d% of the way from chance to being equal",
+        ),
+        (
+            lambda fields, _: [cut(fields[number % 2]) for number in range(20)],
+            "do not look like the image",
+            r"at the same place, \d\d% of the way from chance to being equal",
+        ),
+        (
+            lambda _, rng: [cut(smooth_field(53, rng, 1.25)) for _ in range(20)],
+            "resemble the image",
+            r"Boundaries between facies are \d\d% too short: bodies are thicker, smoother or larger than in the image",
+        ),
+        (
+            lambda _, rng: [cut(smooth_field(53, rng, 0.8)) for _ in range(20)],
+            "resemble the image",
+            r"Boundaries between facies are \d\d% too long: bodies are thinner, rougher or smaller than in the image",
+        ),
+        (
+            lambda fields, _: [cut(field, 0.5) for field in fields],
+            "resemble the image",
+            r"that of f2: 3\d\.\d% instead of 2\d\.\d%",
+        ),
+    ],
+    ids=["perfect", "one skeleton", "copies of two", "thick", "thin", "other shares"],
+)
+def test_what_maps_of_a_known_law_are_found_to_be(judge, maps_of, likeness_told, told):
+    rng = np.random.default_rng(2)
+    cells, fields = smooth_map(160, rng), [smooth_field(53, rng) for _ in range(21)]
+    verdict = _verdict(judge(cells, list(maps_of(fields, rng))))
+    assert _likeness(verdict) == likeness_told
+    assert re.search(told, verdict)
+
+
+def test_a_perfect_model_of_many_facies_looks_like_the_image(judge):
+    """The worst of eight facies is farther off than a single one, and the image is one draw of what it stands for."""
+    rng = np.random.default_rng(0)
+    cells = smooth_map_of_many(160, rng)
+    found = judge(cells, [smooth_map_of_many(53, rng) for _ in range(20)])
+    assert _likeness(_verdict(found)) == "look like the image"
+
+
+def test_few_maps_do_not_tell_whether_they_differ(judge):
+    rng = np.random.default_rng(2)
+    found = judge(smooth_map(160, rng), 4 * [smooth_map(53, rng)])
+    assert "too few to tell whether they differ from one another" in _verdict(found)
+
+
+def test_shares_that_the_image_may_miss_itself_are_told_but_are_no_fault(judge):
+    """The image is one draw of what it stands for: the smaller it is, the less it tells."""
+    rng = np.random.default_rng(3)
+    cells = smooth_map(160, rng)
+    found = judge(cells, [cut(smooth_field(53, rng), 0.3) for _ in range(20)])
+    for crops_in_image, likeness_told in [(2.0, "look like the image"), (50.0, "resemble the image")]:
+        verdict = _verdict(replace(found, crops_in_image=crops_in_image))
+        assert _likeness(verdict) == likeness_told
+        assert re.search(r"Shares of facies differ .* that of f0: 2\d\.\d% instead of 3\d\.\d%", verdict)
 
 
 def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
@@ -297,11 +402,44 @@ def test_hidden_cells_claim_no_more_than_their_interval(model, image, low, high,
     assert re.search(told, describe_verdict(found, scores, FACIES.names))
 
 
-def test_one_survey_has_no_interval(model, image, monkeypatch):
-    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
-    scores = summarise(evaluate_model(model, image, side=33, n_realizations=2))
+def test_targets_in_a_corner_have_no_interval(model, image):
+    cells = image.class_index.copy()
+    cells[75:, 90:][:, 14:] = -1  # of the held-out block half is known
+    scores = summarise(evaluate_model(model, TrainingImage(cells, FACIES), side=33, n_realizations=2))
     assert scores["log_loss_ratio"] > 0
     assert np.isnan(scores["log_loss_ratio_low"])
+
+
+def test_surveys_of_one_place_tell_no_more_than_one_of_them(model, image, monkeypatch):
+    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
+    found = evaluate_model(model, image, side=33, n_realizations=2)
+    once = summarise(found)
+    repeated = {name: 20 * scores for name, scores in found.surveys.items()}
+    often = summarise(replace(found, surveys=repeated, tiles=np.tile(found.tiles, 20)))
+    assert once["log_loss_ratio_low"] < once["log_loss_ratio"] - 0.01
+    for name in ("log_loss_ratio", "log_loss_ratio_low", "log_loss_ratio_high"):
+        assert often[name] == pytest.approx(once[name])
+
+
+def test_surveys_that_differ_more_than_tiles_widen_the_interval(model, image, monkeypatch):
+    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
+    found = evaluate_model(model, image, side=33, n_realizations=2)
+    ours, theirs = (replace(found.surveys["model"][0], loss=np.full(found.tiles.size, loss)) for loss in (2.0, 1.0))
+    surveys = {name: 2 * [theirs] for name in found.surveys}  # at all targets of one of the two surveys twice the loss
+    apart = summarise(replace(found, surveys={**surveys, "model": [ours, theirs]}, tiles=np.tile(found.tiles, 2)))
+    assert apart["log_loss_ratio"] == pytest.approx(1.5)
+    assert apart["log_loss_ratio_low"] < 0 < 3 < apart["log_loss_ratio_high"]
+
+
+@pytest.mark.parametrize(("side", "n_tiles"), [(62, 4), (380, 16)])
+def test_targets_of_all_surveys_fall_into_tiles_of_their_block(side, n_tiles):
+    block = np.random.default_rng(0).integers(0, 3, (side, side + 5))
+    surveys = draw_surveys_of(block, 3, 40, np.random.default_rng(1))
+    for survey in surveys:
+        assert (block[tuple((survey.targets + survey.corner).astype(int).T)] == survey.truth).all()
+    tiles = likeness._tiles_of(surveys, block.shape)
+    assert np.unique(tiles).tolist() == list(range(n_tiles))
+    assert len(tiles) == sum(len(survey.truth) for survey in surveys)
 
 
 def test_an_image_whose_corners_hold_one_facies(model, image):
@@ -326,6 +464,8 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     assert result.verdict in text.replace("&#x27;", "'")
     assert text.count("data:image/png;base64,") == 6
     assert "&lt;stripes&gt;" in text
+    assert "Agreement of two maps beyond chance" in text
+    assert "Boundaries between facies" in text
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), "it needs no other file"
     assert set(result.scores) >= {"pattern_divergence", "log_loss", "log_loss_kriging", "variety"}
 
