@@ -17,7 +17,7 @@ from qgis.core import (
 from ...core.contract.cautions import cautions, stray_caution
 from ...core.contract.conditioning import DEPTH_REMEDY, STACKED_SHARE, ConditioningData, place_on_grid
 from ...core.contract.errors import JobError
-from ...core.contract.facies import Facies, FaciesTable, Value, match_facies
+from ...core.contract.facies import Facies, FaciesTable, Value
 from ...core.contract.folds import check_facies_of_folds, check_observations, fold_cautions, folds_by_location
 from ...core.contract.grid import Grid
 from ...core.contract.job import CrossValidationJob
@@ -148,7 +148,7 @@ class FaciesAlgorithm(EngineAlgorithm):
         """
         model = self.model_of(parameters, context)
         header = read_header(model)
-        facies, class_index = observations.facies_table(header.facies)
+        facies, class_index = facies_of(observations, header.facies, feedback)
         easting, northing = observations.easting, observations.northing
         if self._extent is None:
             check_observations(easting, northing)  # before a grid is made of them
@@ -277,7 +277,6 @@ def tell_observations(
             ", ".join(label(f) for f in facies.facies),
         )
     )
-    tell_names(match_facies(observations.values, observations.labels, facies), facies, tr("observations"), feedback)
     numbers = {
         **others,
         tr("have no facies (NULL or blank)"): observations.n_empty,
@@ -304,6 +303,15 @@ def tell_observations(
                 "; ".join(alike)
             )
         )
+
+
+def facies_of(
+    observations: Observations, known: Optional[FaciesTable], feedback, whose: str = "model"
+) -> Tuple[FaciesTable, np.ndarray]:
+    """Return the facies of observations, as their `facies_table` does, and tell which numbers are told by names."""
+    facies, class_index = observations.facies_table(known, whose)
+    tell_names(dict(zip(observations.values, class_index.tolist())), facies, tr("observations"), feedback)
+    return facies, class_index
 
 
 def tell_names(found: Mapping[Value, Optional[int]], facies: FaciesTable, name: str, feedback) -> None:

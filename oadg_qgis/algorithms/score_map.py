@@ -28,7 +28,7 @@ from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import tell_names, tell_observations
+from .facies_algorithm import facies_of, tell_names, tell_observations
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
@@ -142,10 +142,14 @@ class ScoreMap(ImageAlgorithm):
                 "'Warp (reproject)' and resampling by nearest neighbour."
             )
         codes = _codes_of(raster)
-        facies = header.facies or build_facies_table(codes, {**raster.styles, **self._styles})
-        class_index, found = raster.among(facies, self._styles)
-        _check_facies(found, facies, header.name)
-        tell_names(found, facies, self._layer_name, feedback)
+        if header.facies is None:
+            facies = build_facies_table(codes, {**raster.styles, **self._styles})
+            class_index = facies.class_map(raster.codes, raster.known)
+        else:
+            facies = header.facies
+            class_index, found = raster.among(facies, self._styles)
+            _check_facies(found, facies, header.name)
+            tell_names(found, facies, self._layer_name, feedback)
         grid = Grid(raster.west, raster.north, raster.cell_size or 1.0, *raster.codes.shape)
         row, col, index = self._place_observations(grid, class_index >= 0, facies, feedback)
         job = ScoreJob(
@@ -176,7 +180,7 @@ class ScoreMap(ImageAlgorithm):
         if self._read_observations is None:
             return (), (), ()
         observations = self._read_observations()
-        _, class_index = observations.facies_table(facies, "map")
+        _, class_index = facies_of(observations, facies, feedback, "map")
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
         others = {

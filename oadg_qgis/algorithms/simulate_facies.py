@@ -31,7 +31,7 @@ from ..layers import NO_OBSERVATIONS
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import FaciesAlgorithm, label, tell_observations
+from .facies_algorithm import FaciesAlgorithm, facies_of, label, tell_observations
 from .simulate_parameters import parameters as declared_parameters
 
 Job = Union[SimulationJob, IndicatorJob]
@@ -183,7 +183,9 @@ class SimulateFacies(FaciesAlgorithm):
         """Place the observations on a grid; return job, mask and number of points used; report all that was decided."""
         header = self.header_of(parameters, context)
         observations = self._observations = self._read() if self._read else NO_OBSERVATIONS
-        facies, class_index = observations.facies_table(header.facies) if self._read else (header.facies, ())
+        facies, class_index = header.facies, ()
+        if self._read:
+            facies, class_index = facies_of(observations, header.facies, feedback)
         grid, inside = self.grid_of(parameters, context, header, observations)
         data = NO_DATA
         if self._read:

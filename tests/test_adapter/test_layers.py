@@ -26,6 +26,7 @@ from qgis.PyQt.QtGui import QColor
 from oadg.core.contract.errors import ConditioningError, FaciesError, GridError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.grid import Grid
+from oadg.oadg_qgis.algorithms.facies_algorithm import facies_of
 from oadg.oadg_qgis.crs import check_projected
 from oadg.oadg_qgis.grids import make_grid
 from oadg.oadg_qgis.layers import (
@@ -139,7 +140,7 @@ def test_facies_of_a_model_keep_names_of_their_own(world):
         swapped.facies_table(known)
 
 
-def test_what_the_legend_calls_facies_tells_before_their_codes():
+def test_what_the_legend_calls_facies_tells_before_their_codes(log):
     """The layer's own legend names the facies of a map of it, and a model may number them in another order."""
     facies = [Facies(1, "Dolomite (Trias)", "#112233"), Facies(2, "Marl", "#445566"), Facies(3, "Lime", "#778899")]
     known, nowhere = FaciesTable(tuple(facies)), np.zeros(3)
@@ -148,7 +149,10 @@ def test_what_the_legend_calls_facies_tells_before_their_codes():
     assert class_index.tolist() == [0, 1, 2]
     assert (table.names, table.colors[0]) == (["Dolomite (Trias)", "Marl", "Limestone"], "#aa0000")
     numbers = {3: ("Dolomite (Trias)", None), 1: ("marl", None), 2: ("Lime", None)}
-    assert Observations(nowhere, nowhere, [1, 2, 3], styles=numbers).facies_table(known)[1].tolist() == [1, 2, 0]
+    renumbered = Observations(nowhere, nowhere, [1, 2, 3], styles=numbers)
+    assert facies_of(renumbered, known, log.feedback)[1].tolist() == [1, 2, 0]
+    told = "are told by their names, for its codes are others: 1 = marl (2), 2 = Lime (3), 3 = Dolomite (Trias) (1)."
+    assert log.infos == [f"The facies of 'observations' {told}"]
 
 
 def test_facies_whose_names_differ_in_case_are_told_apart():

@@ -76,7 +76,8 @@ def test_codes_are_whole_numbers_of_32_bits(type_):
 
 @given(texts | codes, st.data())
 def test_every_facies_of_a_table_is_found_in_it(values, data):
-    styles = {v: (data.draw(st.none() | st.sampled_from(["a", "b", "c d", "7"])), None) for v in values}
+    labels = st.none() | st.sampled_from(["some longer label", "another one", "the last of them"])
+    styles = {v: (data.draw(labels), None) for v in values}
     table = build_facies_table(values, styles)
     found = match_facies(values, {v: name for v, (name, _) in styles.items()}, table)
     assert found == {value: k for k, value in enumerate(sort_facies(values))}
