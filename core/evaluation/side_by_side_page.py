@@ -325,7 +325,10 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
             f"Connected pairs: of two cells of one facies up to {farthest:,.4g} {job.unit} apart along an axis, how "
             "often they lie in one body; mean over distances, axes and maps."
         ),
-        "Connectivity misfit: how far the share of connected pairs is from that of the reference, mean over all these.",
+        (
+            "Connectivity misfit: how far the share of connected pairs is from that of the reference, mean over all "
+            "these, each as heavy as it has pairs."
+        ),
         (
             "Body: cells of one facies that are connected, by their corners too. Bodies are cut off by the border of "
             "the map and of the mask, so pieces of the reference are as large as the grid, and masked alike."
