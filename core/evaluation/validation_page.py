@@ -30,8 +30,8 @@ _WORDS = (
     (
         "Gain: by how many percent the model's log loss is lower than another method's. Its 95 % interval counts "
         "folds, not observations, for neighbours resemble each other. Folds beside each other do, too: on "
-        "synthetic surveys it held the true gain in 87 to 95 % of cases. The kriging that counts is the one that turned "
-        "out better here, which is the harder one to beat."
+        "synthetic surveys it held the true gain in 87 to 95 % of cases. The kriging that counts is the one that "
+        "turned out better here, which is the harder one to beat."
     ),
 )
 
