@@ -133,8 +133,8 @@ class Refiner(nn.Module):
             return answer
         answers = [self.head(F.relu(seen)) for seen in last.at_quarters(x, level, asked)]
         logits = answers[0].new_zeros(known.shape)
-        for of_map, answer, (row, col) in zip(logits, answers, asked):
-            of_map[:, row::2, col::2] = answer[0]
+        for index, (answer, (row, col)) in enumerate(zip(answers, asked)):  # views by unbinding take no gradients
+            logits[index, :, row::2, col::2] = answer[0]
         return logits
 
 

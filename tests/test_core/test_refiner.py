@@ -1,5 +1,6 @@
 """Laws of the refiner: it answers where a coarser lattice is known, looks a few nodes around, and sees all data."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -99,20 +100,42 @@ def test_it_sees_data_beside_the_lattice_where_they_lie(network):
         assert not torch.allclose(changed, refined(network, known, inside, data), atol=1e-3)
 
 
-@pytest.mark.parametrize("places", [((0, 0), (1, 1)), ((0, 1), (1, 0))])
-def test_asked_about_every_second_node_it_says_of_them_what_it_says_when_asked_about_all(network, places, monkeypatch):
+def every_second_node_unknown(places):
+    """Return what is known, and which nodes are not: of each map those of one corner of every square of four."""
     known, inside = scene()
     known = torch.where(inside & (known < 0), 2, known)
     unknown = torch.zeros_like(inside)
     for of_map, (row, col) in zip(unknown, places):
         of_map[row::2, col::2] = True
     known[unknown] = -1
+    return known, inside, unknown
+
+
+@pytest.mark.parametrize("places", [((0, 0), (1, 1)), ((0, 1), (1, 0))])
+def test_asked_about_every_second_node_it_says_of_them_what_it_says_when_asked_about_all(network, places, monkeypatch):
+    known, inside, unknown = every_second_node_unknown(places)
     few = refined(network, known, inside)
     monkeypatch.setattr(refiner, "_asked_of_four", lambda unknown: None)
     asked, everywhere = unknown[:, None].expand_as(few), refined(network, known, inside)
     assert torch.allclose(few[asked], everywhere[asked], atol=1e-3)  # of logits of some hundreds
     assert (few[~asked] == 0).all()
     assert (everywhere[~asked] != 0).any()
+
+
+def test_it_learns_from_every_second_node_what_it_learns_when_asked_about_all(network, monkeypatch):
+    """All maps of a batch are so by chance, one training in some ten."""
+    known, inside, unknown = every_second_node_unknown(((0, 1), (1, 0)))
+    learning = copy.deepcopy(network).requires_grad_(True)
+
+    def gradients():
+        learning.zero_grad()
+        refined(learning, known, inside).permute(0, 2, 3, 1)[unknown].logsumexp(dim=1).sum().backward()
+        return torch.cat([weights.grad.ravel() for weights in learning.parameters() if weights.grad is not None])
+
+    few = gradients()
+    monkeypatch.setattr(refiner, "_asked_of_four", lambda unknown: None)
+    everywhere = gradients()
+    assert (few - everywhere).norm() < 1e-4 * everywhere.norm()
 
 
 def test_it_tells_levels_apart_up_to_the_last(network):
