@@ -190,7 +190,7 @@ def _learn(plan: _Plan, progress: Callable[[float, str], None], on_log: OnLog) -
         device=plan.device,
         start=plan.start.network,
         n_workers=plan.job.workers,
-        most_seconds=math.inf if plan.job.steps else 60 * plan.job.minutes,
+        due_seconds=math.inf if plan.job.steps else 60 * plan.job.minutes,
         held_out_nats=plan.held_out_nats,
         should_stop=should_stop,
         on_log=on_log,

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..contract.errors import JobError
+from ..contract.training_job import MAX_STEPS
 from ..kriging.kriging_features import KrigingFeatures
 from ..machine.device import fast_precision
 from ..model.hard_data import HardData
@@ -34,8 +35,8 @@ _NOISE = 1.1
 its loss wavers: the weights of the lowest one, when learning was still fast, drew maps twice as far from an image as
 the last ones, whose loss was 4 % higher."""
 _LATE = 1.25
-"""By this factor a training may last longer than it should, at the pace so far, before it is shortened: the first steps
-are slower than others."""
+"""By this factor a training may last longer or less long than it should, at the pace so far, before its length is set
+anew: the first steps are slower than others."""
 _TURNS = 0, 2, 1, 3
 """Quarter turns of a batch in each of its uses; half a turn leaves the shape, for which a graphics card has plans."""
 
@@ -160,7 +161,7 @@ def train(
     start: nn.Module | None = None,
     n_workers: int = 0,
     stop_after_seconds: float = math.inf,
-    most_seconds: float = math.inf,
+    due_seconds: float = math.inf,
     held_out_nats: Callable[[FaciesNetwork], Mapping[str, float]] | None = None,
     should_stop: Callable[[dict[str, Any]], bool] = lambda state: False,
     on_log: Callable[[dict[str, Any]], None] = lambda line: None,
@@ -188,8 +189,9 @@ def train(
         Processes that draw examples ahead; 0 draws them in this one. The weights do not depend on it.
     stop_after_seconds : float
         Write a checkpoint and return after this time, to be resumed by the next call.
-    most_seconds : float
-        A run that would take longer altogether is shortened at a checkpoint, and the learning rate falls earlier.
+    due_seconds : float
+        About how long the run is to take altogether: at checkpoints it is shortened if it would take longer, and
+        prolonged, in its first half, if it would take less; the learning rate falls accordingly.
     held_out_nats : callable, optional
         The loss of a network on what training never sees, asked at every checkpoint, in parts that add up: by the
         prefix of the names of the weights that answer for it, '' for all others. The last weights of each whose loss
@@ -229,7 +231,8 @@ def train(
     state["precision"] = run.precision
     began, before, losses = time.monotonic(), state["seconds"], []
     patience = config.patience * config.checkpoint_steps or math.inf
-    to_do = range(state["step"], 0 if state["is_done"] else state["steps"])
+    end = state["steps"] if math.isinf(due_seconds) else MAX_STEPS  # which may become later
+    to_do = range(state["step"], 0 if state["is_done"] else end)
     for examples in _draw_ahead(draw_examples, to_do, n_workers, config.n_uses, torch.device(device)):
         losses.append(run.take_step(examples))
         run.average_in(min(config.ema_decay, (state["step"] + 1) / (state["step"] + 10)))
@@ -246,7 +249,7 @@ def train(
                 on_best(run.with_weights(run.best), state)
             since_best = state["step"] - max(state.get("best_step", state["step"]), state["steps"] // 2)
             state["is_done"] = is_last or since_best >= patience
-            run.shorten(most_seconds)
+            run.fit_into(due_seconds)
             with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(state) + "\n")
             on_log(dict(state))
@@ -311,12 +314,13 @@ class _Run:
             self.state.update(best_nats=sum(kept.values()), best_step=self.state["step"])
         return bool(good)
 
-    def shorten(self, seconds: float) -> None:
-        """Leave out the steps for which there is no time at the pace so far, but none before the next checkpoint."""
-        step, pace = self.state["step"], self.state["seconds"] / self.state["step"]
-        if pace * self.state["steps"] > _LATE * seconds:
+    def fit_into(self, seconds: float) -> None:
+        """Set the number of steps to what there is time for at the pace so far, but not before the next checkpoint."""
+        step, steps, pace = self.state["step"], self.state["steps"], self.state["seconds"] / self.state["step"]
+        is_early = step <= steps / 2 and _LATE * pace * steps < seconds < math.inf
+        if pace * steps > _LATE * seconds or is_early:
             left = max(self.config.checkpoint_steps, int((seconds - self.state["seconds"]) / pace))
-            self.state["steps"] = min(self.state["steps"], step + left)
+            self.state["steps"] = min(step + left, MAX_STEPS if is_early else steps)
 
     def save(self, path: Path, recipe: dict[str, Any]) -> None:
         """Write a checkpoint in one step, so that an interruption leaves the one before."""

@@ -235,7 +235,7 @@ def _settings() -> Iterator[Helped]:
         tr(
             "About how long to learn. A few more minutes are needed before (to time a step) and afterwards (to choose "
             "the passes of simulations). At least 40 steps are taken. A training that goes on where it was cancelled "
-            "keeps the length that it began with, or is shortened."
+            "counts the time that it took before."
         ),
     )
 

@@ -96,7 +96,7 @@ def test_training_starts_from_a_network_that_may_lack_a_part(tmp_path):
         assert torch.equal(value, untouched.state_dict()[key]), key
 
 
-def test_a_run_that_takes_too_long_is_shortened(monkeypatch, tmp_path):
+def test_a_run_is_shortened_or_prolonged_to_the_time_that_it_is_to_take(monkeypatch, tmp_path):
     """Each step takes a second by a clock that only steps move: of 200 steps 30 fit into half a minute."""
     clock = [0.0]
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
@@ -106,15 +106,20 @@ def test_a_run_that_takes_too_long_is_shortened(monkeypatch, tmp_path):
         return examples(step)
 
     config = dataclasses.replace(CONFIG, steps=200, checkpoint_steps=5, warmup_steps=2)
-    _, state = train(NETWORK, config, draw, tmp_path / "short", most_seconds=30)
+    _, state = train(NETWORK, config, draw, tmp_path / "short", due_seconds=30)
     assert (state["step"], state["steps"], state["is_done"]) == (30, 30, True)
     assert state["learning_rate"] < 0.01 * config.learning_rate
-    _, part = train(NETWORK, config, draw, tmp_path / "parts", most_seconds=30, should_stop=lambda s: s["step"] == 12)
+    _, part = train(NETWORK, config, draw, tmp_path / "parts", due_seconds=30, should_stop=lambda s: s["step"] == 12)
     assert (part["step"], part["steps"]) == (12, 30)
-    _, state = train(NETWORK, config, draw, tmp_path / "parts", most_seconds=30)
+    _, state = train(NETWORK, config, draw, tmp_path / "parts", due_seconds=30)
     assert (state["step"], state["is_done"]) == (30, True)
-    _, state = train(NETWORK, dataclasses.replace(config, steps=35), draw, tmp_path / "fits", most_seconds=30)
+    _, state = train(NETWORK, dataclasses.replace(config, steps=35), draw, tmp_path / "fits", due_seconds=30)
     assert state["step"] == 35, "a little longer is no harm"
+    _, state = train(NETWORK, dataclasses.replace(config, steps=12), draw, tmp_path / "few", due_seconds=30)
+    assert (state["step"], state["is_done"]) == (30, True), "the first steps were slow when it was planned"
+    assert state["learning_rate"] < 0.01 * config.learning_rate
+    _, state = train(NETWORK, dataclasses.replace(config, steps=9), draw, tmp_path / "late", due_seconds=30)
+    assert state["step"] == 9, "not in its second half, when the learning rate falls"
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
