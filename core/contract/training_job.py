@@ -231,7 +231,8 @@ class EvaluationResult(Result):
         By name: 'pattern_divergence' and 'reference_divergence' (bits, by chance), 'variogram_difference',
         'connectivity_misfit' (share of pairs of cells), 'proportion_difference' (largest over facies), 'bodies_ratio'
         (of the facies where it is worst), 'boundary_ratio' (length of boundaries over that of the image), 'variety'
-        (spread among realizations over that among crops), 'agreement' (of two realizations, beyond chance), 'log_loss',
+        (spread among realizations over that among crops), 'agreement' (of two realizations, beyond chance),
+        'forbidden_contacts' (share of the boundaries between facies that never touch in the image), 'log_loss',
         'log_loss_kriging' (nats), 'log_loss_ratio', 'log_loss_ratio_low', 'log_loss_ratio_high' (with its interval),
         'isolated_data', 'isolated_in_image' (shares), 'largest_miscalibration', 'seconds_per_realization'.
     verdict : str

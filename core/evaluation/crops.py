@@ -20,13 +20,14 @@ from ..measures.fidelity import (
 _N_OF_HALF = 20  # crops
 _CHANCE_PATTERNS = 0.05
 """Bits by which crops may differ for patterns of a size to be compared."""
-_CROPS_TRIED, _LEAST_KNOWN = 8, 0.3
-"""Of an image with nodata: times as many crops are drawn as are taken; share of its cells that each of these knows."""
+_CROPS_TRIED, _MOST_UNKNOWN, _LEAST_KNOWN = 8, 0.2, 0.3
+"""Of an image with nodata: times as many crops are drawn as are taken; share of their cells that may be unknown, where
+there are enough of such; share that each has to know."""
 
 
 def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
     """
-    Cut crops out of an image at random; of one that is not known everywhere, the best known of several times as many.
+    Cut crops out of an image at random; of one with nodata those that are known for the most part, as far as there are.
 
     Parameters
     ----------
@@ -60,8 +61,9 @@ def draw_places(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, r
     places = np.stack([rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)])
     if is_known:
         return places
-    unknown = [(_cut(class_index, place, shape) < 0).sum() for place in places]
-    return places[np.argsort(unknown, kind="stable")[:n_crops]]
+    unknown = np.array([(_cut(class_index, place, shape) < 0).mean() for place in places])
+    good = np.flatnonzero(unknown <= _MOST_UNKNOWN)[:n_crops]  # as they were drawn, which is anywhere
+    return places[good if len(good) == n_crops else np.argsort(unknown, kind="stable")[:n_crops]]
 
 
 def _cut(class_index: np.ndarray, place: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

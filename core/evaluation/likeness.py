@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Callable, Mapping
 
 import numpy as np
@@ -20,12 +19,14 @@ from ..measures.fidelity import (
     Statistics,
     averaged,
     compare,
+    contact_shares,
     isolated_share,
     measure,
 )
 from ..measures.scores import PairedInterval, Reliability, pooled_reliability, ratio_interval
 from ..model.facies_model import FaciesModel
 from ..sampling.realizations import simulate_in_batches
+from ..sampling.start import least_side
 from .crops import check_known, compare_halves, draw_crops, draw_places, pattern_side_of
 from .surveys import MethodScores, Survey, model_method, score
 
@@ -43,7 +44,8 @@ FEWEST_PAIRS = 200
 _SHARES = (0.001, 0.02)
 """Of a survey's cells that are data, from and to."""
 _N_OTHERS = 3  # draws of other crops, whose mean is told
-_SHARE_OF_REALIZATIONS = 0.8  # of the progress
+_N_MEASURED = 2 + _N_OTHERS + 4  # sets of maps: realizations and crops, other crops, and halves both ways
+_SHARE_OF_REALIZATIONS, _SHARE_OF_COMPARISON = 0.8, 0.1  # of the progress
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class ModelEvaluation:
         halves are too narrow, or mostly unknown.
     image_shares : array, shape (n_facies,)
         Of the facies in all of the image.
+    contacts, image_contacts : array, shape (n_facies, n_facies)
+        Share of the boundaries between two facies, above the diagonal: of realizations, and of the image.
+    least_side : int
+        Rows and columns of maps that start on the coarsest lattice that the model has learnt.
     crops_in_image : float
         How many crops hold as many known cells as the image.
     surveys : mapping of str to list of MethodScores
@@ -89,6 +95,9 @@ class ModelEvaluation:
     among_crops: Fidelity
     among_halves: Fidelity | None
     image_shares: np.ndarray
+    contacts: np.ndarray
+    image_contacts: np.ndarray
+    least_side: int
     crops_in_image: float
     surveys: dict[str, list[MethodScores]]
     tiles: np.ndarray
@@ -183,9 +192,15 @@ def evaluate_model(
 
     realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
     seconds = (time.monotonic() - began) / n_realizations
-    progress(_SHARE_OF_REALIZATIONS, "Comparing them with the image")
-    pattern_side = pattern_side_of(crops, others[0], n_facies)
-    statistics = partial(measure, n_facies=n_facies, most_side=pattern_side)
+    pattern_side, n_measured = pattern_side_of(crops, others[0], n_facies), 0
+
+    def statistics(maps: np.ndarray) -> Statistics:
+        nonlocal n_measured
+        share = _SHARE_OF_REALIZATIONS + _SHARE_OF_COMPARISON * n_measured / _N_MEASURED
+        progress(share, "Comparing them with the image")
+        n_measured += 1
+        return measure(maps, n_facies, most_side=pattern_side)
+
     reference = statistics(crops)
     measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
@@ -193,8 +208,8 @@ def evaluate_model(
     surveys: dict[str, list[MethodScores]] = {name: [] for name in (MODEL, *YARDSTICKS)}
     isolated = []
     for number, survey in enumerate(hidden):
-        share = _SHARE_OF_REALIZATIONS + (1 - _SHARE_OF_REALIZATIONS) * number / N_SURVEYS
-        progress(share, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
+        before = _SHARE_OF_REALIZATIONS + _SHARE_OF_COMPARISON
+        progress(before + (1 - before) * number / N_SURVEYS, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
         for name, scores in score_survey(model, survey).items():
             surveys[name].append(scores)
         isolated.append(_isolated_of(model, survey, quality, seed + number))
@@ -207,6 +222,9 @@ def evaluate_model(
         among_crops=among_crops,
         among_halves=among_halves,
         image_shares=image.proportions,
+        contacts=contact_shares(realizations.astype(np.int64), n_facies),
+        image_contacts=contact_shares(image.class_index[None], n_facies),
+        least_side=least_side(model.network.config),
         crops_in_image=float((image.class_index >= 0).sum() / (crops >= 0).sum(axis=(1, 2)).mean()),
         surveys=surveys,
         tiles=_tiles_of(hidden, image.held_out.shape),
@@ -385,6 +403,7 @@ def summarise(found: ModelEvaluation) -> dict[str, float]:
         "bodies_ratio": float(bodies[np.abs(np.log(bodies)).argmax()]),
         "boundary_ratio": found.boundary_ratio,
         "agreement": found.fidelity.agreement,
+        "forbidden_contacts": float(found.contacts[found.image_contacts == 0].sum()),
         "variety": found.fidelity.within / max(1e-12, found.among_crops.within),
         "log_loss": losses[MODEL],
         "log_loss_kriging": losses[kriging],

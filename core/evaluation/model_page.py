@@ -13,6 +13,7 @@ from ..reports.report import Section, line_plot, maps_in_a_row, page, paragraph,
 from .likeness import ModelEvaluation
 
 _SHOWN = 4
+_MOST_CONTACTS = 12
 _WHERE = {
     True: "the part of the image that its training held out",
     False: "one corner of the image, which its training may have seen",
@@ -129,7 +130,22 @@ def _table(job: EvaluationJob, found: ModelEvaluation) -> str:
         euler = [float(s.euler[:, k].mean()) for s in (found.measured, found.reference)]
         rows.append([f"Bodies less holes of {name}", *euler, None])
     names = ["", "realizations", "crops", "other crops", "halves of the image"]
-    return table(names, [row + [None] * (len(names) - len(row)) for row in rows])
+    return table(names, [row + [None] * (len(names) - len(row)) for row in rows]) + _contacts(job, found)
+
+
+def _contacts(job: EvaluationJob, found: ModelEvaluation) -> str:
+    """Show between which facies boundaries lie, where there are several kinds; the most frequent ones."""
+    either = np.maximum(found.contacts, found.image_contacts)
+    pairs = np.argwhere(either > 0)
+    if len(pairs) < 2:
+        return ""
+    names = job.facies.names
+    frequent = sorted(pairs.tolist(), key=lambda pair: -either[tuple(pair)])[:_MOST_CONTACTS]
+    rows: list[list[object]] = [
+        [f"{names[k]} and {names[m]}", f"{found.contacts[k, m]:.2%}", f"{found.image_contacts[k, m]:.2%}"]
+        for k, m in frequent
+    ]
+    return table(["share of the boundaries between", "realizations", "the image"], rows)
 
 
 def _with_spread(values: np.ndarray) -> str:

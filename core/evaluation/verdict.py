@@ -19,16 +19,24 @@ _ODDS_TIMES, _BODIES_TIMES = (1.5, 3.0), (1.5, 3.0)
 """By what factor the odds of facies and numbers of bodies may be off, where that is beyond chance."""
 _BOUNDARY_TIMES = 1.08, 1.5
 """The same of the length of boundaries."""
+_FORBIDDEN = 0.01, 0.05
+"""Share of the boundaries between facies that never touch in the image."""
 _VARIOGRAM_TIMES, _VARIOGRAM_LEAST = (3.0, 10.0), 0.01
 """How many times as far off as by chance variograms may be, and how far they always may."""
 _CONNECTIVITY_TIMES, _CONNECTIVITY_LEAST = (3.0, 10.0), 0.01
 """The same of what hangs together, pairs of cells of one facies."""
+_SIZE_TIMES = 1.25
+"""By what factor bodies are larger, or smaller, for their number to be told by that."""
 _LEAST_SHARE = 0.002
 """Of the cells: so much is nothing."""
 _RARELY = 0.01
 """How often a mean is beyond the limits of chance, on either side."""
 _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
+_SMALL = (
+    "Maps of less than {0} x {0} cells, as these are, start on a finer lattice than the model's coarsest one, where "
+    "shares and large bodies are decided better: this says little of larger maps."
+)
 _NOT_HELD_OUT = (
     "These may be cells that it learnt, so that this tells little: its training noted another image, or another corner "
     "of it that was held out."
@@ -59,6 +67,7 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
         _judge_shares(found, names),
         _judge_bodies(found, names),
         _judge_boundary(found),
+        _judge_contacts(found, names),
         _judge_connectivity(found),
         _judge_variograms(found),
         _judge_variety(found, scores["variety"]),
@@ -67,6 +76,7 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     sentences = (
         f"Realizations of {n_rows} x {n_cols} cells {_WORDS[max(grades)]}{words[0]}.",
         *words[1:],
+        "" if min(n_rows, n_cols) >= found.least_side else _SMALL.format(found.least_side),
         _describe_data(scores),
         _describe_hidden_cells(scores),
         "" if found.is_held_out else _NOT_HELD_OUT,
@@ -140,10 +150,13 @@ def _judge_bodies(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
         return 0, ""
     called = _called(names[worst])
     ratio = (ours[worst] + 0.5) / (of_crops[worst] + 0.5)
-    return grade, (
-        f"{called[0].upper()}{called[1:]} lies in {ratio:.1f} times as many bodies as in the image: its pieces are "
-        f"{'broken up' if ratio > 1 else 'joined'}."
-    )
+    share, of_image = (statistics.proportions[:, worst].mean() for statistics in (found.measured, found.reference))
+    larger = share / max(1e-9, of_image) / ratio  # a body, on average
+    if ratio > 1:
+        why = "its pieces are broken up" if larger < 1 / _SIZE_TIMES else "there are too many of them"
+    else:
+        why = "its pieces are joined" if larger > _SIZE_TIMES else "there are too few of them, or none"
+    return grade, f"{called[0].upper()}{called[1:]} lies in {ratio:.1f} times as many bodies as in the image: {why}."
 
 
 def _judge_boundary(found: ModelEvaluation) -> tuple[int, str]:
@@ -158,6 +171,19 @@ def _judge_boundary(found: ModelEvaluation) -> tuple[int, str]:
         "long: bodies are thinner, rougher or smaller" if ratio > 1 else "short: bodies are thicker, smoother or larger"
     )
     return grade, f"Boundaries between facies are {abs(ratio - 1):.0%} too {told} than in the image."
+
+
+def _judge_contacts(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
+    """Return the grade of boundaries between facies that never touch in the image, and in words the worst of them."""
+    forbidden = np.where(found.image_contacts == 0, found.contacts, 0.0)
+    grade = _grade(float(forbidden.sum()), _FORBIDDEN)
+    if not grade:
+        return 0, ""
+    first, second = (_called(names[k]) for k in divmod(int(forbidden.argmax()), len(names)))
+    return grade, (
+        f"Of the boundaries {forbidden.sum():.1%} lie between facies that never touch in the image, most of them "
+        f"between {first} and {second}."
+    )
 
 
 def _judge_connectivity(found: ModelEvaluation) -> tuple[int, str]:

@@ -171,6 +171,31 @@ def boundary_length(class_index: np.ndarray) -> float:
     return float(length)
 
 
+def contact_shares(maps: np.ndarray, n_facies: int) -> np.ndarray:
+    """
+    Return between which facies the boundaries of maps lie.
+
+    Parameters
+    ----------
+    maps : int array, shape (n_maps, n_rows, n_cols)
+        Class index, -1 where unknown.
+    n_facies : int
+        Number of facies.
+
+    Returns
+    -------
+    array, shape (n_facies, n_facies)
+        Share of the sides of cells where two facies meet, above the diagonal, where it sums to 1; all 0 without any.
+    """
+    counts = np.zeros((n_facies, n_facies))
+    for axis in (0, 1):
+        near, far = _apart(maps, 1, axis)
+        met = (near >= 0) & (far >= 0) & (near != far)
+        pair = np.minimum(near, far)[met].astype(np.int64) * n_facies + np.maximum(near, far)[met]
+        counts += np.bincount(pair, minlength=n_facies**2).reshape(n_facies, n_facies)
+    return counts / max(1.0, counts.sum())
+
+
 def isolated_share(maps: np.ndarray, cells: np.ndarray) -> float:
     """
     Return the share of cells whose facies none of their 8 neighbours has.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from typing import Callable
 
@@ -44,6 +45,11 @@ def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -
     while level < most and shape[0] * shape[1] >= n_nodes * 4 ** (level + 1) and min(shape) >= 2 ** (level + 2):
         level += 1
     return level
+
+
+def least_side(config: NetworkConfig) -> int:
+    """Return the rows and columns of a square grid that starts on the coarsest lattice that a network has learnt."""
+    return math.isqrt(_FEWEST_NODES) * 2 ** (config.n_levels - 1)
 
 
 def level_of(config: NetworkConfig, known: Tensor) -> int:

@@ -56,6 +56,7 @@ _NUMBERS = (
     ("PROPORTION_DIFFERENCE", "Largest difference of a facies' share"),
     ("BODIES_RATIO", "Number of bodies over that of the image, where it is farthest from 1"),
     ("BOUNDARY_RATIO", "Length of boundaries between facies over that of the image"),
+    ("FORBIDDEN_CONTACTS", "Share of the boundaries between facies that never touch in the image"),
     ("VARIETY", "Variety over that of the image"),
     ("AGREEMENT", "Agreement of two realizations at the same cells, beyond chance"),
     ("LOG_LOSS", "Log loss of the model at hidden cells (nats)"),

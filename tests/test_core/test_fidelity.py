@@ -13,6 +13,7 @@ from oadg.core.measures.fidelity import (
     boundary_length,
     compare,
     connectivity,
+    contact_shares,
     divergence_bits,
     euler_number,
     isolated_share,
@@ -277,6 +278,12 @@ def test_maps_that_share_a_part_agree_beyond_chance():
     found = [compare(measure(maps, 2), measure(apart, 2)) for maps in (apart, alike)]
     assert abs(found[0].agreement) < 3 * found[0].agreement_error < 0.02
     assert found[1].agreement == pytest.approx(0.5, abs=0.02)
+
+
+def test_contacts_by_hand():
+    maps = np.array([[[0, 0, 1], [2, 0, -1]], [[1, 1, 1], [1, 1, 1]]])
+    assert contact_shares(maps, 3) == pytest.approx(np.array([[0, 1 / 3, 2 / 3], [0, 0, 0], [0, 0, 0]]))
+    assert not contact_shares(maps[1:], 3).any()
 
 
 def test_isolated_cells_are_counted():

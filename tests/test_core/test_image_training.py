@@ -34,7 +34,7 @@ from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.start import coarsest_level
 from oadg.core.sampling.visits import draw_stream
-from oadg.core.training import image_examples, image_training, schedules, train_universal
+from oadg.core.training import image_examples, image_training, loop, schedules, train_universal
 from oadg.core.training.digits import digit_set, draw_digits
 from oadg.core.training.image_training import run_training
 
@@ -415,6 +415,7 @@ def test_the_time_a_training_may_take_decides_on_its_length(make_job, monkeypatc
 
 
 def test_a_training_of_some_time_goes_on_with_the_length_that_it_began_with(make_job, monkeypatch):
+    monkeypatch.setattr(loop, "_LATE", math.inf)  # the time is not up
     lengths = iter([STEPS])
     monkeypatch.setattr(image_training, "_steps_in", lambda *_: next(lengths))
     job, whole = make_job(steps=None), make_job("whole")

@@ -63,11 +63,14 @@ def test_crops_are_parts_of_the_image(image):
         assert (windows == crop).all(axis=(2, 3)).any()
 
 
-def test_crops_of_an_image_with_nodata_are_the_best_known(image):
+def test_crops_of_an_image_with_nodata_are_known_for_the_most_part_and_from_anywhere(image):
     cells = image.class_index.copy()
     cells[:, 60:] = -1
-    crops = draw_crops(cells, (20, 30), 8, np.random.default_rng(0))
-    assert (crops >= 0).mean() > 0.95
+    crops = draw_crops(cells, (20, 30), 40, np.random.default_rng(0))
+    assert ((crops >= 0).mean(axis=(1, 2)) >= 0.8).all()
+    assert ((crops < 0).any(axis=(1, 2))).any(), "not the few places alone where all is known"
+    cells[:, 25:] = -1
+    assert ((draw_crops(cells, (20, 30), 8, np.random.default_rng(0)) >= 0).mean(axis=(1, 2)) > 0.5).all()
 
 
 def test_nodata_of_the_image_makes_no_realization_worse(model, image, monkeypatch):
@@ -186,6 +189,31 @@ def test_maps_whose_bodies_are_broken_up_do_not_look_like_the_image(crops_found)
     assert "times as many bodies as in the image: its pieces are broken up" in verdict
 
 
+def test_maps_without_a_facies_have_too_few_bodies_of_it_not_joined_ones(crops_found):
+    verdict = crops_found(lambda maps: np.where(maps == 2, 1, maps))
+    assert f"Facies {FACIES.names[2]}" in verdict or f"F{FACIES.names[2][1:]} lies in" in verdict
+    assert "times as many bodies as in the image: there are too few of them, or none." in verdict
+
+
+def test_facies_that_never_touch_in_the_image_are_told(judge):
+    """Layers: 0 lies on 1, 1 on 2; a gap in 1 brings the others together."""
+    row = np.arange(160) // 10 % 4
+    cells = np.repeat(np.array([0, 1, 2, 1])[row][:, None], 160, axis=1)
+    maps = [np.roll(cells, shift, axis=0)[:53, :53] for shift in range(0, 100, 5)]
+    assert "never touch" not in _verdict(judge(cells, maps))
+    for class_index in maps:
+        class_index[:, :26] = np.where(class_index[:, :26] == 1, 0, class_index[:, :26])
+    verdict = _verdict(judge(cells, maps))
+    assert re.search(
+        r"\d\d\.\d% lie between facies that never touch in the image, most of them between f0 and f2", verdict
+    )
+    assert _likeness(verdict) == "do not look like the image"
+
+
+def test_maps_that_start_on_a_finer_lattice_are_told_to_say_little(crops_found):
+    assert "Maps of less than 48 x 48 cells, as these are, start on a finer lattice" in crops_found(lambda maps: maps)
+
+
 def test_maps_whose_bodies_are_cut_are_told_by_what_hangs_together(crops_found):
     """A stripe across all others, two cells wide, parts those of two facies and joins those of its own."""
 
@@ -244,7 +272,8 @@ def judge(monkeypatch):
         monkeypatch.setattr(likeness, "score_survey", score_evenly)
         monkeypatch.setattr(likeness, "_isolated_of", lambda *_: 0.0)
         monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
-        untrained = SimpleNamespace(provenance={})
+        network = SimpleNamespace(config=SimpleNamespace(n_levels=1))
+        untrained = SimpleNamespace(provenance={}, network=network)
         return evaluate_model(untrained, TrainingImage(cells, facies), side=len(maps[0]), n_realizations=len(maps))
 
     return run
