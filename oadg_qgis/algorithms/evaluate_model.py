@@ -36,9 +36,9 @@ from .parameters import Helped, choice, helped, whole_number
 _HELP = """
 <p>Before you trust a model, look at what it draws. Realizations without any observations are put beside pieces of the
 training image, and measured with the same rulers: the shares of the facies, how many bodies they form and how these
-are connected, how long their boundaries are, variograms, the frequencies of all small patterns, and how far
-realizations differ from one another. What chance makes of each number is shown by other pieces of the image, and by its
-halves.</p>
+are connected, how long their boundaries are and which facies touch, variograms, the frequencies of all small patterns,
+and how far realizations differ from one another. What chance makes of each number is shown by other pieces of the
+image, and by its halves.</p>
 <p>Then cells of the corner of the image that training did not see are hidden and predicted from few others, by the
 model and by kriging; and realizations are drawn from these few, to see whether data lie in them as cells that nothing
 around agrees with.</p>
