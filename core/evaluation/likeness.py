@@ -205,14 +205,7 @@ def evaluate_model(
     measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
     among_halves = compare_halves(image.class_index, side, statistics, rng)
-    surveys: dict[str, list[MethodScores]] = {name: [] for name in (MODEL, *YARDSTICKS)}
-    isolated = []
-    for number, survey in enumerate(hidden):
-        before = _SHARE_OF_REALIZATIONS + _SHARE_OF_COMPARISON
-        progress(before + (1 - before) * number / N_SURVEYS, f"Hidden cells of survey {number + 1} of {N_SURVEYS}")
-        for name, scores in score_survey(model, survey).items():
-            surveys[name].append(scores)
-        isolated.append(_isolated_of(model, survey, quality, seed + number))
+    surveys, isolated = _ask(model, hidden, quality, seed, progress)
     return ModelEvaluation(
         realizations=realizations,
         crops=crops,
@@ -229,11 +222,25 @@ def evaluate_model(
         surveys=surveys,
         tiles=_tiles_of(hidden, image.held_out.shape),
         reliability=pooled_reliability([s.reliability for s in surveys[MODEL]]),
-        isolated=float(np.mean(isolated)),
+        isolated=isolated,
         isolated_in_image=isolated_share(image.class_index[None], np.argwhere(image.class_index >= 0)),
         is_held_out=_is_held_out(image, model.provenance.get("image")),
         seconds_per_realization=seconds,
     )
+
+
+def _ask(
+    model: FaciesModel, hidden: list[Survey], quality: str, seed: int, progress: Callable[[float, str], None]
+) -> tuple[dict[str, list[MethodScores]], float]:
+    """Return the scores of the model and of simple methods on surveys, and the mean share of their isolated data."""
+    surveys: dict[str, list[MethodScores]] = {name: [] for name in (MODEL, *YARDSTICKS)}
+    isolated, before = [], _SHARE_OF_REALIZATIONS + _SHARE_OF_COMPARISON
+    for number, survey in enumerate(hidden):
+        progress(before + (1 - before) * number / len(hidden), f"Hidden cells of survey {number + 1} of {len(hidden)}")
+        for name, scores in score_survey(model, survey).items():
+            surveys[name].append(scores)
+        isolated.append(_isolated_of(model, survey, quality, seed + number))
+    return surveys, float(np.mean(isolated))
 
 
 def _isolated_of(model: FaciesModel, survey: Survey, quality: str, seed: int) -> float:

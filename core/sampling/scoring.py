@@ -28,7 +28,7 @@ from .visits import Stream, draw_stream
 
 _REALIZATIONS = 1 << 20
 """The streams of realizations have numbers of their own, from here on."""
-FEWEST_REALIZATIONS = 20
+_FEWEST_REALIZATIONS = 20
 """That a map is compared with: of a few nobody knows how far others may be off."""
 _RISK = 0.01
 """How often a realization of the model may be taken for something else, on any level or in total."""
@@ -61,7 +61,7 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     inside = truth >= 0
     survey = read_survey(model.network, known, len(job.facies), partial(progress, 0.0, "Reading the observations"))
     paths = _Paths(job, model, known, inside, survey)
-    n_realizations = max(job.n_paths, FEWEST_REALIZATIONS)
+    n_realizations = max(job.n_paths, _FEWEST_REALIZATIONS)
     n_passes = paths.n_passes(job.n_paths) + paths.n_passes(n_realizations, draws=True)
     done, text = 0, ""
 
