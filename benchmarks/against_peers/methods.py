@@ -19,6 +19,7 @@ from oadg.core.machine.device import batch_size
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.realizations import simulate_in_batches
 from oadg.core.sampling.simulation import facies_probability_from_data
+from oadg.core.sampling.start import Start
 
 from .draws import Draw, Setting
 
@@ -90,19 +91,10 @@ def call_model(
     The time is that of the whole batches, divided among all realizations that these held.
     """
     known = torch.full(shape, -1, dtype=torch.int64) if data is None else torch.as_tensor(data.known)
-    n_facies = len(model.facies)
-    at_once = min(batch_size(known.numel(), n_facies), n_realizations)
     began = time.perf_counter()
-    batches = simulate_in_batches(
-        model,
-        known,
-        torch.ones_like(known, dtype=torch.bool),
-        n_realizations,
-        n_facies=n_facies,
-        quality=quality,
-        seed=seed,
-        at_once=at_once,
-    )
+    start = Start.of(model, known, len(model.facies))
+    at_once = min(batch_size(start.n_fine_cells, start.n_facies), n_realizations)
+    batches = simulate_in_batches(model, start, n_realizations, quality=quality, seed=seed, at_once=at_once)
     realizations = torch.cat(list(batches)).numpy().astype(np.uint8)
     n_simulated = -(-n_realizations // at_once) * at_once
     seconds = (time.perf_counter() - began) * n_realizations / n_simulated

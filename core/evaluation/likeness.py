@@ -26,7 +26,7 @@ from ..measures.fidelity import (
 from ..measures.scores import PairedInterval, Reliability, pooled_reliability, ratio_interval
 from ..model.facies_model import FaciesModel
 from ..sampling.realizations import simulate_in_batches
-from ..sampling.start import least_side
+from ..sampling.start import Start
 from .crops import check_known, compare_halves, draw_crops, draw_places, pattern_side_of
 from .surveys import MethodScores, Survey, model_method, score
 
@@ -68,8 +68,6 @@ class ModelEvaluation:
         Of the facies in all of the image.
     contacts, image_contacts : array, shape (n_facies, n_facies)
         Share of the boundaries between two facies, above the diagonal: of realizations, and of the image.
-    least_side : int
-        Rows and columns of maps that start on the coarsest lattice that the model has learnt.
     crops_in_image : float
         How many crops hold as many known cells as the image.
     surveys : mapping of str to list of MethodScores
@@ -97,7 +95,6 @@ class ModelEvaluation:
     image_shares: np.ndarray
     contacts: np.ndarray
     image_contacts: np.ndarray
-    least_side: int
     crops_in_image: float
     surveys: dict[str, list[MethodScores]]
     tiles: np.ndarray
@@ -217,7 +214,6 @@ def evaluate_model(
         image_shares=image.proportions,
         contacts=contact_shares(realizations.astype(np.int64), n_facies),
         image_contacts=contact_shares(image.class_index[None], n_facies),
-        least_side=least_side(model.network.config),
         crops_in_image=float((image.class_index >= 0).sum() / (crops >= 0).sum(axis=(1, 2)).mean()),
         surveys=surveys,
         tiles=_tiles_of(hidden, image.held_out.shape),
@@ -302,10 +298,8 @@ def _simulate(
     known = known.to(next(model.network.parameters()).device)
     batches = simulate_in_batches(
         model,
-        known,
-        torch.ones_like(known, dtype=torch.bool),
+        Start.of(model, known, len(model.facies or ())),
         n_realizations,
-        n_facies=len(model.facies or ()),
         quality=quality,
         seed=seed,
         at_once=at_once,

@@ -33,10 +33,6 @@ _RARELY = 0.01
 """How often a mean is beyond the limits of chance, on either side."""
 _MOST_ISOLATED = 0.01
 """Of the data, beyond the share of the image's cells: what a verdict does not mention."""
-_SMALL = (
-    "Maps of less than {0} x {0} cells, as these are, start on a finer lattice than the model's coarsest one, where "
-    "shares and large bodies are decided better: this says little of larger maps."
-)
 _NOT_HELD_OUT = (
     "These may be cells that it learnt, so that this tells little: its training noted another image, or another corner "
     "of it that was held out."
@@ -76,7 +72,6 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     sentences = (
         f"Realizations of {n_rows} x {n_cols} cells {_WORDS[max(grades)]}{words[0]}.",
         *words[1:],
-        "" if min(n_rows, n_cols) >= found.least_side else _SMALL.format(found.least_side),
         _describe_data(scores),
         _describe_hidden_cells(scores),
         "" if found.is_held_out else _NOT_HELD_OUT,

@@ -79,6 +79,12 @@ class FaciesModel:
             return 0, 1, 2, 3  # any facies, in all orientations
         return _TURNS.get(self.provenance.get("image", {}).get("symmetry"), (0,))
 
+    @property
+    def learnt_crops(self) -> bool:
+        """Whether it learnt what crops of a larger image look like: no universal model, none of images seen whole."""
+        of_image = self.provenance.get("image", {})
+        return bool(self.network.config.n_classes) and self.side is None and "n_images" not in of_image
+
     def schedule_of(self, quality: str) -> Schedule:
         """Return the schedule of a quality; raise `JobError` when the model has none."""
         if quality not in self.schedules:

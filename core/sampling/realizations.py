@@ -10,25 +10,21 @@ from typing import Callable, Iterator
 
 from torch import Tensor
 
-from ..kriging.kriging_features import SurveyKriging
 from ..machine.device import batch_size, batches_at_once, side_by_side
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from .sampler import sample
-from .start import level_of, read_survey
+from .start import Start
 from .visits import draw_stream
 
 
 def simulate_in_batches(
     model: FaciesModel,
-    known: Tensor,
-    inside: Tensor,
+    start: Start,
     n_realizations: int,
     *,
-    n_facies: int,
     quality: str,
     seed: int,
-    survey: SurveyKriging | None = None,
     at_once: int | None = None,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Iterator[Tensor]:
@@ -39,20 +35,14 @@ def simulate_in_batches(
     ----------
     model : FaciesModel
         On the device of the maps.
-    known : int64 Tensor, shape (n_rows, n_cols)
-        Hard data: class index, -1 elsewhere.
-    inside : bool Tensor, shape (n_rows, n_cols)
-        Cells to simulate.
+    start : Start
+        Grid, hard data, and what the model starts from, by `Start.of`.
     n_realizations : int
         How many.
-    n_facies : int
-        Number of facies.
     quality : str
         One of the model's schedules.
     seed : int
         Of all randomness: realization `i` is a function of seed, shape and `i`.
-    survey : SurveyKriging, optional
-        What kriging reads from the hard data; it is read where none is given.
     at_once : int, optional
         Maps of a batch; by default as many as fill the device or one of its cores.
     on_pass : callable
@@ -63,26 +53,17 @@ def simulate_in_batches(
     int64 Tensor, shape (batch, n_rows, n_cols)
         Class index, -1 outside; the last batch may be smaller.
     """
-    shape = known.shape[0], known.shape[1]
-    n_maps = at_once or batch_size(known.numel(), n_facies, known.device)
-    predictor = drawing_predictor(model.network, known.device)
-    survey = survey or read_survey(model.network, known, n_facies)
+    device = start.known.device
+    n_maps = at_once or batch_size(start.n_fine_cells, start.n_facies, device)
+    predictor = drawing_predictor(model.network, device)
 
-    def simulate(start: int) -> Tensor:
+    def simulate(first: int) -> Tensor:
         """Simulate a batch: the last one in full, too, for a realization must not depend on how many there are."""
-        return sample(
-            predictor,
-            known,
-            inside,
-            [draw_stream(seed, start + i, shape, turns=model.turns) for i in range(n_maps)],
-            n_facies=n_facies,
-            schedule=model.schedules[quality],
-            level=level_of(model.network.config, known),
-            survey=survey,
-            on_pass=on_pass,
-        )
+        streams = [draw_stream(seed, first + i, start.shape, turns=model.turns) for i in range(n_maps)]
+        how = {"schedule": model.schedules[quality], "asked": start.asked, "on_pass": on_pass, **start.how}
+        return sample(predictor, start.known, start.inside, streams, **how)
 
-    starts = range(0, n_realizations, n_maps)
-    n_workers = batches_at_once(n_maps * known.numel(), n_facies, known.device)
-    for start, batch in zip(starts, side_by_side(simulate, starts, n_workers)):
-        yield batch[: n_realizations - start]
+    firsts = range(0, n_realizations, n_maps)
+    n_workers = batches_at_once(n_maps * start.n_fine_cells, start.n_facies, device)
+    for first, batch in zip(firsts, side_by_side(simulate, firsts, n_workers)):
+        yield batch[: n_realizations - first]

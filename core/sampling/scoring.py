@@ -8,14 +8,13 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import numpy as np
 import torch
 
 from ..contract.errors import JobError
 from ..contract.score_job import ScoreJob, ScoreResult
-from ..kriging.kriging_features import SurveyKriging
 from ..machine.device import batch_size, choose_device
 from ..measures.scores import reach_of_another
 from ..model.facies_model import FaciesModel
@@ -23,7 +22,7 @@ from ..model.schedule import Schedule
 from .likelihood import surprise_nats
 from .path import levels_of_nodes
 from .sampler import sample
-from .start import level_of, read_survey
+from .start import Start
 from .visits import Stream, draw_stream
 
 _REALIZATIONS = 1 << 20
@@ -58,9 +57,7 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     model = FaciesModel.load(Path(job.model_path), device)
     model.check_takes(job.facies, job.grid.shape)
     truth, known = _read_map(job, device)
-    inside = truth >= 0
-    survey = read_survey(model.network, known, len(job.facies), partial(progress, 0.0, "Reading the observations"))
-    paths = _Paths(job, model, known, inside, survey)
+    paths = _Paths(job, model, known, truth >= 0, partial(progress, 0.0, "Reading the observations"))
     n_realizations = max(job.n_paths, _FEWEST_REALIZATIONS)
     n_passes = paths.n_passes(job.n_paths) + paths.n_passes(n_realizations, draws=True)
     done, text = 0, ""
@@ -84,9 +81,9 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     totals, typical_totals = found.sum(axis=1), expected.sum(axis=1)
     confidence = 1 - _RISK / (1 + expected.shape[1])  # of the total, and of each level
     reach, *reaches = (max(_LEAST_BITS, reach_of_another(v, confidence)) for v in (typical_totals, *expected.T))
-    n_cells = int((inside & (known < 0)).sum())
+    n_cells = int((paths.on.inside & (known < 0)).sum())
     surprise_path = os.path.join(job.work_folder, "surprise.npy")
-    np.save(surprise_path, np.where(inside.cpu().numpy(), of_cells, np.nan).astype(np.float32))
+    np.save(surprise_path, np.where(paths.on.inside.cpu().numpy(), of_cells, np.nan).astype(np.float32))
     return ScoreResult(
         surprise_path=surprise_path,
         log_likelihood_bits=-float(totals.mean()),
@@ -104,7 +101,11 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
 
 
 class _Paths:
-    """A model that visits maps along paths, as it would draw them given the hard data (n_rows, n_cols)."""
+    """
+    A model that visits maps along paths, as it would draw them given the hard data (n_rows, n_cols).
+
+    A map is known on its grid only, so that paths start there, also where realizations come from a wider one.
+    """
 
     def __init__(
         self,
@@ -112,27 +113,33 @@ class _Paths:
         model: FaciesModel,
         known: torch.Tensor,
         inside: torch.Tensor,
-        survey: SurveyKriging | None,
+        on_part: Callable[[], None],
     ):
-        self.schedule, self.turns, self.seed = model.schedule_of(job.quality), model.turns, job.seed
-        self.level, self.n_started = level_of(model.network.config, known), model.network.config.n_started
+        self.model, self.schedule, self.seed = model, model.schedule_of(job.quality), job.seed
+        self.on = Start.of(model, known, len(job.facies), inside, widens=False, on_part=on_part)
+        self.drawn_on = Start.of(model, known, len(job.facies), inside) if model.learnt_crops else self.on
         self.at_once = batch_size(job.grid.n_cells, len(job.facies), known.device)
-        self.asked = model.network, known, inside
-        self.how: dict[str, Any] = {"n_facies": len(job.facies), "level": self.level, "survey": survey}
+
+    @property
+    def path(self) -> Schedule:
+        """The passes of a path: a likelihood is that of nodes drawn once."""
+        return replace(self.schedule, corrections=())
+
+    @property
+    def are_drawn_so(self) -> bool:
+        """Whether users get realizations that are drawn along a path, as they are visited."""
+        return not self.schedule.corrections and self.drawn_on.shape == self.on.shape
 
     def n_passes(self, n_maps: int, *, draws: bool = False) -> int:
         """Return the number of passes that it takes to visit so many maps, and to draw them before."""
-        path, drawn = (s.n_passes(self.level, self.n_started) for s in (self._path, self.schedule))
-        return -(-n_maps // self.at_once) * (path + drawn * (draws and bool(self.schedule.corrections)))
+        n_started = self.model.network.config.n_started
+        n_drawn = 0 if self.are_drawn_so or not draws else self.schedule.n_passes(self.drawn_on.level, n_started)
+        return -(-n_maps // self.at_once) * (self.path.n_passes(self.on.level, n_started) + n_drawn)
 
-    @property
-    def _path(self) -> Schedule:
-        return replace(self.schedule, corrections=())  # a likelihood is that of a path
-
-    def streams(self, first: int) -> list[Stream]:
+    def streams(self, first: int, shape: tuple[int, int] | None = None) -> list[Stream]:
         """Return the streams of as many maps as go together, by the number of the first one."""
-        shape = (self.asked[1].shape[0], self.asked[1].shape[1])
-        return [draw_stream(self.seed, first + k, shape, turns=self.turns) for k in range(self.at_once)]
+        shape, turns = shape or self.on.shape, self.model.turns
+        return [draw_stream(self.seed, first + k, shape, turns=turns) for k in range(self.at_once)]
 
     def visit(
         self, streams: list[Stream], maps: torch.Tensor | None, on_pass: Callable[[], None]
@@ -147,21 +154,21 @@ class _Paths:
         of_levels : list of array, shape (n_levels,)
             Its sums over the cells of each level of each path, the finest first.
         """
-        network, known, inside = self.asked
-        nats = surprise_nats(network, maps, known, inside, streams, schedule=self._path, on_pass=on_pass, **self.how)
+        asked = self.model.network, maps, self.on.known, self.on.inside, streams
+        nats = surprise_nats(*asked, schedule=self.path, on_pass=on_pass, **self.on.how)
         bits = nats.cpu().double().numpy() / math.log(2)
-        coarsest = self.level + self.n_started
-        shape = known.shape[0], known.shape[1]
-        levels = (levels_of_nodes(shape, stream.offset, coarsest).ravel() for stream in streams)
+        coarsest = self.on.level + self.model.network.config.n_started
+        levels = (levels_of_nodes(self.on.shape, stream.offset, coarsest).ravel() for stream in streams)
         return bits, [np.bincount(level, of_map.ravel(), coarsest + 1) for level, of_map in zip(levels, bits)]
 
     def visit_realizations(self, first: int, on_pass: Callable[[], None]) -> list[np.ndarray]:
         """Visit realizations as users get them, by the number of the first one, and return their bits of levels."""
-        drawn, maps = self.streams(first), None
-        if self.schedule.corrections:  # they are not what was drawn along their path
-            maps = sample(*self.asked, drawn, schedule=self.schedule, on_pass=on_pass, **self.how)
-            drawn = self.streams(_REALIZATIONS + first)
-        return self.visit(drawn, maps, on_pass)[1]
+        if self.are_drawn_so:
+            return self.visit(self.streams(first), None, on_pass)[1]
+        start = self.drawn_on
+        asked = self.model.network, start.known, start.inside, self.streams(first, start.shape)
+        maps = sample(*asked, schedule=self.schedule, asked=start.asked, on_pass=on_pass, **start.how)
+        return self.visit(self.streams(_REALIZATIONS + first), maps, on_pass)[1]
 
 
 def _read_map(job: ScoreJob, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,14 +15,13 @@ import torch
 from ..contract.ensemble import OUTSIDE
 from ..contract.job import SimulationJob, SimulationResult
 from ..contract.job_arrays import JobMaps, read_maps, save_probability_maps
-from ..kriging.kriging_features import SurveyKriging
 from ..machine.device import batch_size, choose_device
 from ..model.facies_model import FaciesModel
 from ..model.lattice import Lattice
 from ..model.precision import precision_of
 from .marginal import marginal, marginal_batches
 from .realizations import simulate_in_batches
-from .start import level_of, read_survey
+from .start import Start
 
 
 def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -> SimulationResult:
@@ -51,24 +50,23 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     device = choose_device(job.device)
     model = _fitting_model(job, device)
     maps = read_maps(job)
-    known = torch.as_tensor(maps.known, device=device)
-    level = level_of(model.network.config, known)
-    at_once = batch_size(known.numel(), len(job.facies), device)
+    known, inside = (torch.as_tensor(of_grid, device=device) for of_grid in (maps.known, maps.inside))
+    reading = partial(progress, 0.0, "Reading the observations")
+    start = Start.of(model, known, len(job.facies), inside, on_part=reading)
+    at_once = batch_size(start.n_fine_cells, start.n_facies, device)
     schedule = model.schedules[job.quality]
-    n_passes = schedule.n_passes(level, model.network.config.n_started)
+    n_passes = schedule.n_passes(start.level, model.network.config.n_started)
     n_batches = -(-job.n_realizations // at_once)
-    positions_at_once = _positions_at_once(model, known, len(job.facies))
-    report = _PassCounter(progress, len(marginal_batches(level, positions_at_once, model.turns)) + n_passes * n_batches)
+    of_marginal = marginal_batches(start.level, _positions_at_once(model, start), model.turns)
+    report = _PassCounter(progress, len(of_marginal) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    reading = partial(progress, 0.0, "Reading the observations")
-    survey = read_survey(model.network, known, len(job.facies), reading)
-    from_data = facies_probability_from_data(model, known, len(job.facies), survey=survey, on_pass=report)
+    from_data = _facies_probability(model, start, report)
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
         report.text = "Realizations"
-        realizations_path = _simulate_ensemble(job, model, maps, known, survey, report)
+        realizations_path = _simulate_ensemble(job, model, maps, start, report)
     return SimulationResult(
         **paths,
         realizations_path=realizations_path,
@@ -87,7 +85,6 @@ def facies_probability_from_data(
     known: torch.Tensor,
     n_facies: int,
     *,
-    survey: SurveyKriging | None = None,
     on_pass: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """
@@ -101,8 +98,6 @@ def facies_probability_from_data(
         Hard data: class index, -1 elsewhere; on the model's device.
     n_facies : int
         Number of facies.
-    survey : SurveyKriging, optional
-        What kriging reads from the hard data; it is read where none is given.
     on_pass : callable
         Called before each pass; what it raises ends the computation.
 
@@ -111,24 +106,29 @@ def facies_probability_from_data(
     float32 array, shape (n_facies, n_rows, n_cols)
         Certain at hard data.
     """
+    return _facies_probability(model, Start.of(model, known, n_facies, on_part=on_pass), on_pass)
+
+
+def _facies_probability(model: FaciesModel, start: Start, on_pass: Callable[[], None]) -> np.ndarray:
+    """Return the facies probabilities (n_facies, n_rows, n_cols) of the grid that is asked for, given hard data."""
     probability = marginal(
         model.network,
-        known,
-        n_facies=n_facies,
-        level=level_of(model.network.config, known),
-        positions_at_once=_positions_at_once(model, known, n_facies),
-        survey=survey or read_survey(model.network, known, n_facies, on_pass),
+        start.known,
+        n_facies=start.n_facies,
+        level=start.level,
+        positions_at_once=_positions_at_once(model, start),
+        survey=start.survey,
         turns=model.turns,
         on_pass=on_pass,
     )
-    return probability.cpu().numpy()
+    return probability[:, start.asked[0], start.asked[1]].cpu().numpy()
 
 
-def _positions_at_once(model: FaciesModel, known: torch.Tensor, n_facies: int) -> int:
+def _positions_at_once(model: FaciesModel, start: Start) -> int:
     """Return how many positions of the coarsest lattice go through the network together."""
-    shape, spacing = (known.shape[0], known.shape[1]), 2 ** level_of(model.network.config, known)
-    n_rows, n_cols = Lattice.at(shape, spacing, known.new_zeros(1, 2), model.network.config.total_stride).shape
-    return batch_size(n_rows * n_cols, n_facies, known.device)
+    position = start.known.new_zeros(1, 2)
+    n_rows, n_cols = Lattice.at(start.shape, 2**start.level, position, model.network.config.total_stride).shape
+    return batch_size(n_rows * n_cols, start.n_facies, start.known.device)
 
 
 def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:
@@ -143,25 +143,14 @@ def _simulate_ensemble(
     job: SimulationJob,
     model: FaciesModel,
     maps: JobMaps,
-    known: torch.Tensor,
-    survey: SurveyKriging | None,
+    start: Start,
     report: _PassCounter,
 ) -> str:
     """Simulate the realizations, straight into their file, and return its path."""
     path = os.path.join(job.work_folder, "realizations.npy")
     shape = (job.n_realizations, *job.grid.shape)
     realizations = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)  # type: ignore[no-untyped-call]
-    batches = simulate_in_batches(
-        model,
-        known,
-        torch.as_tensor(maps.inside, device=known.device),
-        job.n_realizations,
-        n_facies=len(job.facies),
-        quality=job.quality,
-        seed=job.seed,
-        survey=survey,
-        on_pass=report,
-    )
+    batches = simulate_in_batches(model, start, job.n_realizations, quality=job.quality, seed=job.seed, on_pass=report)
     done = 0
     for batch in batches:
         realizations[done : done + len(batch)] = maps.of_grid(batch.cpu().numpy(), OUTSIDE)

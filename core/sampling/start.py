@@ -1,19 +1,23 @@
-"""Where a simulation starts: how coarse its first lattice is, and what is told of the hard data."""
+"""Where a simulation starts: on what grid, how coarse its first lattice is, and what is told of the hard data."""
 
 from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from typing import Callable
+from dataclasses import dataclass
+from typing import Any, Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..kriging.kriging_features import FEWEST_DATA, SurveyKriging
 from ..machine.device import one_thread
+from ..model.facies_model import FaciesModel
 from ..model.lattice import Lattice
 from ..model.network import NetworkConfig
 from ..model.prediction import Predictor
+from .area import Area, around, part_in_the_middle
 
 _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
@@ -21,6 +25,97 @@ _NODES_PER_DATUM = 1
 """And at least so many for each datum."""
 _DATA_FOR_THREADS = 1_500
 """What so many data tell is computed in several threads; with fewer, threads would wait for each other."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """
+    What a simulation starts from.
+
+    A model of an image draws its large structures on the coarsest lattice that it has learnt. A grid that shows too few
+    nodes of that is simulated as the middle part of one that shows enough, as it would be a crop of the image.
+
+    Parameters
+    ----------
+    known : int64 Tensor, shape (n_rows, n_cols)
+        Hard data on the grid that is simulated: class index, -1 elsewhere.
+    inside : bool Tensor, shape (n_rows, n_cols)
+        Cells to simulate.
+    asked : Area
+        Part of it that is wanted.
+    n_facies : int
+        Number of facies.
+    level : int
+        Of the coarsest lattice: spacing 2^level.
+    survey : SurveyKriging or None
+        What all hard data together tell.
+    """
+
+    known: Tensor
+    inside: Tensor
+    asked: Area
+    n_facies: int
+    level: int
+    survey: SurveyKriging | None
+
+    @classmethod
+    def of(
+        cls,
+        model: FaciesModel,
+        known: Tensor,
+        n_facies: int,
+        inside: Tensor | None = None,
+        *,
+        widens: bool = True,
+        on_part: Callable[[], None] = lambda: None,
+    ) -> Start:
+        """
+        Return where a model starts.
+
+        Parameters
+        ----------
+        model : FaciesModel
+            Which simulates.
+        known : int64 Tensor, shape (n_rows, n_cols)
+            Hard data on the grid that is wanted: class index, -1 elsewhere.
+        n_facies : int
+            Number of facies.
+        inside : bool Tensor, shape (n_rows, n_cols)
+            Cells to simulate; all by default.
+        widens : bool
+            Whether a wider grid than this may be simulated.
+        on_part : callable
+            As `read_survey` takes it.
+        """
+        config, shape = model.network.config, (known.shape[0], known.shape[1])
+        inside = torch.ones_like(known, dtype=torch.bool) if inside is None else inside
+        level, wide = level_of(config, known), shape
+        if widens and model.learnt_crops:
+            n_data, level = int((known >= 0).sum()), config.n_levels - 1
+            while level and _NODES_PER_DATUM * n_data * 4**level > known.numel():
+                level -= 1
+            least = math.isqrt(_FEWEST_NODES) * 2**level
+            wide = max(shape[0], least), max(shape[1], least)
+        asked = part_in_the_middle(wide, shape)
+        (top, left), (below, right) = zip(*((span.start, n - span.stop) for span, n in zip(asked, wide)))
+        around_it = left, right, top, below
+        known, inside = F.pad(known, around_it, value=-1), F.pad(inside, around_it, value=True)
+        return cls(known, inside, asked, n_facies, level, read_survey(model.network, known, n_facies, on_part))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid that is simulated."""
+        return self.known.shape[0], self.known.shape[1]
+
+    @property
+    def n_fine_cells(self) -> int:
+        """Cells that are simulated on the finest lattice."""
+        return self.known[around(self.asked, self.shape, 1)].numel()
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """Arguments of `sampler.sample` and of `likelihood.surprise_nats`."""
+        return {"n_facies": self.n_facies, "level": self.level, "survey": self.survey}
 
 
 def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -> int:
@@ -45,11 +140,6 @@ def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -
     while level < most and shape[0] * shape[1] >= n_nodes * 4 ** (level + 1) and min(shape) >= 2 ** (level + 2):
         level += 1
     return level
-
-
-def least_side(config: NetworkConfig) -> int:
-    """Return the rows and columns of a square grid that starts on the coarsest lattice that a network has learnt."""
-    return math.isqrt(_FEWEST_NODES) * 2 ** (config.n_levels - 1)
 
 
 def level_of(config: NetworkConfig, known: Tensor) -> int:

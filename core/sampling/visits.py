@@ -7,7 +7,7 @@ All of it is decided before anything is predicted.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..model.lattice import Lattice
+from .area import Area
 from .path import dispersed_rank
 
 _SWEEP, _ROUND = 3, 6
@@ -48,6 +49,12 @@ class Stream:
     uniform: np.ndarray
     later: np.random.SeedSequence
     turns: int = 0
+
+    def within(self, area: Area) -> Stream:
+        """Return what decides on an area of the grid."""
+        rows, cols = area
+        offset = self.offset[0] + rows.start, self.offset[1] + cols.start
+        return replace(self, offset=offset, rank=self.rank[area], uniform=self.uniform[area])
 
 
 def draw_stream(seed: int, realization: int, shape: tuple[int, int], *, turns: Sequence[int] = (0,)) -> Stream:

@@ -210,10 +210,6 @@ def test_facies_that_never_touch_in_the_image_are_told(judge):
     assert _likeness(verdict) == "do not look like the image"
 
 
-def test_maps_that_start_on_a_finer_lattice_are_told_to_say_little(crops_found):
-    assert "Maps of less than 48 x 48 cells, as these are, start on a finer lattice" in crops_found(lambda maps: maps)
-
-
 def test_maps_whose_bodies_are_cut_are_told_by_what_hangs_together(crops_found):
     """A stripe across all others, two cells wide, parts those of two facies and joins those of its own."""
 

@@ -12,6 +12,7 @@ from oadg.core.machine.device import batches_at_once, one_thread
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.realizations import simulate_in_batches
 from oadg.core.sampling.simulation import facies_probability_from_data
+from oadg.core.sampling.start import Start
 
 MODELS = Path(oadg.__file__).parent / "resources" / "models"
 
@@ -33,9 +34,8 @@ def simulate(model, n_realizations, **options):
     generator = torch.Generator().manual_seed(3)
     known = torch.full((33, 40), -1)
     known.view(-1)[torch.randperm(known.numel(), generator=generator)[:40]] = torch.arange(40) % 3
-    inside = torch.ones_like(known, dtype=torch.bool)
-    options = {"n_facies": 3, "quality": "preview", "seed": 5, "at_once": 2, **options}
-    return list(simulate_in_batches(model, known, inside, n_realizations, **options))
+    options = {"quality": "preview", "seed": 5, "at_once": 2, **options}
+    return list(simulate_in_batches(model, Start.of(model, known, 3), n_realizations, **options))
 
 
 def test_batches_at_once_are_those_of_one_after_the_other(model, threads):
