@@ -342,8 +342,12 @@ def _largest(differences: np.ndarray) -> float:
     return float(np.nanmax(np.abs(differences))) if np.isfinite(differences).any() else float("nan")
 
 
-def _connectivity_misfit(measured: Statistics, reference: Statistics) -> float:
-    """Return the mean difference of connectivity, weighted by pairs of the reference; NaN when there are none."""
+def connectivity_misfit(measured: Statistics, reference: Statistics) -> float:
+    """
+    Return the mean difference of connectivity, each lag as heavy as it has pairs in the reference.
+
+    NaN when there are none. Maps of both are of the same size.
+    """
     difference = np.abs(measured.connectivity - reference.connectivity)
     known = np.isfinite(difference)
     # Of all cells those of a facies that have another one a lag apart: its share less what the variogram says.
@@ -379,7 +383,7 @@ def compare(measured: Statistics, reference: Statistics) -> Fidelity:
         bodies=measured.n_bodies.mean(axis=0),
         variogram_difference=_largest(measured.variogram - reference.variogram),
         connectivity_difference=_largest(measured.connectivity - reference.connectivity),
-        connectivity_misfit=_connectivity_misfit(measured, reference),
+        connectivity_misfit=connectivity_misfit(measured, reference),
         between=float(np.mean([divergence_bits(mine, other) for mine in ours for other in theirs])),
         within=float(np.mean([divergence_bits(ours[i], ours[j]) for i, j in pairs])) if pairs else float("nan"),
         agreement=float(kappa.mean()) if kappa.size else float("nan"),

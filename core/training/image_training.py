@@ -276,7 +276,7 @@ def _with_schedules(
     if examples.image.IS_WHOLE:
         return model
     ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how often to draw anew")
-    corrected = measure_corrections(model, examples.image.class_index, seed=examples.seed, on_pass=ask)
+    corrected = measure_corrections(model, examples.image, seed=examples.seed, on_pass=ask)
     return replace(model, schedules=corrected)
 
 

@@ -1,4 +1,4 @@
-"""How often nodes are drawn anew is measured: as often as leaves the facies' shares what they are in the image."""
+"""How often nodes are drawn anew is measured: as often as does least harm."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 from oadg.core.contract.errors import Cancelled
 from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.training_image import image_of_codes
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.sampling.sampler import sample
@@ -27,71 +28,92 @@ def model():
     return FaciesModel("stripes", network, facies=build_facies_table([0, 1]), max_facies=2, schedules=schedules)
 
 
-def simulate_drift(most, asked, *, always=0.0):
-    """Return a `sample` of maps with the image's shares, but for corrections that are more than a level's most."""
+def image_of(class_index):
+    return image_of_codes(class_index.astype(int), class_index >= 0)
 
-    def simulate(predictor, known, inside, streams, *, schedule, until, on_pass, **_):
+
+def piece_of_image(asked):
+    n_rows, n_cols = (span.stop - span.start for span in asked)
+    return np.pad(IMAGE, ((0, 512), (0, 512)), mode="reflect")[:n_rows, :n_cols]
+
+
+def simulate_harm(best, asked_for):
+    """Return a `sample` of pieces of the image; the further passes are from the best, the more cells are wrong."""
+
+    def simulate(predictor, known, inside, streams, *, schedule, until, asked, on_pass, **_):
         on_pass()
-        asked.append((until, schedule.corrections))
+        asked_for.append((until, schedule.corrections))
         assert schedule.corrections[:until] == (0,) * until
-        n_passes = schedule.corrections[until]
-        faded = always * (1 + n_passes) + 0.1 * (n_passes > most[until])
-        rng = np.random.default_rng(len(asked))
-        maps = rng.random((len(streams), *known.shape)) < IMAGE.mean() - faded
-        return torch.from_numpy(maps.astype(np.int64))
+        tried = corrections._TRIED[until > 2]
+        off = abs(tried.index(schedule.corrections[until]) - tried.index(best[until]))
+        rng = np.random.default_rng(len(asked_for))
+        maps = piece_of_image(asked)
+        return torch.from_numpy(np.stack([np.where(rng.random(maps.shape) < 0.05 * off, 1, maps) for _ in streams]))
 
     return simulate
 
 
-@pytest.mark.parametrize("most", [{2: 12, 3: 36}, {2: 0, 3: 120}, {2: 36, 3: 0}])
-def test_nodes_are_drawn_anew_as_often_as_leaves_the_shares_what_they_are(model, monkeypatch, most):
-    asked = []
-    monkeypatch.setattr(corrections, "sample", simulate_drift(most, asked))
-    chosen = measure_corrections(model, IMAGE, seed=1)
+@pytest.mark.parametrize("best", [{2: 12, 3: 36}, {2: 0, 3: 120}, {2: 36, 3: 0}, {2: 3, 3: 3}])
+def test_nodes_are_drawn_anew_as_often_as_does_least_harm(model, monkeypatch, best):
+    asked_for = []
+    monkeypatch.setattr(corrections, "sample", simulate_harm(best, asked_for))
+    chosen = measure_corrections(model, image_of(IMAGE), seed=1)
     of = {quality: schedule.corrections for quality, schedule in chosen.items()}
     assert of == {
-        "standard": (24, 24, most[2], most[3]),
-        "fine": (36, 36, most[2], most[3]),
-        "preview": (4, 8, most[2] // 3, most[3] // 3),
+        "standard": (24, 24, best[2], best[3]),
+        "fine": (36, 36, best[2], best[3]),
+        "preview": (4, 8, best[2] // 3, best[3] // 3),
     }
-    assert [level for level, _ in asked] == [3] * 4 + [2] * 3, "coarse to fine"
-    assert {of_level[3:] for level, of_level in asked if level == 2} == {(most[3],)}, "after those chosen before"
+    levels = [level for level, _ in asked_for]
+    assert levels == [3] * len(levels[: levels.index(2)]) + [2] * len(levels[levels.index(2) :]), "coarse to fine"
+    assert {of_level[3:] for level, of_level in asked_for if level == 2} == {(best[3],)}, "after those chosen before"
     for quality, schedule in chosen.items():
         before = model.schedules[quality]
         assert (schedule.refined, schedule.started) == (before.refined, before.started)
 
 
-def test_where_no_number_leaves_the_shares_it_is_the_least_wrong(model, monkeypatch):
-    monkeypatch.setattr(corrections, "sample", simulate_drift({2: 120, 3: 120}, [], always=0.004))
-    assert measure_corrections(model, IMAGE, seed=1)["standard"].corrections == (24, 24, 0, 0)
-
-
 @pytest.mark.parametrize(
-    ("off", "chosen"),
-    [
-        ({0: 0.01, 12: 0.02, 36: 0.024}, 12),  # right to 0.025 with an error of 0.01, but for the last one's
-        ({0: 0.05, 12: 0.055, 36: 0.07}, 12),  # all wrong, the first two alike
-        ({0: 0.05, 12: 0.07, 36: 0.055}, 36),
-        ({0: 0.09, 12: 0.05, 36: 0.07}, 12),
-    ],
+    ("harm", "chosen"),
+    [({0: 1.0, 3: 0.7, 12: 0.9}, 3), ({0: 1.0, 3: 0.85, 12: 0.9}, 0), ({0: 2.0, 3: 1.2, 12: 1.1, 36: 0.95}, 12)],
 )
-def test_where_all_numbers_leave_shares_wrong_it_is_the_most_of_those_that_are_about_as_wrong_as_the_best(off, chosen):
-    error = {0: 0.01, 12: 0.01, 36: 0.009}
-    tried = {n: (np.array([wrong, wrong]), np.full(2, error[n])) for n, wrong in off.items()}
-    assert corrections._most_that_are_harmless(tried) == chosen
+def test_of_numbers_that_do_about_as_little_harm_the_smallest_is_taken(harm, chosen):
+    assert corrections._fewest_that_are_harmless(harm) == chosen
 
 
-def test_of_an_image_without_coarse_lattices_nothing_is_measured(model, monkeypatch):
-    monkeypatch.setattr(corrections, "sample", lambda *_, **__: pytest.fail("there is nothing to simulate"))
-    assert measure_corrections(model, IMAGE[:40, :50], seed=1) == model.schedules
+def harm_of(model, monkeypatch, change, image=IMAGE):
+    """Return the harm of lattices that are pieces of the image, changed."""
+
+    def simulate(predictor, known, inside, streams, *, asked, **_):
+        return torch.from_numpy(np.stack([change(piece_of_image(asked))] * len(streams)))
+
+    monkeypatch.setattr(corrections, "sample", simulate)
+    return corrections._Lattices(model, image_of(image), 0, lambda: None).harm(3, (0, 0, 0, 0))
 
 
-def test_a_network_and_holes_in_the_image_go_through_it_and_the_seed_decides(model):
+def test_what_is_like_the_image_does_no_harm_and_what_is_not_does(model, monkeypatch):
+    """One facies too much of, bodies that are too long, and specks."""
+    right = harm_of(model, monkeypatch, lambda maps: maps)
+    assert right < 0.6
+    for wrong in (
+        lambda maps: np.where(np.arange(maps.shape[1]) % 40 < 8, 1, maps),
+        lambda maps: np.repeat(maps[:1], len(maps), axis=0),
+        lambda maps: np.where(np.random.default_rng(0).random(maps.shape) < 0.1, 1 - maps, maps),
+    ):
+        assert harm_of(model, monkeypatch, wrong) > right + 0.6
+
+
+def test_lattices_of_a_small_image_are_compared_with_as_large_parts_of_those_simulated(model, monkeypatch):
+    assert harm_of(model, monkeypatch, lambda maps: maps, IMAGE[:70, :96]) < 2
+
+
+def test_a_network_and_holes_in_the_image_go_through_it_and_the_seed_decides(model, monkeypatch):
+    monkeypatch.setattr(corrections, "_SIDE_CELLS", 128)
+    monkeypatch.setattr(corrections, "_N_MAPS", 4)
     image = np.where(np.arange(300)[:, None] < 20, -1, IMAGE).astype(np.int16)
-    first, again = (measure_corrections(model, image, seed=3) for _ in range(2))
+    first, again = (measure_corrections(model, image_of(image), seed=3) for _ in range(2))
     assert first == again
     assert len(first["standard"].corrections) == 4
-    assert set(first["standard"].corrections[2:]) <= {0, 12, 36, 120}
+    assert set(first["standard"].corrections[2:]) <= {0, 3, 12, 36, 120}
 
 
 def test_measuring_can_be_cancelled(model):
@@ -99,7 +121,7 @@ def test_measuring_can_be_cancelled(model):
         raise Cancelled("The training was cancelled.")
 
     with pytest.raises(Cancelled):
-        measure_corrections(model, IMAGE, seed=1, on_pass=cancel)
+        measure_corrections(model, image_of(IMAGE), seed=1, on_pass=cancel)
 
 
 @pytest.mark.parametrize("until", [1, 2, 3])
