@@ -43,6 +43,9 @@ class FaciesModel:
         Side of the cells of its training image in metres; in units of its own where the image did not tell any.
     schedules : dict
         Quality name to `Schedule`.
+    marginal_level : int, optional
+        Level of the lattice on which it is asked for probabilities given dense data, where that is finer than the
+        coarsest one, on which realizations start.
     provenance : dict
         How it was made: recipe, seed, steps, data and their origin, scores, versions.
     licence : str
@@ -55,6 +58,7 @@ class FaciesModel:
     max_facies: int = MAX_FACIES
     cell_size: float | None = None
     schedules: dict[str, Schedule] = field(default_factory=lambda: dict(SCHEDULES))
+    marginal_level: int | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     licence: str = "GPL-3.0-or-later"
 
@@ -144,6 +148,7 @@ class FaciesModel:
             "max_facies": self.max_facies,
             "cell_size": self.cell_size,
             "schedules": {quality: schedule.to_dict() for quality, schedule in self.schedules.items()},
+            "marginal_level": self.marginal_level,
             "provenance": self.provenance,
             "licence": self.licence,
         }
@@ -186,6 +191,7 @@ class FaciesModel:
                 max_facies=int(header["max_facies"]),
                 cell_size=None if header.get("cell_size") is None else float(header["cell_size"]),
                 schedules={quality: Schedule.from_dict(s) for quality, s in header["schedules"].items()},
+                marginal_level=_level(header.get("marginal_level"), header["network"]),
                 provenance=dict(header["provenance"]),
                 licence=str(header["licence"]),
             )
@@ -195,6 +201,13 @@ class FaciesModel:
                 "It was damaged, or written by another version: install the model again."
             ) from error
         return model
+
+
+def _level(level: object, network: dict[str, Any]) -> int | None:
+    """Return a level that the network has, or None; raise `ValueError` for others."""
+    if level is None or (isinstance(level, int) and 0 <= level < network["n_levels"]):
+        return level
+    raise ValueError(f"there is no level {level!r}")
 
 
 def _build_network(description: dict[str, Any]) -> FaciesNetwork | ReferenceNetwork:

@@ -57,11 +57,13 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     schedule = model.schedules[job.quality]
     n_passes = schedule.n_passes(start.level, model.network.config.n_started)
     n_batches = -(-job.n_realizations // at_once)
-    of_marginal = marginal_batches(start.level, _positions_at_once(model, start), model.turns)
+    has_own = model.marginal_level is not None
+    at = Start.of(model, known, start.n_facies, for_marginal=True) if has_own else start
+    of_marginal = marginal_batches(at.level, _positions_at_once(model, at), model.turns)
     report = _PassCounter(progress, len(of_marginal) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    from_data = _facies_probability(model, start, report)
+    from_data = _facies_probability(model, at, report)
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
@@ -106,7 +108,7 @@ def facies_probability_from_data(
     float32 array, shape (n_facies, n_rows, n_cols)
         Certain at hard data.
     """
-    return _facies_probability(model, Start.of(model, known, n_facies, on_part=on_pass), on_pass)
+    return _facies_probability(model, Start.of(model, known, n_facies, for_marginal=True, on_part=on_pass), on_pass)
 
 
 def _facies_probability(model: FaciesModel, start: Start, on_pass: Callable[[], None]) -> np.ndarray:

@@ -23,6 +23,9 @@ _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
 _NODES_PER_DATUM = 1
 """And at least so many for each datum."""
+_NODES_PER_DENSE_DATUM = 32
+"""Of the coarsest lattice, at most, where data are dense: a finer one costs four times as much, and tells little more
+far from data."""
 _DATA_FOR_THREADS = 1_500
 """What so many data tell is computed in several threads; with fewer, threads would wait for each other."""
 
@@ -66,6 +69,7 @@ class Start:
         n_facies: int,
         inside: Tensor | None = None,
         *,
+        for_marginal: bool = False,
         widens: bool = True,
         on_part: Callable[[], None] = lambda: None,
     ) -> Start:
@@ -82,6 +86,8 @@ class Start:
             Number of facies.
         inside : bool Tensor, shape (n_rows, n_cols)
             Cells to simulate; all by default.
+        for_marginal : bool
+            Whether to start on the lattice that the model is asked on for probabilities, if data are dense.
         widens : bool
             Whether a wider grid than this may be simulated.
         on_part : callable
@@ -92,6 +98,9 @@ class Start:
         level, wide = level_of(config, known), shape
         if widens and model.learnt_crops:
             n_data, level = int((known >= 0).sum()), config.n_levels - 1
+            is_dense = n_data * _NODES_PER_DENSE_DATUM * 4**level >= known.numel()
+            if for_marginal and model.marginal_level is not None and is_dense:
+                level = model.marginal_level
             while level and _NODES_PER_DATUM * n_data * 4**level > known.numel():
                 level -= 1
             least = math.isqrt(_FEWEST_NODES) * 2**level

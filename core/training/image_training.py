@@ -29,6 +29,7 @@ from .corrections import measure_corrections
 from .image_examples import ImageExamples
 from .image_set import image_or_set
 from .loop import Examples, TrainingConfig, train, validation_nats
+from .marginal_level import measure_marginal_level
 from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
 from .training_note import read_note, write_note
 
@@ -277,7 +278,8 @@ def _with_schedules(
         return model
     ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how often to draw anew")
     corrected = measure_corrections(model, examples.image, seed=examples.seed, on_pass=ask)
-    return replace(model, schedules=corrected)
+    level = measure_marginal_level(model, examples.image, seed=examples.seed, on_pass=ask)
+    return replace(model, schedules=corrected, marginal_level=level)
 
 
 def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:

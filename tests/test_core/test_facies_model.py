@@ -1,6 +1,7 @@
 """A model file holds everything; whatever is wrong with one is a sentence."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -104,7 +105,15 @@ def test_foreign_files(tmp_path):
         FaciesModel.load(other)
 
 
-@pytest.mark.parametrize("spoil", ["weights", "network", "facies"])
+@pytest.mark.parametrize("level", [None, 0, 2])
+def test_the_level_of_the_marginal_is_kept(saved, level):
+    model, path = saved
+    network = FaciesNetwork(replace(model.network.config, n_levels=3))
+    replace(model, network=network, marginal_level=level).save(path)
+    assert FaciesModel.load(path).marginal_level == level
+
+
+@pytest.mark.parametrize("spoil", ["weights", "network", "facies", "level"])
 def test_a_file_that_does_not_hold_together(saved, spoil):
     path = saved[1]
     with safe_open(path, framework="pt") as file:
@@ -114,6 +123,8 @@ def test_a_file_that_does_not_hold_together(saved, spoil):
         weights.popitem()
     elif spoil == "network":
         header["network"]["trunk"] = [8, 8]
+    elif spoil == "level":
+        header["marginal_level"] = 1  # it has one, level 0
     else:
         header["facies"] = header["facies"][:1]
     save_file(weights, path, metadata={"oadg": json.dumps(header)})

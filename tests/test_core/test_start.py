@@ -57,6 +57,16 @@ def test_a_small_grid_is_the_middle_of_one_with_nodes_enough(model, shape, n_dat
     assert north - south in (0, -1)
 
 
+@pytest.mark.parametrize(("n_data", "level", "wide"), [(0, 2, (96, 96)), (1, 2, (96, 96)), (2, 1, (48, 48))])
+def test_for_probabilities_given_dense_data_it_starts_on_the_level_that_is_better(model, n_data, level, wide):
+    """Up to 32 nodes of the coarsest lattice to a datum, of which a grid of 20 x 30 cells has 37.5."""
+    measured = replace(model, marginal_level=1)
+    start = Start.of(measured, surveyed((20, 30), n_data), 3, for_marginal=True)
+    assert (start.level, start.shape) == (level, wide)
+    assert Start.of(measured, surveyed((20, 30), n_data), 3).level == 2, "realizations start on the coarsest one"
+    assert Start.of(model, surveyed((20, 30), n_data), 3, for_marginal=True).level == 2
+
+
 def test_all_is_simulated_around_a_grid_that_is_masked(model):
     inside = torch.zeros(20, 30, dtype=torch.bool)
     start = Start.of(model, surveyed((20, 30), 0), 3, inside)

@@ -1,0 +1,79 @@
+"""On which lattice probabilities given data are asked is measured on surveys of the held-out block."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from oadg.core.contract.errors import Cancelled
+from oadg.core.contract.training_image import image_of_codes
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.training import marginal_level
+from oadg.core.training.marginal_level import measure_marginal_level
+
+CONFIG = NetworkConfig(
+    trunk=(8,), stream=(8,), n_pooled=4, n_evidence=4, n_bottom=1, n_levels=3, n_classes=2, refiner=8
+)
+IMAGE = image_of_codes(
+    np.random.default_rng(4).integers(2, size=(300, 320)), np.add.outer(np.arange(300), np.arange(320)) > 40
+)
+
+
+@pytest.fixture
+def model():
+    return FaciesModel("stripes", FaciesNetwork(CONFIG).eval().requires_grad_(False))
+
+
+def answer(certainty):
+    """Return probabilities of the truth, the block being as large as a window, as certain as levels are."""
+
+    def ask(model, known, n_facies, *, on_pass):
+        on_pass()
+        right = certainty[model.marginal_level]
+        return np.stack([np.where(IMAGE.held_out == facies, right, 1 - right) for facies in range(2)])
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("certainty", "level"),
+    [
+        ({2: 0.8, 1: 0.7, 0: 0.9}, None),  # the next finer one is worse
+        ({2: 0.7, 1: 0.8, 0: 0.75}, 1),
+        ({2: 0.7, 1: 0.8, 0: 0.9}, 0),
+        ({2: 0.7, 1: 0.7, 0: 0.9}, None),
+    ],
+)
+def test_the_lattice_is_as_fine_as_it_gets_better(model, monkeypatch, certainty, level):
+    monkeypatch.setattr(marginal_level, "facies_probability_from_data", answer(certainty))
+    assert measure_marginal_level(model, IMAGE, seed=1) == level
+
+
+def test_of_one_level_there_is_no_finer_one(model):
+    alone = replace(model, network=FaciesNetwork(replace(CONFIG, n_levels=1)).eval().requires_grad_(False))
+    assert measure_marginal_level(alone, IMAGE, seed=1) is None
+
+
+def test_surveys_show_what_the_held_out_block_shows_and_hide_the_rest():
+    surveys = marginal_level._surveys(IMAGE, np.random.default_rng(0))
+    assert len(surveys) == 12
+    n_data = [int((known >= 0).sum()) for _, known in surveys]
+    assert min(n_data) >= 4
+    assert max(n_data) <= 0.02 * surveys[0][0].size + 1
+    assert len(set(n_data)) > 6
+    for window, known in surveys:
+        assert window.shape == (75, 80)
+        assert (known[known >= 0] == window[known >= 0]).all()
+
+
+def test_a_network_goes_through_it_and_it_can_be_cancelled(model):
+    torch.manual_seed(0)
+    assert measure_marginal_level(model, IMAGE, seed=2) in (None, 0, 1)
+
+    def cancel():
+        raise Cancelled("The training was cancelled.")
+
+    with pytest.raises(Cancelled):
+        measure_marginal_level(model, IMAGE, seed=2, on_pass=cancel)
