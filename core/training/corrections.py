@@ -5,13 +5,14 @@ To draw nodes anew repairs what was drawn too early, or together. But a network 
 again, draws maps nearer and nearer to what it believes by itself, and what the passes before knew is lost: thin bodies
 and rare facies fade, or spread, bodies grow longer, and what data far away tell is forgotten. How soon that shows
 depends on image and training. So it is measured, level by level from the coarsest on, on lattices that are simulated no
-further than that level: by the facies' shares, by how alike nodes are at some lags, and by what hangs together.
+further than that level: by the facies' shares, by how alike nodes are at some lags, by what hangs together, and by what
+is drawn between data of the held-out block.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Mapping
+from typing import Callable, Mapping, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from ..model.precision import drawing_predictor
 from ..model.schedule import Schedule
 from ..sampling.sampler import sample
 from ..sampling.start import Start
-from ..sampling.visits import draw_stream
+from ..sampling.visits import Stream, draw_stream
 
 _FINEST = 2
 """The finest level that is measured: on finer ones nodes drawn anew change specks and edges, hardly shares."""
@@ -34,12 +35,17 @@ _SIDE_NODES, _SIDE_CELLS = 64, 512
 _N_MAPS = 16
 _LATTICES_OF_IMAGE = 16
 """That these are compared with, at most."""
-_SHARE_THAT_MATTERS, _UNLIKE_THAT_MATTERS, _CONNECTED_THAT_MATTERS = 0.05, 0.1, 0.02
-"""As bad as each other are so much of a facies' share too few or too many, such a part of the unlike pairs of nodes,
-and of the pairs of a facies that lie in one body."""
+_NODES_PER_DATUM = (5, 15, 40) * 2
+"""Of the coarsest lattice, in surveys of the held-out block: one for each."""
+_N_MAPS_GIVEN_DATA = 8
+_SHARE_THAT_MATTERS, _UNLIKE_THAT_MATTERS, _CONNECTED_THAT_MATTERS, _LOSS_THAT_MATTERS = 0.05, 0.1, 0.02, 0.05
+"""As bad as each other are so much of a facies' share too few or too many, such a part of the unlike pairs of nodes, of
+the pairs of a facies that lie in one body, and of the log loss given data."""
+_NODES_OF_CHANCE = 500
+"""Of fewer hidden nodes chance makes more of the loss, which matters less."""
 _AS_GOOD = 0.2
-"""So much more of such harm is as good: the fewest passes are taken then, for each forgets something of the data."""
-_LEAST_UNLIKE = 1e-3
+"""So much more of such harm is as good: the fewest passes are taken then."""
+_LEAST_UNLIKE, _LEAST_LOSS = 1e-3, 1e-3
 
 
 def measure_corrections(
@@ -68,14 +74,30 @@ def measure_corrections(
     config, lattices = model.network.config, _Lattices(model, image, seed, on_pass)
     coarse: tuple[int, ...] = ()  # of the levels from the one that was measured last on
     for level in range(config.n_levels - 2 + config.n_started, _FINEST - 1, -1):
-        harm = {n: lattices.harm(level, (*([0] * level), n, *coarse)) for n in _TRIED[level > _FINEST]}
-        coarse = (_fewest_that_are_harmless(harm), *coarse)
+        found = {n: lattices.measure(level, (*([0] * level), n, *coarse)) for n in _TRIED[level > _FINEST]}
+        coarse = (_fewest_that_are_harmless(found), *coarse)
     schedules = {}
     for quality, schedule in model.schedules.items():
         share = 3 if quality == "preview" else 1
         corrections = (*schedule.corrections[:_FINEST], *(n_passes // share for n_passes in coarse))
         schedules[quality] = replace(schedule, corrections=corrections) if coarse else schedule
     return schedules
+
+
+class _Found(NamedTuple):
+    """
+    What is wrong with lattices.
+
+    Parameters
+    ----------
+    harm : float
+        To shares, to what is alike and to what hangs together.
+    loss_nats : array, shape (n_hidden,)
+        Log loss given data, of hidden nodes of the held-out block.
+    """
+
+    harm: float
+    loss_nats: np.ndarray
 
 
 class _Lattices:
@@ -85,30 +107,53 @@ class _Lattices:
         self.model, self.image, self.seed, self.on_pass = model, image, seed, on_pass
         self.device = next(model.network.parameters()).device
         self.predictor = drawing_predictor(model.network, self.device)
+        self.block = image.held_out[:_SIDE_CELLS, :_SIDE_CELLS]
+        rng, n_nodes = np.random.default_rng([seed, 1]), self.block.size // 4 ** (model.network.config.n_levels - 1)
+        self.surveys = [self._start(_surveyed(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
 
-    def harm(self, level: int, corrections: tuple[int, ...]) -> float:
+    def measure(self, level: int, corrections: tuple[int, ...]) -> _Found:
         """Return what is wrong with lattices of a level, with so many passes that draw those of each level anew."""
-        maps, of_image = self._simulate(level, corrections), self._of_image(2**level)
+        side = min(_SIDE_NODES * 2**level, _SIDE_CELLS)
+        start = self._start(np.full((side, side), -1))
+        maps = self._simulate(start, [self._stream(index, start) for index in range(_N_MAPS)], level, corrections)
+        of_image = self._of_image(2**level)
         n_rows, n_cols = np.minimum(maps.shape[1:], of_image.shape[1:])
-        found, wanted = (measure(m[:, :n_rows, :n_cols], len(self.image.facies), most_side=1) for m in (maps, of_image))
+        of_both = (m[:, :n_rows, :n_cols] for m in (maps, of_image))
+        found, wanted = (measure(nodes, start.n_facies, most_side=1) for nodes in of_both)
         unlike, wanted_unlike = (np.maximum(of.variogram.sum(axis=0), _LEAST_UNLIKE) for of in (found, wanted))
-        return float(
+        harm = (
             np.abs(found.proportions.mean(axis=0) - self.image.proportions).max() / _SHARE_THAT_MATTERS
             + np.sqrt(np.mean(np.log(unlike / wanted_unlike) ** 2)) / _UNLIKE_THAT_MATTERS
             + np.nan_to_num(connectivity_misfit(found, wanted)) / _CONNECTED_THAT_MATTERS
         )
+        return _Found(float(harm), self._loss_given_data(level, corrections))
 
-    def _simulate(self, level: int, corrections: tuple[int, ...]) -> np.ndarray:
-        """Return the nodes of some lattices of a level, shape (n_maps, n_rows, n_cols)."""
-        side, spacing = min(_SIDE_NODES * 2**level, _SIDE_CELLS), 2**level
-        start = Start.of(self.model, torch.full((side, side), -1, device=self.device), len(self.image.facies))
-        streams = [draw_stream(self.seed, index, start.shape, turns=self.model.turns) for index in range(_N_MAPS)]
+    def _start(self, known: np.ndarray) -> Start:
+        return Start.of(self.model, torch.as_tensor(known, device=self.device), len(self.image.facies))
+
+    def _stream(self, number: int, start: Start) -> Stream:
+        return draw_stream(self.seed, number, start.shape, turns=self.model.turns)
+
+    def _simulate(self, start: Start, streams: list[Stream], level: int, corrections: tuple[int, ...]) -> np.ndarray:
+        """Return the nodes of lattices of a level, shape (n_maps, n_rows, n_cols); -1 beyond the grid."""
         schedule = replace(self.model.schedules["standard"], corrections=corrections)
         cells = self.predictor, start.known, start.inside, streams
         how = {"schedule": schedule, "until": level, "asked": start.asked, "on_pass": self.on_pass, **start.how}
-        maps = sample(*cells, **how).cpu().numpy()
-        first = [[-(at + span.start) % spacing for at, span in zip(s.offset, start.asked)] for s in streams]
-        return np.stack([of_map[row::spacing, col::spacing] for of_map, (row, col) in zip(maps, first)])
+        return _nodes_of(sample(*cells, **how).cpu().numpy(), start, streams, 2**level)
+
+    def _loss_given_data(self, level: int, corrections: tuple[int, ...]) -> np.ndarray:
+        """Return the log loss of the frequencies of facies at nodes of the held-out block that were not surveyed."""
+        losses = []
+        for number, start in enumerate(self.surveys, 1):
+            streams = [self._stream(number * _N_MAPS + index, start) for index in range(_N_MAPS_GIVEN_DATA)]
+            streams = [replace(s, offset=streams[0].offset, rank=streams[0].rank) for s in streams]  # the same nodes
+            maps = self._simulate(start, streams, level, corrections)
+            known = start.known[start.asked].cpu().numpy()
+            truth, data = (_nodes_of(of_grid[None], start, streams, 2**level)[0] for of_grid in (self.block, known))
+            frequency = ((maps == truth).sum(axis=0) + 0.5) / (len(maps) + 0.5 * start.n_facies)
+            losses.append(-np.log(frequency[(truth >= 0) & (data < 0)]))
+        found = np.concatenate(losses)
+        return found if found.size else np.zeros(1)
 
     def _of_image(self, spacing: int) -> np.ndarray:
         """Return lattices of the image, shape (n_lattices, n_rows, n_cols)."""
@@ -119,6 +164,29 @@ class _Lattices:
         return np.stack([cells[row::spacing, col::spacing][:n_rows, :n_cols] for row, col in offsets])
 
 
-def _fewest_that_are_harmless(harm: Mapping[int, float]) -> int:
-    """Return the fewest passes that do about as little harm as can be, given that of each number of passes."""
-    return min(n for n, found in harm.items() if found <= min(harm.values()) + _AS_GOOD)
+def _surveyed(block: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:
+    """Return what is known of a block (n_rows, n_cols), -1 elsewhere, after so many of its cells were seen."""
+    known = np.full(block.shape, -1, dtype=np.int64)
+    seen = tuple(rng.permutation(np.argwhere(block >= 0))[: max(1, n_data)].T)
+    known[seen] = block[seen]
+    return known
+
+
+def _nodes_of(maps: np.ndarray, start: Start, streams: list[Stream], spacing: int) -> np.ndarray:
+    """Return what is at the nodes of a lattice of each stream, shape (n_maps, n_rows, n_cols); -1 beyond the grid."""
+    n_rows, n_cols = (-(-n // spacing) for n in maps.shape[1:])
+    padded = np.pad(maps, ((0, 0), (0, spacing), (0, spacing)), constant_values=-1)
+    nodes = []
+    for of_map, stream in zip(padded, streams):
+        row, col = (-(first + span.start) % spacing for first, span in zip(stream.offset, start.asked))
+        nodes.append(of_map[row::spacing, col::spacing][:n_rows, :n_cols])
+    return np.stack(nodes)
+
+
+def _fewest_that_are_harmless(tried: Mapping[int, _Found]) -> int:
+    """Return the fewest passes that do about as little harm as can be."""
+    least = max(_LEAST_LOSS, min(found.loss_nats.mean() for found in tried.values()))
+    n_nodes = len(next(iter(tried.values())).loss_nats)
+    matters = _LOSS_THAT_MATTERS * np.sqrt(1 + _NODES_OF_CHANCE / n_nodes)
+    harm = {n: found.harm + (found.loss_nats.mean() / least - 1) / matters for n, found in tried.items()}
+    return min(n for n, of_passes in harm.items() if of_passes <= min(harm.values()) + _AS_GOOD)

@@ -1,5 +1,7 @@
 """How often nodes are drawn anew is measured: as often as does least harm."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -73,11 +75,41 @@ def test_nodes_are_drawn_anew_as_often_as_does_least_harm(model, monkeypatch, be
 
 
 @pytest.mark.parametrize(
-    ("harm", "chosen"),
-    [({0: 1.0, 3: 0.7, 12: 0.9}, 3), ({0: 1.0, 3: 0.85, 12: 0.9}, 0), ({0: 2.0, 3: 1.2, 12: 1.1, 36: 0.95}, 12)],
+    ("harm", "loss", "chosen"),
+    [
+        ({0: 1.0, 3: 0.7, 12: 0.9}, {}, 3),
+        ({0: 1.0, 3: 0.85, 12: 0.9}, {}, 0),  # about as good
+        ({0: 2.0, 3: 1.2, 12: 1.1, 36: 0.95}, {}, 12),
+        ({0: 1.0, 3: 0.7, 12: 0.9}, {0: 0.95}, 0),  # data are honoured by far better
+        ({0: 1.0, 3: 0.2, 12: 0.9}, {0: 0.98}, 3),
+        ({0: 1.0, 3: 0.7}, {0: 0.0, 3: 0.0}, 3),  # where nothing is hidden
+    ],
 )
-def test_of_numbers_that_do_about_as_little_harm_the_smallest_is_taken(harm, chosen):
-    assert corrections._fewest_that_are_harmless(harm) == chosen
+def test_the_fewest_passes_are_taken_that_do_about_as_little_harm_as_can_be(harm, loss, chosen):
+    tried = {n: corrections._Found(of_n, np.full(4000, loss.get(n, 1.0))) for n, of_n in harm.items()}
+    assert corrections._fewest_that_are_harmless(tried) == chosen
+
+
+def test_the_loss_at_few_nodes_counts_less():
+    for n_nodes, chosen in ((4000, 0), (100, 3)):
+        tried = {0: corrections._Found(1.0, np.full(n_nodes, 0.96)), 3: corrections._Found(0.3, np.ones(n_nodes))}
+        assert corrections._fewest_that_are_harmless(tried) == chosen
+
+
+def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, monkeypatch):
+    """Maps that are the block itself lose next to nothing, wherever the nodes lie; others as much as they are off."""
+    image, n = image_of(IMAGE), corrections._N_MAPS_GIVEN_DATA
+
+    def simulate(predictor, known, inside, streams, *, asked, flips=False, **_):
+        is_block = known[asked].shape == image.held_out.shape
+        maps = image.held_out if is_block else piece_of_image(asked)
+        return torch.from_numpy(np.stack([1 - maps if flips else maps] * len(streams)))
+
+    for flips, n_right in ((False, n), (True, 0)):
+        monkeypatch.setattr(corrections, "sample", partial(simulate, flips=flips))
+        found = corrections._Lattices(model, image, 0, lambda: None).measure(2, (0, 0, 0, 0))
+        assert found.loss_nats == pytest.approx(-np.log((n_right + 0.5) / (n + 1)))
+        assert len(found.loss_nats) > 6 * 18 * 19
 
 
 def harm_of(model, monkeypatch, change, image=IMAGE):
@@ -87,7 +119,7 @@ def harm_of(model, monkeypatch, change, image=IMAGE):
         return torch.from_numpy(np.stack([change(piece_of_image(asked))] * len(streams)))
 
     monkeypatch.setattr(corrections, "sample", simulate)
-    return corrections._Lattices(model, image_of(image), 0, lambda: None).harm(3, (0, 0, 0, 0))
+    return corrections._Lattices(model, image_of(image), 0, lambda: None).measure(3, (0, 0, 0, 0)).harm
 
 
 def test_what_is_like_the_image_does_no_harm_and_what_is_not_does(model, monkeypatch):
@@ -109,6 +141,7 @@ def test_lattices_of_a_small_image_are_compared_with_as_large_parts_of_those_sim
 def test_a_network_and_holes_in_the_image_go_through_it_and_the_seed_decides(model, monkeypatch):
     monkeypatch.setattr(corrections, "_SIDE_CELLS", 128)
     monkeypatch.setattr(corrections, "_N_MAPS", 4)
+    monkeypatch.setattr(corrections, "_NODES_PER_DATUM", (5, 40))
     image = np.where(np.arange(300)[:, None] < 20, -1, IMAGE).astype(np.int16)
     first, again = (measure_corrections(model, image_of(image), seed=3) for _ in range(2))
     assert first == again
