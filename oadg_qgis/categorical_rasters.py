@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple
@@ -16,6 +17,8 @@ from .ground import ground_size, metres_of_unit
 from .quiet import quiet_gdal
 
 MAX_CELLS = 100_000_000
+FACIES_KEY = "OADG_FACIES"
+"""Of a raster's metadata: the facies of the simulation that made it, as JSON."""
 _SQUARE = 0.01
 """By what share a cell's sides may differ."""
 
@@ -74,6 +77,8 @@ class CategoricalRaster:
         By how many cells its far corner lies off where square cells would put it.
     n_colors : int
         How many colours of a picture the codes number; 0 where they are a band's own.
+    declared : tuple of int
+        Codes of the facies of the simulation that made it, whether they occur or not.
     """
 
     codes: np.ndarray
@@ -86,6 +91,7 @@ class CategoricalRaster:
     on_ground: Optional[Tuple[float, float]] = None
     drift: float = 0.0
     n_colors: int = 0
+    declared: Tuple[int, ...] = ()
 
     def among(
         self, facies: FaciesTable, styles: Optional[Styles] = None
@@ -171,12 +177,15 @@ def read_codes(
             codes, known, styles = _read_colours(dataset)
         else:
             codes, known, styles = _read_band(dataset.GetRasterBand(band), nodata)
+        declared = _declared(dataset)
+    styles = {**declared, **{code: style for code, style in styles.items() if style[0] or code not in declared}}
     n_colors = np.count_nonzero(np.bincount(codes[known])) if is_picture else 0
     if cell_size is not None and height > 0:  # stored from south to north
         codes, known, north = codes[::-1], known[::-1], north + height * len(codes)
     drift = abs(abs(height) - width) * max(codes.shape) / width
     sizes = _sizes(crs or dataset.GetProjection(), cell_size, west, north, codes.shape)
-    return CategoricalRaster(codes, known, styles, cell_size, west, north, *sizes, drift=drift, n_colors=n_colors)
+    of_grid = cell_size, west, north, *sizes
+    return CategoricalRaster(codes, known, styles, *of_grid, drift=drift, n_colors=n_colors, declared=tuple(declared))
 
 
 def read_training_image(path: str, *, symmetry: str = "none") -> TrainingImage:
@@ -270,12 +279,21 @@ def _sizes(
     return metres_of_unit(wkt, crs.GetLinearUnits(), *place, cell_size), on_ground
 
 
+def _declared(dataset: gdal.Dataset) -> Dict[int, Tuple[Optional[str], Optional[str]]]:
+    """Return the styles of the facies of the simulation that made a raster, as its metadata tell."""
+    try:
+        facies = json.loads(dataset.GetMetadata().get(FACIES_KEY, "[]"))
+        return {int(one["code"]): (str(one["name"]), str(one["color"])) for one in facies}
+    except (ValueError, TypeError, KeyError):  # of another program
+        return {}
+
+
 def _is_coloured(dataset: gdal.Dataset) -> bool:
     """Return whether a dataset is a picture of red, green and blue, which those with names of classes are not."""
     wanted = [gdal.GCI_RedBand, gdal.GCI_GreenBand, gdal.GCI_BlueBand]
     return (
         dataset.RasterCount >= 3
-        and "OADG_FACIES" not in dataset.GetMetadata()
+        and FACIES_KEY not in dataset.GetMetadata()
         and not dataset.GetRasterBand(1).GetRasterCategoryNames()
         and [dataset.GetRasterBand(n).GetColorInterpretation() for n in (1, 2, 3)] == wanted
         and all(dataset.GetRasterBand(n).DataType == gdal.GDT_Byte for n in (1, 2, 3))

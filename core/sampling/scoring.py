@@ -81,9 +81,9 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     totals, typical_totals = found.sum(axis=1), expected.sum(axis=1)
     confidence = 1 - _RISK / (1 + expected.shape[1])  # of the total, and of each level
     reach, *reaches = (max(_LEAST_BITS, reach_of_another(v, confidence)) for v in (typical_totals, *expected.T))
-    n_cells = int((paths.on.inside & (known < 0)).sum())
+    n_cells = int((paths.visited_on.inside & (known < 0)).sum())
     surprise_path = os.path.join(job.work_folder, "surprise.npy")
-    np.save(surprise_path, np.where(paths.on.inside.cpu().numpy(), of_cells, np.nan).astype(np.float32))
+    np.save(surprise_path, np.where(paths.visited_on.inside.cpu().numpy(), of_cells, np.nan).astype(np.float32))
     return ScoreResult(
         surprise_path=surprise_path,
         log_likelihood_bits=-float(totals.mean()),
@@ -116,9 +116,9 @@ class _Paths:
         on_part: Callable[[], None],
     ):
         self.model, self.schedule, self.seed = model, model.schedule_of(job.quality), job.seed
-        self.on = Start.of(model, known, len(job.facies), inside, widens=False, on_part=on_part)
-        self.drawn_on = Start.of(model, known, len(job.facies), inside) if model.learnt_crops else self.on
-        self.at_once = batch_size(job.grid.n_cells, len(job.facies), known.device)
+        self.visited_on = Start.of(model, known, len(job.facies), inside, widens=False, on_part=on_part)
+        self.drawn_on = Start.of(model, known, len(job.facies), inside) if model.learnt_crops else self.visited_on
+        self.at_once = batch_size(self.drawn_on.n_fine_cells, len(job.facies), known.device)
 
     @property
     def path(self) -> Schedule:
@@ -128,17 +128,17 @@ class _Paths:
     @property
     def are_drawn_so(self) -> bool:
         """Whether users get realizations that are drawn along a path, as they are visited."""
-        return not self.schedule.corrections and self.drawn_on.shape == self.on.shape
+        return not self.schedule.corrections and self.drawn_on.shape == self.visited_on.shape
 
     def n_passes(self, n_maps: int, *, draws: bool = False) -> int:
         """Return the number of passes that it takes to visit so many maps, and to draw them before."""
         n_started = self.model.network.config.n_started
         n_drawn = 0 if self.are_drawn_so or not draws else self.schedule.n_passes(self.drawn_on.level, n_started)
-        return -(-n_maps // self.at_once) * (self.path.n_passes(self.on.level, n_started) + n_drawn)
+        return -(-n_maps // self.at_once) * (self.path.n_passes(self.visited_on.level, n_started) + n_drawn)
 
     def streams(self, first: int, shape: tuple[int, int] | None = None) -> list[Stream]:
         """Return the streams of as many maps as go together, by the number of the first one."""
-        shape, turns = shape or self.on.shape, self.model.turns
+        shape, turns = shape or self.visited_on.shape, self.model.turns
         return [draw_stream(self.seed, first + k, shape, turns=turns) for k in range(self.at_once)]
 
     def visit(
@@ -154,11 +154,11 @@ class _Paths:
         of_levels : list of array, shape (n_levels,)
             Its sums over the cells of each level of each path, the finest first.
         """
-        asked = self.model.network, maps, self.on.known, self.on.inside, streams
-        nats = surprise_nats(*asked, schedule=self.path, on_pass=on_pass, **self.on.how)
+        asked = self.model.network, maps, self.visited_on.known, self.visited_on.inside, streams
+        nats = surprise_nats(*asked, schedule=self.path, on_pass=on_pass, **self.visited_on.how)
         bits = nats.cpu().double().numpy() / math.log(2)
-        coarsest = self.on.level + self.model.network.config.n_started
-        levels = (levels_of_nodes(self.on.shape, stream.offset, coarsest).ravel() for stream in streams)
+        coarsest = self.visited_on.level + self.model.network.config.n_started
+        levels = (levels_of_nodes(self.visited_on.shape, stream.offset, coarsest).ravel() for stream in streams)
         return bits, [np.bincount(level, of_map.ravel(), coarsest + 1) for level, of_map in zip(levels, bits)]
 
     def visit_realizations(self, first: int, on_pass: Callable[[], None]) -> list[np.ndarray]:

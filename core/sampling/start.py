@@ -106,8 +106,8 @@ class Start:
             least = math.isqrt(_FEWEST_NODES) * 2**level
             wide = max(shape[0], least), max(shape[1], least)
         asked = part_in_the_middle(wide, shape)
-        (top, left), (below, right) = zip(*((span.start, n - span.stop) for span, n in zip(asked, wide)))
-        around_it = left, right, top, below
+        rows, cols = asked
+        around_it = cols.start, wide[1] - cols.stop, rows.start, wide[0] - rows.stop
         known, inside = F.pad(known, around_it, value=-1), F.pad(inside, around_it, value=True)
         return cls(known, inside, asked, n_facies, level, read_survey(model.network, known, n_facies, on_part))
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ..contract.training_image import TrainingImage
-from ..measures.fidelity import connectivity_misfit, measure
+from ..measures.fidelity import Statistics, connectivity_misfit, measure
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from ..model.schedule import Schedule
@@ -33,8 +33,8 @@ _TRIED = (0, 3, 12, 36), (0, 3, 12, 36, 120)
 _SIDE_NODES, _SIDE_CELLS = 64, 512
 """Of the lattices that are simulated: sides in nodes, and at most in cells."""
 _N_MAPS = 16
-_LATTICES_OF_IMAGE = 16
-"""That these are compared with, at most."""
+_LATTICES_OF_IMAGE, _PLACES_TRIED = 32, 3
+"""With so many these are compared; of so many times as many places the best known are taken."""
 _NODES_PER_DATUM = (5, 15, 40) * 2
 """Of the coarsest lattice, in surveys of the held-out block: one for each."""
 _N_MAPS_GIVEN_DATA = 8
@@ -114,16 +114,14 @@ class _Lattices:
     def measure(self, level: int, corrections: tuple[int, ...]) -> _Found:
         """Return what is wrong with lattices of a level, with so many passes that draw those of each level anew."""
         side = min(_SIDE_NODES * 2**level, _SIDE_CELLS)
-        start = self._start(np.full((side, side), -1))
-        maps = self._simulate(start, [self._stream(index, start) for index in range(_N_MAPS)], level, corrections)
-        of_image = self._of_image(2**level)
-        n_rows, n_cols = np.minimum(maps.shape[1:], of_image.shape[1:])
-        of_both = (m[:, :n_rows, :n_cols] for m in (maps, of_image))
-        found, wanted = (measure(nodes, start.n_facies, most_side=1) for nodes in of_both)
-        unlike, wanted_unlike = (np.maximum(of.variogram.sum(axis=0), _LEAST_UNLIKE) for of in (found, wanted))
+        start, of_image = self._start(np.full((side, side), -1)), self._of_image(side, 2**level)
+        streams = [self._stream(index, start) for index in range(_N_MAPS)]
+        maps = self._simulate(start, streams, level, corrections)[:, : of_image.shape[1], : of_image.shape[2]]
+        maps = np.where(of_image[:_N_MAPS] >= 0, maps, -1)  # with the same holes
+        found, wanted = (measure(nodes, start.n_facies, most_side=1) for nodes in (maps, of_image))
         harm = (
             np.abs(found.proportions.mean(axis=0) - self.image.proportions).max() / _SHARE_THAT_MATTERS
-            + np.sqrt(np.mean(np.log(unlike / wanted_unlike) ** 2)) / _UNLIKE_THAT_MATTERS
+            + _unlike(found, wanted) / _UNLIKE_THAT_MATTERS
             + np.nan_to_num(connectivity_misfit(found, wanted)) / _CONNECTED_THAT_MATTERS
         )
         return _Found(float(harm), self._loss_given_data(level, corrections))
@@ -155,13 +153,23 @@ class _Lattices:
         found = np.concatenate(losses)
         return found if found.size else np.zeros(1)
 
-    def _of_image(self, spacing: int) -> np.ndarray:
-        """Return lattices of the image, shape (n_lattices, n_rows, n_cols)."""
-        rng = np.random.default_rng([self.seed, 2])
-        offsets = rng.permutation(np.argwhere(np.ones((spacing, spacing))))[:_LATTICES_OF_IMAGE]
-        n_rows, n_cols = (side // spacing for side in self.image.shape)
-        cells = self.image.class_index
-        return np.stack([cells[row::spacing, col::spacing][:n_rows, :n_cols] for row, col in offsets])
+    def _of_image(self, side: int, spacing: int) -> np.ndarray:
+        """Return lattices of pieces of the image, up to so many cells wide, shape (n_lattices, n_rows, n_cols)."""
+        rng, cells = np.random.default_rng([self.seed, 2]), self.image.class_index
+        n_rows, n_cols = (min(side, n) // spacing for n in cells.shape)
+        limits = cells.shape[0] - n_rows * spacing + 1, cells.shape[1] - n_cols * spacing + 1
+        places = rng.integers(limits, size=(_PLACES_TRIED * _LATTICES_OF_IMAGE, 2))
+        pieces = (cells[row : row + n_rows * spacing, col : col + n_cols * spacing] for row, col in places)
+        lattices = np.stack([piece[::spacing, ::spacing] for piece in pieces])
+        best_known = np.argsort((lattices < 0).sum(axis=(1, 2)), kind="stable")[:_LATTICES_OF_IMAGE]
+        return lattices[best_known]
+
+
+def _unlike(found: Statistics, wanted: Statistics) -> float:
+    """Return by which part the share of unlike pairs of nodes is off: root mean square of its logarithm over lags."""
+    of_found, of_wanted = (np.maximum(of.variogram.sum(axis=0), _LEAST_UNLIKE) for of in (found, wanted))
+    square = np.log(of_found / of_wanted) ** 2
+    return float(np.sqrt(square[np.isfinite(square)].mean())) if np.isfinite(square).any() else 0.0
 
 
 def _surveyed(block: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from qgis.core import (
@@ -14,16 +14,24 @@ from qgis.core import (
 
 from ...core.contract.conditioning import place_on_grid
 from ...core.contract.errors import FaciesError, JobError
-from ...core.contract.facies import MAX_CODE, FaciesTable, Value, are_codes, build_facies_table
+from ...core.contract.facies import (
+    MAX_CODE,
+    MAX_FACIES,
+    FaciesTable,
+    Value,
+    are_codes,
+    build_facies_table,
+    match_facies,
+)
 from ...core.contract.grid import Grid
 from ...core.contract.job import QUALITIES
 from ...core.contract.model_header import read_header
 from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
-from ..categorical_rasters import CategoricalRaster
+from ..categorical_rasters import CategoricalRaster, Styles
 from ..crs import known_crs, unit_of
 from ..destinations import check_destinations, files_of
 from ..engine_jobs import run_job
-from ..layers import Observations, observations_reader
+from ..layers import NO_OBSERVATIONS, Observations, observations_reader
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
@@ -141,9 +149,10 @@ class ScoreMap(ImageAlgorithm):
                 f"{raster.drift:.1f} cells off, and so would observations there and the surprise. Resample it with "
                 "'Warp (reproject)' and resampling by nearest neighbour."
             )
+        observations = self._read_observations() if self._read_observations else NO_OBSERVATIONS
         codes = _codes_of(raster)
         if header.facies is None:
-            facies = build_facies_table(codes, {**raster.styles, **self._styles})
+            facies = _facies_of_map(raster, codes, self._styles, observations)
             class_index = facies.class_map(raster.codes, raster.known)
         else:
             facies = header.facies
@@ -151,7 +160,7 @@ class ScoreMap(ImageAlgorithm):
             _check_facies(found, facies, header.name)
             tell_names(found, facies, self._layer_name, feedback)
         grid = Grid(raster.west, raster.north, raster.cell_size or 1.0, *raster.codes.shape)
-        row, col, index = self._place_observations(grid, class_index >= 0, facies, feedback)
+        row, col, index = self._place(observations, grid, class_index >= 0, facies, feedback)
         job = ScoreJob(
             grid=grid,
             facies=facies,
@@ -173,13 +182,12 @@ class ScoreMap(ImageAlgorithm):
         )
         return job, class_index
 
-    def _place_observations(
-        self, grid: Grid, inside: np.ndarray, facies: FaciesTable, feedback
+    def _place(
+        self, observations: Observations, grid: Grid, inside: np.ndarray, facies: FaciesTable, feedback
     ) -> Tuple[Tuple[int, ...], Tuple[int, ...], Tuple[int, ...]]:
         """Return row, column and class index of the hard data."""
         if self._read_observations is None:
             return (), (), ()
-        observations = self._read_observations()
         _, class_index = facies_of(observations, facies, feedback, "map")
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
@@ -189,6 +197,15 @@ class ScoreMap(ImageAlgorithm):
         }
         unit, n_used = unit_of(self._crs), data.n_points
         tell_observations(observations, data, facies, feedback, unit=unit, n_used=n_used, others=others)
+        n_around = int(grid.cell_of(*places, reach=grid.reach)[2].sum()) - (len(observations.values) - data.n_outside)
+        if n_around:
+            feedback.pushWarning(
+                tr(
+                    "{:,} of these lie around the map, or in gaps of it, and are not used here. A simulation follows "
+                    "them, too, so that maps simulated with them may well differ from the realizations that they are "
+                    "compared with here. To compare, simulate with the observations on the map alone."
+                ).format(n_around)
+            )
         return tuple(data.row.tolist()), tuple(data.col.tolist()), tuple(data.class_index.tolist())
 
     def _plan(self, parameters, context) -> Optional[RasterPlan]:
@@ -201,6 +218,20 @@ class ScoreMap(ImageAlgorithm):
             ApplyStyle.attach(context.layerToLoadOnCompletionDetails(path))
         style = surprise_map_style()
         return RasterPlan(Path(path), np.float32, FLOAT_NODATA, ["Surprise (bits)"], [0, 1 / 3, 20], style)
+
+
+def _facies_of_map(
+    raster: CategoricalRaster, codes: Sequence[int], styles: Styles, observations: Observations
+) -> FaciesTable:
+    """Return the facies whose codes occur in a map, that it declares, or that it has a name for and were observed."""
+    styles = {**raster.styles, **styles}
+    shown = {*codes, *raster.declared}
+    named = {*shown, *(code for code, (name, _) in styles.items() if name)}
+    if observations.values and len(named) <= MAX_FACIES:
+        table = build_facies_table(named, styles)
+        found = match_facies(set(observations.values), observations.labels, table)
+        shown.update(table.facies[k].code for k in found.values() if k is not None)
+    return build_facies_table(shown, styles)
 
 
 def _codes_of(raster: CategoricalRaster) -> List[int]:

@@ -207,7 +207,7 @@ class SimulateFacies(FaciesAlgorithm):
             col=tuple(data.col.tolist()),
             class_index=tuple(data.class_index.tolist()),
             work_folder="",
-            n_realizations=self.parameterAsInt(parameters, "N_REALIZATIONS", context),
+            n_realizations=self._n_realizations(parameters, context, feedback),
             seed=self.parameterAsInt(parameters, "SEED", context),
         )
         self.tell_grid(grid, parameters, header, feedback)
@@ -221,6 +221,14 @@ class SimulateFacies(FaciesAlgorithm):
         self.tell_cell_size(header, grid, feedback)
         self.tell_method(job, header, feedback)
         return job, inside, data.n_points
+
+    def _n_realizations(self, parameters, context, feedback) -> int:
+        """Return how many realizations are drawn: none where nothing would become of them."""
+        n_realizations = self.parameterAsInt(parameters, "N_REALIZATIONS", context)
+        if n_realizations and not is_given(parameters, "REALIZATIONS"):
+            feedback.pushInfo(tr("REALIZATIONS is not asked for: none are drawn."))
+            return 0
+        return n_realizations
 
     def header_of(self, parameters, context) -> ModelHeader:
         """Return what the model says of itself."""
@@ -282,7 +290,9 @@ class SimulateFacies(FaciesAlgorithm):
             )
         if len(data) < FEW_OBSERVATIONS:
             feedback.pushWarning(
-                tr("With {} observations the result rests on the model more than on the data.").format(len(data))
+                tr("With observations in {} cells the result rests on the model more than on the data.").format(
+                    len(data)
+                )
             )
 
     def _plan_rasters(self, parameters, context, job: Job) -> Dict[str, RasterPlan]:

@@ -247,7 +247,7 @@ def test_facies_seen_only_elsewhere_are_told(simulate_facies, world, fake_engine
 def test_few_observations_are_told(simulate_facies, world, fake_engine, log):
     row, col, _ = world.survey_cells(4)
     simulate_facies(world.make_layer(world.centres(row, col), [1, 2, 1, 2]))
-    assert any(text.startswith("With 4 observations the result rests on the model") for text in log.warnings)
+    assert any(text.startswith("With observations in 4 cells the result rests on the model") for text in log.warnings)
 
 
 def test_an_extent_far_larger_than_the_data_is_said_to_be_prior(simulate_facies, survey, fake_engine, world, log):

@@ -138,6 +138,41 @@ def test_what_becomes_of_observations_is_told(score_map, write_map, world, log):
         "1 have no facies (NULL or blank).",
         "1 have no usable position.",
     } <= set(log.warnings)
+    assert any(
+        text.startswith("1 of these lie around the map, or in gaps of it, and are not used") for text in log.warnings
+    )
+
+
+def test_a_realization_has_the_facies_of_its_simulation_whether_they_occur_or_not(
+    score_map, simulate_facies, tiny_model, world, log
+):
+    """So bands of a file compare, and observations of facies that a band lacks are no strangers to it."""
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), ["mud" if k else "sand" for k in index], kind="string")
+    result = simulate_facies(layer, MODEL_FILE=tiny_model, DEVICE="cpu", N_REALIZATIONS=2)
+    dataset = gdal.Open(result["REALIZATIONS"], gdal.GA_Update)
+    codes = dataset.GetRasterBand(2).ReadAsArray()
+    dataset.GetRasterBand(2).WriteArray(np.full_like(codes, codes[row, col][index == 0][0]))
+    del dataset
+    log.infos.clear()
+    score_map(result["REALIZATIONS"], BAND=2)
+    assert any("columns and 2 facies" in text for text in log.infos)
+    beside = world.make_layer(
+        [(world.WEST - 5000, world.NORTH), *world.centres(row[:9], col[:9])], ["mud", *["sand"] * 9], kind="string"
+    )
+    score_map(result["REALIZATIONS"], BAND=2, OBSERVATIONS=beside, FACIES_FIELD="facies")
+
+
+def test_a_facies_that_was_observed_and_has_a_name_in_the_map_counts(score_map, write_map, world, log):
+    row, col, index = world.survey_cells()
+    path = write_map(np.where(codes_of(world) == world.CODES[0], 2, 1))
+    dataset = gdal.Open(path, gdal.GA_Update)
+    dataset.GetRasterBand(1).SetCategoryNames(["", "clay", "silt", "gravel", "peat"])
+    del dataset
+    places = [(world.WEST - 5000, world.NORTH), *world.centres(row, col)]
+    layer = world.make_layer(places, ["gravel", *("clay" if k else "silt" for k in index)], kind="string")
+    score_map(path, OBSERVATIONS=layer, FACIES_FIELD="facies")
+    assert any("columns and 3 facies" in text for text in log.infos)
 
 
 def test_codes_that_the_model_does_not_know(score_map, write_map, world, tmp_path):

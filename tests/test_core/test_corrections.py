@@ -112,30 +112,65 @@ def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, mo
         assert len(found.loss_nats) > 6 * 18 * 19
 
 
-def harm_of(model, monkeypatch, change, image=IMAGE):
-    """Return the harm of lattices that are pieces of the image, changed."""
+ROWS, COLS = np.mgrid[:700, :760]
+PATCHES = np.random.default_rng(3).integers(3, size=(44, 48))[ROWS // 16, COLS // 16]
+UNEVEN = (((ROWS + COLS) // 16 + PATCHES) % 2).astype(np.int16)
+UNEVEN[:256, :256] = (ROWS + COLS)[:256, :256] // 48 % 2
+"""Patches, but for stripes in one corner."""
+
+
+def harm_of(model, monkeypatch, change=lambda maps: maps, image=UNEVEN):
+    """Return the harm of lattices of random pieces of the image without its holes, changed."""
+    rng = np.random.default_rng(7)
+
+    def piece(n_rows, n_cols):
+        row, col = (int(rng.integers(side - n + 1)) for side, n in zip(UNEVEN.shape, (n_rows, n_cols)))
+        return UNEVEN[row : row + n_rows, col : col + n_cols]
 
     def simulate(predictor, known, inside, streams, *, asked, **_):
-        return torch.from_numpy(np.stack([change(piece_of_image(asked))] * len(streams)))
+        return torch.from_numpy(np.stack([change(piece(*known[asked].shape)) for _ in streams]))
 
     monkeypatch.setattr(corrections, "sample", simulate)
-    return corrections._Lattices(model, image_of(image), 0, lambda: None).measure(3, (0, 0, 0, 0)).harm
+    return corrections._Lattices(model, image_of(image), 0, lambda: None).measure(2, (0, 0, 0, 0)).harm
 
 
 def test_what_is_like_the_image_does_no_harm_and_what_is_not_does(model, monkeypatch):
     """One facies too much of, bodies that are too long, and specks."""
-    right = harm_of(model, monkeypatch, lambda maps: maps)
-    assert right < 0.6
+    assert harm_of(model, monkeypatch) < 2.5
     for wrong in (
         lambda maps: np.where(np.arange(maps.shape[1]) % 40 < 8, 1, maps),
         lambda maps: np.repeat(maps[:1], len(maps), axis=0),
         lambda maps: np.where(np.random.default_rng(0).random(maps.shape) < 0.1, 1 - maps, maps),
     ):
-        assert harm_of(model, monkeypatch, wrong) > right + 0.6
+        assert harm_of(model, monkeypatch, wrong) > 6
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_no_corner_of_the_image_stands_for_it(model, monkeypatch, turn):
+    image = np.flip(UNEVEN, axis=[axis for axis in (0, 1) if turn >> axis & 1])
+    assert harm_of(model, monkeypatch, image=np.ascontiguousarray(image)) < 2.5
+
+
+@pytest.mark.parametrize(
+    "hole",
+    [
+        (ROWS < 300) & (COLS < 300),
+        COLS % 60 < 6,
+        ROWS - COLS > 0,
+        np.random.default_rng(0).random(UNEVEN.shape) < 0.4,
+    ],
+    ids=["corner", "stripes", "half", "scattered"],
+)
+def test_holes_in_the_image_are_no_harm_of_what_is_simulated(model, monkeypatch, hole):
+    assert harm_of(model, monkeypatch, image=np.where(hole, -1, UNEVEN)) < 2.5
+    broken = harm_of(model, monkeypatch, lambda maps: np.where(np.arange(len(maps))[:, None] % 24 < 4, 0, maps))
+    assert broken > 6
 
 
 def test_lattices_of_a_small_image_are_compared_with_as_large_parts_of_those_simulated(model, monkeypatch):
-    assert harm_of(model, monkeypatch, lambda maps: maps, IMAGE[:70, :96]) < 2
+    small = UNEVEN[300:370, 300:396]
+    assert harm_of(model, monkeypatch, image=small) < 5
+    assert harm_of(model, monkeypatch, lambda maps: np.ones_like(maps), image=small) > 20
 
 
 def test_a_network_and_holes_in_the_image_go_through_it_and_the_seed_decides(model, monkeypatch):
