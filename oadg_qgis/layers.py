@@ -300,37 +300,50 @@ def _check_codes(values: List[Value]) -> None:
 
 def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value, Style]:
     """
-    Return names and colours of facies from a layer's own categorised style.
+    Return names and colours of facies from a layer's own categorised style, else names from the field's value map.
 
     Parameters
     ----------
     layer : QgsVectorLayer or None
         The layer of observations. For a layer that was opened from its file alone, the style saved with the file.
     field_name : str
-        The field of facies; a style by another field tells nothing about them.
+        The field of facies, or its alias; a style by another field tells nothing about them.
     """
     if layer is None:
         return {}
     if QgsProject.instance().mapLayer(layer.id()) is None and not _is_categorised(layer):
         layer = QgsVectorLayer(layer.source(), layer.name(), layer.providerType())  # opened with its saved style
-    renderer = layer.renderer()
-    if not _is_categorised(layer) or renderer.classAttribute().strip('"').lower() != field_name.lower():
-        return {}
     position = layer.fields().lookupField(field_name)
-    integer = position >= 0 and _type_number(layer.fields().at(position)) in _INTEGER_TYPES
-    styles: Dict[Value, Style] = {}
-    for category in renderer.categories():
-        values = category.value() if isinstance(category.value(), list) else [category.value()]
-        for raw in values:
-            if raw is None or raw == NULL or str(raw).strip() == "":
-                continue  # the category of all other values
-            try:
-                value: Value = int(raw) if integer else composed(str(raw))
-            except ValueError:
-                continue
+    if position < 0:
+        return {}
+    integer = _type_number(layer.fields().at(position)) in _INTEGER_TYPES
+    named = [(value, (name, None)) for name, value in _value_map(layer, position)]
+    renderer, name = layer.renderer(), layer.fields().at(position).name()
+    if _is_categorised(layer) and renderer.classAttribute().strip('"').lower() in (name.lower(), field_name.lower()):
+        named = []
+        for category in renderer.categories():
             symbol = category.symbol()
-            styles[value] = (category.label().strip() or None, symbol.color().name() if symbol else None)
+            style = category.label().strip() or None, symbol.color().name() if symbol else None
+            values = category.value() if isinstance(category.value(), list) else [category.value()]
+            named += [(value, style) for value in values]
+    styles: Dict[Value, Style] = {}
+    for raw, style in named:
+        if raw is None or raw == NULL or str(raw).strip() == "":
+            continue  # the category of all other values
+        try:
+            value: Value = int(raw) if integer else composed(str(raw))
+        except ValueError:
+            continue
+        styles[value] = style
     return styles
+
+
+def _value_map(layer: QgsVectorLayer, position: int) -> List[Tuple[str, Any]]:
+    """Return the names that a field's form shows for values, and the values, if it is of the kind 'Value Map'."""
+    setup = layer.editorWidgetSetup(position)
+    shown = setup.config().get("map") if setup.type() == "ValueMap" else None
+    maps = shown if isinstance(shown, list) else [shown or {}]  # one of all until QGIS 3.0
+    return [(str(name).strip(), value) for of_value in maps for name, value in of_value.items() if str(name).strip()]
 
 
 def _is_categorised(layer: QgsVectorLayer) -> bool:

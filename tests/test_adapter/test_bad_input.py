@@ -299,6 +299,13 @@ def test_numbers_are_all_that_comes_back_when_nothing_else_is_asked_for(simulate
     assert any(text.startswith("No raster is asked for (REALIZATIONS, ENTROPY") for text in log.warnings)
 
 
+def test_no_realizations_are_drawn_that_are_not_asked_for(simulate_facies, survey, fake_engine, log):
+    result = simulate_facies(survey, REALIZATIONS=None)
+    assert (fake_engine[0][0].n_realizations, result["REALIZATIONS"]) == (0, None)
+    assert os.path.isfile(result["ENTROPY"])
+    assert "REALIZATIONS is not asked for: none are drawn." in log.infos
+
+
 @pytest.mark.parametrize("cell_size", [np.float64(20), np.int64(20), np.float32(20), "20"])
 def test_numbers_of_every_kind_are_numbers(simulate_facies, survey, fake_engine, cell_size):
     simulate_facies(survey, CELL_SIZE=cell_size)

@@ -11,6 +11,7 @@ from qgis.core import (
     NULL,
     QgsCategorizedSymbolRenderer,
     QgsCoordinateReferenceSystem,
+    QgsEditorWidgetSetup,
     QgsProcessingContext,
     QgsProcessingFeatureSourceDefinition,
     QgsProcessingUtils,
@@ -246,6 +247,21 @@ def test_names_and_colours_come_from_the_categorised_style(world):
     facies, _ = read(layer).facies_table()
     assert [(f.code, f.name, f.color) for f in facies.facies[:2]] == [(1, "Sand", "#112233"), (2, "Clay", "#445566")]
     assert facies.facies[2].name == "3"
+
+
+@pytest.mark.parametrize(
+    "shown", [[{"Sand": "1"}, {" Clay ": "4"}, {"none": "{2839923C}"}], {"Sand": 1, "Clay": 4}]
+)
+def test_names_come_from_the_value_map_of_the_field_where_no_style_tells(world, shown):
+    layer = world.make_layer([(0, 0), (1, 1)], [1, 4])
+    layer.setEditorWidgetSetup(1, QgsEditorWidgetSetup("ValueMap", {"map": shown}))
+    QgsProject.instance().addMapLayer(layer)
+    assert layer_styles(layer, "facies") == {1: ("Sand", None), 4: ("Clay", None)}
+    categorise(layer, [(1, "#112233", "gravel")])
+    layer.setFieldAlias(1, "Rock type")
+    for name in ("facies", "Rock type"):
+        assert layer_styles(layer, name) == {1: ("gravel", "#112233")}
+    QgsProject.instance().removeMapLayer(layer.id())
 
 
 def test_one_category_of_several_values_colours_each(world):
