@@ -46,8 +46,8 @@ tune: the universal model reads the observations.</p>
 at a glance, in bits: 0 where the facies is certain, log2 of the number of facies where all are equally likely.
 <b>Probabilities</b> and <b>most probable facies</b> come from the same computation as the entropy.</p>
 <p>Integer facies keep their codes. Facies given as text are numbered 1, 2, 3 … alphabetically, or by value if all
-texts are numbers. Names and colours come from the layer's own categorised style, when it has one. Observations
-with an empty facies are skipped and counted.</p>
+texts are numbers. Names and colours come from the layer's own categorised style, when it has one, else names from the
+value map of the field's form. Observations with an empty facies are skipped and counted.</p>
 <p>Of boreholes with several intervals choose a depth first: select the intervals at one level.</p>
 <p><b>Without observations</b> a model of a training image simulates by itself: leave observations and field empty, and
 give an extent or a mask, and the cell size, where the model tells none. Facies, names and colours are the model's. The

@@ -249,9 +249,7 @@ def test_names_and_colours_come_from_the_categorised_style(world):
     assert facies.facies[2].name == "3"
 
 
-@pytest.mark.parametrize(
-    "shown", [[{"Sand": "1"}, {" Clay ": "4"}, {"none": "{2839923C}"}], {"Sand": 1, "Clay": 4}]
-)
+@pytest.mark.parametrize("shown", [[{"Sand": "1"}, {" Clay ": "4"}, {"none": "{2839923C}"}], {"Sand": 1, "Clay": 4}])
 def test_names_come_from_the_value_map_of_the_field_where_no_style_tells(world, shown):
     layer = world.make_layer([(0, 0), (1, 1)], [1, 4])
     layer.setEditorWidgetSetup(1, QgsEditorWidgetSetup("ValueMap", {"map": shown}))
