@@ -17,6 +17,7 @@ import torch
 from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.machine.device import batch_size, batches_at_once, prepare_process
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.start import Start
 
 MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "channels.safetensors"
 
@@ -38,8 +39,9 @@ def main() -> None:
     print("|---|---|---|")
     seconds = []
     for side in arguments.sides:
-        together = batch_size(side * side, 2, arguments.device)
-        together *= batches_at_once(together * side * side, 2, arguments.device)
+        n_cells = Start.of(model, torch.full((side, side), -1, device=arguments.device), 2).n_fine_cells
+        together = batch_size(n_cells, 2, arguments.device)
+        together *= batches_at_once(together * n_cells, 2, arguments.device)
         began = time.monotonic()
         simulate_freely(model, (side, side), together, quality=arguments.quality)
         seconds.append((time.monotonic() - began) / together)
