@@ -63,7 +63,7 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     report = _PassCounter(progress, len(of_marginal) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    from_data = _facies_probability(model, at, report)
+    from_data = facies_probability(model, at, report)
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
@@ -108,11 +108,27 @@ def facies_probability_from_data(
     float32 array, shape (n_facies, n_rows, n_cols)
         Certain at hard data.
     """
-    return _facies_probability(model, Start.of(model, known, n_facies, for_marginal=True, on_part=on_pass), on_pass)
+    return facies_probability(model, Start.of(model, known, n_facies, for_marginal=True, on_part=on_pass), on_pass)
 
 
-def _facies_probability(model: FaciesModel, start: Start, on_pass: Callable[[], None]) -> np.ndarray:
-    """Return the facies probabilities (n_facies, n_rows, n_cols) of the grid that is asked for, given hard data."""
+def facies_probability(model: FaciesModel, start: Start, on_pass: Callable[[], None] = lambda: None) -> np.ndarray:
+    """
+    Facies probabilities from a start given, as `facies_probability_from_data` returns them.
+
+    Parameters
+    ----------
+    model : FaciesModel
+        What predicts.
+    start : Start
+        By `Start.of`, `for_marginal`.
+    on_pass : callable
+        Called before each pass; what it raises ends the computation.
+
+    Returns
+    -------
+    float32 array, shape (n_facies, n_rows, n_cols)
+        Of the grid that is asked for.
+    """
     probability = marginal(
         model.network,
         start.known,
