@@ -188,8 +188,12 @@ def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def connected_lags(pairs: DataPairs, shape: tuple[int, int]) -> np.ndarray:
-    """Return the cells apart (n_connected_lags,) of connectivity: as far as variograms reach, half the map at most."""
-    reach = min(int(np.nanmax(pairs.distance)), max(1, min(shape) // 2))
+    """
+    Return the cells apart (n_connected_lags,) of connectivity: as far as variograms reach, half the map at most.
+
+    That is half its longer side: at lags beyond the shorter one there is no pair along it, and the longer one tells.
+    """
+    reach = min(int(np.nanmax(pairs.distance)), max(shape) // 2)
     return np.unique(np.linspace(1, max(1, reach), MAX_LAGS).astype(int))
 
 

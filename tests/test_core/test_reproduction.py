@@ -119,9 +119,24 @@ def test_measures_by_hand():
 def test_lags_of_connectivity_reach_as_far_as_variograms_and_half_the_map():
     _, known = draw(0, (40, 90))
     lags = connected_lags(DataPairs.of(known), known.shape)
-    assert (lags[0], lags[-1]) == (1, 20)
+    assert (lags[0], lags[-1]) == (1, 31), "a third of the diagonal"
     assert (np.diff(lags) > 0).all()
+    assert connected_lags(DataPairs.of(known), (20, 30))[-1] == 15
     assert connected_lags(DataPairs.of(np.array([[0, 1]])), (1, 2)).tolist() == [1]
+
+
+def test_connectivity_along_a_narrow_map_is_told_by_its_longer_side():
+    """At the one lag within half its shorter side two cells of a facies are connected, whatever the facies are."""
+    across, along = np.tile(np.arange(40) // 4 % 2, (3, 1)), np.repeat([[0], [1], [1]], 40, axis=1)
+    pairs = DataPairs.of(across)
+    lags = connected_lags(pairs, across.shape)
+    assert lags[-1] == 12
+    for turn in (np.asarray, np.transpose):
+        short, long = (0, 1) if turn is np.asarray else (1, 0)
+        measured = measure_maps(np.stack([turn(across), turn(along)]), 2, pairs, lags)
+        assert np.isnan(measured.connectivity[:, :, short, lags >= 3]).all()
+        assert (measured.connectivity[0, :, long, (lags > 4) & (lags < 12)] == 0).all()
+        assert (measured.connectivity[1, :, long] == 1).all()
 
 
 def test_crops_are_pieces_of_the_reference_with_the_mask_of_the_grid():
