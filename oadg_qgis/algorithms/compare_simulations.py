@@ -121,7 +121,7 @@ class CompareSimulations(FaciesAlgorithm):
     def read(self, parameters, context, feedback) -> None:
         """Take hold of observations, mask, extent and reference, and look where the page is to go."""
         super().read(parameters, context, feedback)
-        self.read_area(parameters, context)
+        self.read_area(parameters, context, feedback)
         self._read_reference_layer(parameters, context)
         page = self.parameterAsFileOutput(parameters, "REPORT", context)
         self._page = Path(page) if page else None
