@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from oadg.core.contract.errors import ConditioningError
 from oadg.core.measures.fidelity import variogram
-from oadg.core.measures.reproduction import DataPairs, connected_lags, crops_like, measure_maps, variogram_misfit
+from oadg.core.measures.reproduction import (
+    DataPairs,
+    connected_lags,
+    crops_like,
+    known_like,
+    measure_maps,
+    variogram_misfit,
+)
 
 
 def draw(seed, shape=(12, 15), share_known=0.3, n_facies=3):
@@ -159,8 +166,17 @@ def test_crops_lie_where_the_reference_is_known():
     reference = np.full((30, 30), -1)
     reference[:, 15:] = 1
     assert (crops_like(reference, np.ones((4, 4), dtype=bool), 3) == 1).all()
-    with pytest.raises(ConditioningError, match=r"None of \d+ pieces of the reference.*Use a reference with less nod"):
+    with pytest.raises(ConditioningError, match=r"0 % of the best known of \d+ pieces of the reference.*Use a refer"):
         crops_like(np.full((9, 9), -1), np.ones((4, 4), dtype=bool), 3)
+
+
+def test_pieces_that_are_hardly_known_are_left_out():
+    reference = np.full((9, 12), -1)
+    reference[:, :4] = 1
+    crops = crops_like(reference, np.ones((9, 4), dtype=bool), 9)
+    assert sorted((crops >= 0).mean(axis=(1, 2))) == [0.25, 0.5, 0.75, 1]
+    masked = known_like(np.zeros((6, 9, 4), dtype=int), crops)
+    assert [(one >= 0).tolist() for one in masked] == [(crops[i % 4] >= 0).tolist() for i in range(6)]
 
 
 def test_fewer_than_two_data():
