@@ -434,6 +434,13 @@ def test_a_failing_engine_is_one_sentence_and_leaves_nothing(cross_validate, sur
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_page_whose_name_is_as_long_as_can_be(tmp_path):
+    (tmp_path / "made").write_text("a page")
+    target = tmp_path / f"{250 * 'x'}.html"
+    destinations.put_in_place(str(tmp_path / "made"), target)
+    assert target.read_text() == "a page"
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".shp"])
 def test_without_a_page_in_its_place_there_are_no_points(cross_validate, survey, monkeypatch, tmp_path, suffix):
     report = tmp_path / "report.html"
