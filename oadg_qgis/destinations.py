@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -116,9 +117,14 @@ def check_writable(outputs: Mapping[str, Path]) -> None:
             raise JobError(f"{name} cannot be written to {path}: {reason}. Choose a folder in which you may write.")
 
 
+def remedy_of(error: OSError, otherwise: str) -> str:
+    """Return what helps when a file cannot be moved to its place: a shorter name where that is it, else other words."""
+    return "Choose a shorter name." if error.errno == errno.ENAMETOOLONG else otherwise
+
+
 def put_in_place(source: str, target: Path) -> None:
     """Copy a file to its place, whole or not at all, in place of an older one."""
-    staged = target.with_name(f"{target.name}.oadg-{uuid.uuid4().hex[:8]}")
+    staged = target.with_name(f".oadg-{uuid.uuid4().hex[:8]}")  # a longer name may be too long
     try:
         shutil.copyfile(source, staged)
         os.replace(staged, target)
@@ -159,7 +165,8 @@ def check_destinations(
             path.is_symlink()
         except OSError as error:
             raise JobError(
-                f"{name} cannot be written to {path}: {error.strerror}. Choose another name or folder."
+                f"{name} cannot be written to {path}: {error.strerror}. "
+                f"{remedy_of(error, 'Choose another name or folder.')}"
             ) from error
         if path.as_posix().startswith("/vsi"):
             raise JobError(f"{name} is to be written to {path}, which is no file on a disk. Choose a file in a folder.")

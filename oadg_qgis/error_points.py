@@ -8,7 +8,7 @@ import shutil
 import traceback
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 from osgeo import gdal, ogr
@@ -30,7 +30,8 @@ from .styles import surprise_style
 
 PROBABILITY_FIELD = "p_observed"
 STYLE = surprise_style(PROBABILITY_FIELD)
-_OWN = f"observed:string,predicted:string,{PROBABILITY_FIELD}:double,log_loss:double,fold:integer"
+_OWN = f"observed:string(0),predicted:string(0),{PROBABILITY_FIELD}:double,log_loss:double,fold:integer"
+"""Texts of length 0 may be of any length; without one they end at 255 characters."""
 _OF_GEOMETRY = ("geom", "geometry")
 """What formats call their column of geometries, so that no field may have this name."""
 _SUFFIXES = (".qml", ".cpg", ".qpj", ".sbn", ".sbx", ".idm", ".ind", ".xsd", ".gfs")
@@ -83,9 +84,10 @@ def error_features(
         yield feature_of(i, [names[k], names[predicted[i]], float(probability[k, i]), float(log_loss[i]), fold + 1])
 
 
-def trial_feature(observations: Observations, of_observations: QgsFields) -> QgsFeature:
-    """Return a feature such as `error_features` yields, of the first observation, before anything is said of it."""
-    return _feature_maker(observations, of_observations)(0, ["", "", 0.0, 0.0, 0])
+def trial_features(observations: Observations, of_observations: QgsFields, names: Sequence[str]) -> List[QgsFeature]:
+    """Return features such as `error_features` yields, with the longest of the facies' names, before all is known."""
+    feature_of, longest = _feature_maker(observations, of_observations), max(names, key=len)
+    return [feature_of(i, [longest, longest, 0.0, 0.0, 0]) for i in range(len(observations.values))]
 
 
 def _feature_maker(observations: Observations, of_observations: QgsFields) -> Callable[[int, List[Any]], QgsFeature]:

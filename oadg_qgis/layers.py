@@ -36,6 +36,8 @@ Style = Tuple[Optional[str], Optional[str]]
 
 _INTEGER_TYPES = (2, 3, 4, 5)  # Int, UInt, LongLong and ULongLong, in QVariant of Qt 5 and in QMetaType of Qt 6
 _TEXT_TYPE = 10
+_MAKERS = {6: "to_int", 9: "array_to_string", 11: "array_to_string"}
+"""What makes facies of decimal numbers and of lists, by their types; of all others, such as dates, 'to_string' does."""
 _INT32 = np.iinfo(np.int32)
 
 
@@ -266,8 +268,8 @@ def _facies_reader(source: QgsProcessingFeatureSource, field_name: str):
         return position, _text_facies
     raise FaciesError(
         f"The field {field_name!r} is of type {facies_field.typeName() or facies_field.displayType()}; facies are "
-        "texts or whole numbers. Choose another field, or make an integer one with the field calculator: "
-        f'to_int("{field_name}").'
+        "texts or whole numbers. Choose another field, or make one with the field calculator: "
+        f'{_MAKERS.get(kind, "to_string")}("{field_name}").'
     )
 
 

@@ -18,6 +18,7 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsRasterFileWriter, QgsRast
 
 from ..core.contract.errors import Cancelled, EngineError, JobError
 from ..core.contract.grid import Grid
+from .destinations import remedy_of
 from .quiet import quiet_gdal
 from .styles import save_style
 
@@ -353,9 +354,9 @@ def _cannot_write(plan: RasterPlan, reason: str) -> JobError:
 
 
 def _cannot_replace(final: Path, error: OSError) -> JobError:
+    remedy = remedy_of(error, "Is it open in a program? Close it (in QGIS, remove its layer), or choose another name.")
     return JobError(
-        f"The file {final} cannot be replaced: {error.strerror}. Is it open in a program? Close it (in QGIS, "
-        "remove its layer), or choose another name. All files are as they were before."
+        f"The file {final} cannot be replaced: {error.strerror}. {remedy} All files are as they were before."
     )
 
 

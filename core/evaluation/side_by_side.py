@@ -29,6 +29,7 @@ from ..measures.reproduction import (
     Reproduction,
     connected_lags,
     crops_like,
+    known_like,
     mean_of_known,
     measure_maps,
     variogram_misfit,
@@ -40,6 +41,8 @@ from .comparison import Comparison
 
 Progress = Callable[[float, str], None]
 _MEASURING = 0.05  # of the progress
+_KNOWN_SHARE = 0.95
+"""Of a reference's cells: what is told to the reader when fewer are known."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class SideBySide:
         Cells apart, of connectivity.
     measured : mapping of str to Reproduction
         `MODEL`, `SIS` and, with a reference, `REFERENCE`.
+    beside : mapping of str to Reproduction
+        The same where the reference is known, which is what can be held against it.
     """
 
     hidden: Comparison
@@ -103,6 +108,7 @@ class SideBySide:
     pairs: DataPairs
     lags: np.ndarray
     measured: Mapping[str, Reproduction]
+    beside: Mapping[str, Reproduction]
 
     @property
     def n_facies(self) -> int:
@@ -114,6 +120,11 @@ class SideBySide:
         """By how many percent the model's log loss is lower than that of its counterpart, for each of two pairs."""
         pairs = ((MODEL, KRIGING_OF_SIS), (COUNTED_MODEL, COUNTED_SIS))
         return {ours: self.hidden.gain(ours, theirs) for ours, theirs in pairs}
+
+    @property
+    def known_share(self) -> float:
+        """Share of the simulated cells where the reference is known; 1 without a reference."""
+        return 1.0 if self.crops is None else float((self.crops[:, self.inside] >= 0).mean())
 
     @cached_property
     def observed_shares(self) -> np.ndarray:
@@ -136,23 +147,24 @@ class SideBySide:
     def numbers(self) -> dict[str, dict[str, float]]:
         """The numbers of `SimulationComparisonResult.reproduction`; NaN where there is none."""
         sill = self.observed_shares * (1 - self.observed_shares)
-        reference, nothing = self.measured.get(REFERENCE), float("nan")
+        reference, nothing = self.beside.get(REFERENCE), float("nan")
         told = {}
         for name, found in self.measured.items():
+            beside = self.beside[name]
             mean, shares = found.variogram.mean(axis=0), found.shares.mean(axis=0)
             told[name] = {
                 "variogram_misfit": variogram_misfit(mean, self.observed_variogram, self.pairs, sill),
                 "reference_misfit": nothing,
-                "connectivity": float(mean_of_known(found.mean_connectivity.ravel(), axis=0)),
+                "connectivity": float(mean_of_known(beside.mean_connectivity.ravel(), axis=0)),
                 "connectivity_misfit": nothing,
-                "bodies": float(found.bodies.sum(axis=1).mean()),
+                "bodies": float(beside.bodies.sum(axis=1).mean()),
                 "share_difference": float(np.abs(shares - self.observed_shares).max()),
                 "seconds": self.maps[name].seconds if name in self.maps else nothing,
             }
             if reference is not None:
-                expected = mean_of_known(reference.variogram, axis=0)
+                mean, expected = (mean_of_known(maps.variogram, axis=0) for maps in (beside, reference))
                 told[name]["reference_misfit"] = variogram_misfit(mean, expected, self.pairs, sill)
-                told[name]["connectivity_misfit"] = found.connectivity_misfit(reference)
+                told[name]["connectivity_misfit"] = beside.connectivity_misfit(reference)
         return told
 
     @property
@@ -203,6 +215,9 @@ class SideBySide:
         bodies = f"A map of the model has {ours['bodies']:.0f} bodies (patches of one facies) on average, one of SIS "
         bodies += f"{theirs['bodies']:.0f}" + (f", one of the reference {reference['bodies']:.0f}" if reference else "")
         told = [f"{bodies}."]
+        if self.known_share < _KNOWN_SHARE:
+            known = f"Of the reference {100 * self.known_share:.0f} % of the cells are known: bodies, connectivity and "
+            told.insert(0, f"{known}what is held against it are those of the maps there, where bodies are cut off.")
         of_reference = reference["variogram_misfit"] if reference else np.nan
         own = "" if np.isnan(of_reference) else f" ({100 * of_reference:.0f} % for the reference itself)"
         tell("Variograms are off those of the observations by", "variogram_misfit", "the sill", own)
@@ -297,6 +312,7 @@ def compare_simulations(
             f"{n_outside} of {len(row)} observations lie where the mask simulates nothing, so that nothing could be "
             "said of them. Leave them out, or use a larger mask."
         )
+    crops = None if reference is None else crops_like(reference, inside, job.n_realizations, seed=job.seed)
     n_facies, class_index = len(job.facies), np.array(job.class_index)
     easting, northing = job.places.T
     data = place_on_grid(easting, northing, class_index, job.grid, job.facies)
@@ -306,18 +322,23 @@ def compare_simulations(
     everything = _part(progress, share * job.n_folds, 1 - _MEASURING)
     maps = _run_both(methods, known, everything, "All observations")
     sets = {name: simulated.realizations for name, simulated in maps.items()}
-    crops = None
-    if reference is not None:
-        sets[REFERENCE] = crops = crops_like(reference, inside, job.n_realizations, seed=job.seed)
+    masked = {}
+    if crops is not None:
+        if (crops[:, inside] < 0).any():
+            masked = {name: known_like(of_method, crops) for name, of_method in sets.items()}
+        sets[REFERENCE] = crops
     pairs = DataPairs.of(known)
-    lags, measured = connected_lags(pairs, job.grid.shape), {}
-    n_maps, n_done = sum(map(len, sets.values())), 0
-    for name, of_set in sets.items():
+    lags = connected_lags(pairs, job.grid.shape)
+    all_sets, found = [*sets.values(), *masked.values()], []
+    n_maps, n_done = sum(map(len, all_sets)), 0
+    for of_set in all_sets:
         first, last = (1 - _MEASURING * (1 - n / n_maps) for n in (n_done, n_done + len(of_set)))
-        measured[name] = measure_maps(of_set, n_facies, pairs, lags, _part(progress, first, last))
+        found.append(measure_maps(of_set, n_facies, pairs, lags, _part(progress, first, last)))
         n_done += len(of_set)
+    measured = dict(zip(sets, found))
+    beside = {**measured, **dict(zip(masked, found[len(sets) :]))}
     hidden = Comparison(probabilities, class_index, np.array(job.fold))
-    return SideBySide(hidden, known, inside, maps, crops, pairs, lags, measured)
+    return SideBySide(hidden, known, inside, maps, crops, pairs, lags, measured, beside)
 
 
 def _predict_hidden(

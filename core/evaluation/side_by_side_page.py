@@ -29,8 +29,6 @@ from .validation_page import hidden_distance, map_distance
 _SHOWN = 3
 _PLOT = (440, 270)
 _AXES = ("north to south", "west to east")
-_KNOWN_SHARE = 0.95
-"""Of a reference's cells: what is told to the reader when fewer are known."""
 _NAMES = {MODEL: "model", SIS: "SIS", REFERENCE: "reference"}
 
 
@@ -113,12 +111,6 @@ def _cautions(job: SimulationComparisonJob, found: SideBySide) -> str:
     data = place_on_grid(easting, northing, class_index, job.grid, job.facies)
     told = fold_cautions(np.array(job.fold), class_index, job.facies)
     told += cautions(data, job.grid, inside=found.inside, unit=job.unit)
-    known = 1.0 if found.crops is None else float((found.crops >= 0).sum() / (len(found.crops) * found.inside.sum()))
-    if known < _KNOWN_SHARE:
-        told.append(
-            f"Of the reference {100 * known:.0f} % of the cells are known: its bodies are cut off by the others, so "
-            "they are more and smaller, or fewer, than those of whole maps."
-        )
     return "".join(map(paragraph, told))
 
 
@@ -192,7 +184,7 @@ def _plots(job: SimulationComparisonJob, found: SideBySide) -> str:
 
 
 def _variogram_plot(job: SimulationComparisonJob, found: SideBySide, facies: int, direction: int, caption: str) -> str:
-    curves = {_NAMES[name]: of_maps.variogram[:, facies, direction] for name, of_maps in found.measured.items()}
+    curves = {_NAMES[name]: of_maps.variogram[:, facies, direction] for name, of_maps in found.beside.items()}
     series = {name: curve.mean(axis=0) for name, curve in curves.items()}
     series["observations"] = found.observed_variogram[facies, direction]
     distance = found.pairs.distance[direction] * job.grid.cell_size
@@ -214,7 +206,7 @@ def _connectivity_plot(
     job: SimulationComparisonJob, found: SideBySide, facies: int, axes: tuple[int, ...], caption: str
 ) -> str:
     series, spread = {}, {}
-    for name, of_maps in found.measured.items():
+    for name, of_maps in found.beside.items():
         curve = mean_of_known(of_maps.connectivity[:, facies, list(axes)], axis=1)  # (n_maps, n_lags)
         mean = mean_of_known(curve, axis=0)
         deviation = np.sqrt(mean_of_known((curve - mean) ** 2, axis=0))
@@ -252,7 +244,7 @@ def _numbers(job: SimulationComparisonJob, found: SideBySide) -> str:
             name: f"{100 * found.numbers[name][what]:.1f} %" for name in names if np.isfinite(found.numbers[name][what])
         }
 
-    measured, pair = found.measured, [MODEL, SIS]
+    measured, pair = found.beside, [MODEL, SIS]
     rows = [row_of(words, cells) for words, cells in _score_rows(found)]
     rows += [row_of("variogram misfit to the observations, of the sill", percent_of("variogram_misfit", names))]
     if found.crops is not None:
@@ -331,7 +323,8 @@ def _words(job: SimulationComparisonJob, found: SideBySide) -> list[str]:
         ),
         (
             "Body: cells of one facies that are connected, by their corners too. Bodies are cut off by the border of "
-            "the map and of the mask, so pieces of the reference are as large as the grid, and masked alike."
+            "the map and of the mask, so pieces of the reference are as large as the grid, and masked alike; where "
+            "nothing is known of them, the realizations beside them do not count either."
         ),
         "Share: of the cells of a map. Observations made where a facies is rich have another share than the area.",
         (

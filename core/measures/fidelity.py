@@ -215,9 +215,9 @@ def isolated_share(maps: np.ndarray, cells: np.ndarray) -> float:
 
 
 def _apart(maps: np.ndarray, lag: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two views of maps (n_maps, n_rows, n_cols) whose cells are a lag apart along an axis of a map."""
+    """Return the views of maps (n_maps, n_rows, n_cols) whose cells are a lag apart along an axis; empty beyond it."""
     near, far = [slice(None)] * 3, [slice(None)] * 3
-    near[axis + 1], far[axis + 1] = slice(None, maps.shape[axis + 1] - lag), slice(lag, None)
+    near[axis + 1], far[axis + 1] = slice(None, max(0, maps.shape[axis + 1] - lag)), slice(lag, None)
     return maps[tuple(near)], maps[tuple(far)]
 
 

@@ -24,6 +24,8 @@ MAX_LAGS = 12
 _PAIRS_OF_A_LAG = 60
 _LONGEST = 1 / 3  # of the diagonal of the data's extent
 _CROPS_TRIED = 8
+_LEAST_KNOWN = 0.1
+"""Of the cells that are simulated: what must be known of a reference for its bodies and pairs to tell anything."""
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,32 @@ def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def connected_lags(pairs: DataPairs, shape: tuple[int, int]) -> np.ndarray:
-    """Return the cells apart (n_connected_lags,) of connectivity: as far as variograms reach, half the map at most."""
-    reach = min(int(np.nanmax(pairs.distance)), max(1, min(shape) // 2))
+    """
+    Return the cells apart (n_connected_lags,) of connectivity: as far as variograms reach, half the map at most.
+
+    That is half its longer side: at lags beyond the shorter one there is no pair along it, and the longer one tells.
+    """
+    reach = min(int(np.nanmax(pairs.distance)), max(shape) // 2)
     return np.unique(np.linspace(1, max(1, reach), MAX_LAGS).astype(int))
+
+
+def known_like(maps: np.ndarray, crops: np.ndarray) -> np.ndarray:
+    """
+    Return maps with holes like those of crops, so that they can be held against each other.
+
+    Parameters
+    ----------
+    maps : int array, shape (n_maps, n_rows, n_cols)
+        Class index, negative where nothing is known.
+    crops : int array, shape (n_crops, n_rows, n_cols)
+        Of a reference; the maps take the holes of one after another, so that they have the same in the same shares.
+
+    Returns
+    -------
+    int array, shape (n_maps, n_rows, n_cols)
+        -1 in the holes.
+    """
+    return np.where(crops[np.arange(len(maps)) % len(crops)] >= 0, maps, -1)
 
 
 def measure_maps(
@@ -273,7 +298,8 @@ def crops_like(reference: np.ndarray, inside: np.ndarray, n_crops: int, *, seed:
     inside : bool array
         Cells of the grid that are simulated; the others are -1 in the crops.
     n_crops : int
-        How many; fewer where there are not so many places. Of several times as many, the best known are taken.
+        How many; fewer where there are not so many places. Of several times as many, the best known are taken, and
+        none of which hardly anything is known.
     seed : int
         From which their places descend.
 
@@ -284,18 +310,21 @@ def crops_like(reference: np.ndarray, inside: np.ndarray, n_crops: int, *, seed:
     Raises
     ------
     ConditioningError
-        When nothing is known in any of them.
+        When hardly anything is known in any of them.
     """
     rng = np.random.default_rng([seed, 2])
     n_rows, n_cols = inside.shape
     limits = np.array(reference.shape) - inside.shape + 1
     places = rng.permutation(np.unique(rng.integers(0, limits, (_CROPS_TRIED * n_crops, 2)), axis=0))
     crops = (reference[row : row + n_rows, col : col + n_cols] for row, col in places)
-    n_unknown = np.array([(crop[inside] < 0).sum() for crop in crops])
-    chosen = places[np.argsort(n_unknown, kind="stable")][:n_crops]
-    if n_unknown.min() == inside.sum():
+    known = np.array([(crop[inside] >= 0).mean() for crop in crops])
+    if known.max() < _LEAST_KNOWN:
+        where = "the reference" if len(places) == 1 else f"the best known of {len(places)} pieces of the reference"
         raise ConditioningError(
-            f"None of {len(places)} pieces of the reference, as large as the grid, holds a facies where cells are "
-            "simulated. Use a reference with less nodata."
+            f"Where cells are simulated, {100 * known.max():.2g} % of {where} are known, the rest is nodata; below "
+            f"{100 * _LEAST_KNOWN:.0f} % bodies and connectivity tell nothing. Use a reference with less nodata, an "
+            "extent or mask of the area in which it is known, or none."
         )
+    best = np.argsort(-known, kind="stable")[:n_crops]
+    chosen = places[best[known[best] >= _LEAST_KNOWN]]
     return np.stack([np.where(inside, reference[row : row + n_rows, col : col + n_cols], -1) for row, col in chosen])

@@ -121,7 +121,7 @@ class CompareSimulations(FaciesAlgorithm):
     def read(self, parameters, context, feedback) -> None:
         """Take hold of observations, mask, extent and reference, and look where the page is to go."""
         super().read(parameters, context, feedback)
-        self.read_area(parameters, context)
+        self.read_area(parameters, context, feedback)
         self._read_reference_layer(parameters, context)
         page = self.parameterAsFileOutput(parameters, "REPORT", context)
         self._page = Path(page) if page else None
@@ -173,9 +173,11 @@ class CompareSimulations(FaciesAlgorithm):
             quality=self.parameterAsEnumString(parameters, "QUALITY", context),
             seed=self.parameterAsInt(parameters, "SEED", context),
         )
-        return job, inside, self._read_reference(job, feedback)
+        return job, inside, self._read_reference(job, inside, feedback)
 
-    def _read_reference(self, job: SimulationComparisonJob, feedback) -> Optional[np.ndarray]:
+    def _read_reference(
+        self, job: SimulationComparisonJob, inside: Optional[np.ndarray], feedback
+    ) -> Optional[np.ndarray]:
         """Return the reference's class indices: those of the grid's own cells where it covers them, else all."""
         if self._read_codes is None:
             return None
@@ -194,11 +196,14 @@ class CompareSimulations(FaciesAlgorithm):
             is_same = max(abs(south - row), abs(east - col)) + drift <= _SAME
             if is_same and min(row, col) >= 0 and part.shape == grid.shape and (part >= 0).any():
                 feedback.pushInfo(tr("The reference covers the grid: the same cells of it are compared."))
+                known = (part if inside is None else part[inside]) >= 0
+                feedback.pushInfo(tr("It is known in {:.3g} % of the simulated cells.").format(100 * known.mean()))
                 _tell_disagreement(part, job, feedback)
                 return part
         feedback.pushInfo(
             tr("The reference has none of the grid's cells, or not all: pieces of its size are cut at random.")
         )
+        feedback.pushInfo(tr("It is known in {:.3g} % of its cells.").format(100 * (class_index >= 0).mean()))
         return class_index
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from qgis.core import (
     QgsFeature,
     QgsFeatureSink,
+    QgsMemoryProviderUtils,
     QgsProcessing,
     QgsProcessingException,
     QgsProcessingOutputNumber,
     QgsProcessingOutputString,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterFeatureSink,
+    QgsVectorLayer,
     QgsWkbTypes,
 )
 
@@ -31,7 +33,7 @@ from ..destinations import (
     sink_of,
 )
 from ..engine_jobs import run_job
-from ..error_points import STYLE, error_features, error_fields, in_place_of_older, trial_feature
+from ..error_points import STYLE, error_features, error_fields, in_place_of_older, trial_features
 from ..layers import Observations
 from ..styles import ApplyStyle, save_point_style
 from . import parameters as shared
@@ -70,6 +72,7 @@ _NUMBERS = (
     ("GAIN_HIGH", "Upper bound of the gain (%)"),
     ("N_USED", "Observations used"),
 )
+_UNTOLD = "for a reason that is not told"
 
 
 class CrossValidate(FaciesAlgorithm):
@@ -100,6 +103,7 @@ class CrossValidate(FaciesAlgorithm):
         self._page = Path(page) if page else None
         sink = sink_of(parameters.get("ERRORS"), context)
         self._points = file_of_sink(sink)
+        self._is_temporary = sink == QgsProcessing.TEMPORARY_OUTPUT or sink.startswith("memory:")
         outputs = {name: path for name, path in (("REPORT", self._page), ("ERRORS", self._points)) if path is not None}
         if self._points is not None:
             check_format("ERRORS", self._points)
@@ -113,7 +117,7 @@ class CrossValidate(FaciesAlgorithm):
             self.raise_problem()
             observations = self._read()
             job, _ = self.divide(parameters, context, feedback, observations, tr("the model"))
-            self._try_points(parameters, context, observations)
+            self._try_points(parameters, context, observations, job)
             progress = report_to(feedback)
             with run_job(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
                 if self._page is not None:
@@ -137,29 +141,45 @@ class CrossValidate(FaciesAlgorithm):
             "VERDICT": result.verdict,
         }
 
-    def _try_points(self, parameters, context, observations: Observations) -> None:
-        """Raise `JobError` when the format of the points cannot hold one of them: better before an hour's work."""
-        if self._points is None:
+    def _try_points(self, parameters, context, observations: Observations, job: CrossValidationJob) -> None:
+        """Raise `JobError` when the format of the points cannot hold them: better before an hour's work."""
+        if self._points is None and not self._is_temporary:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            tried = {**parameters, "ERRORS": str(Path(folder) / self._points.name)}
-            reason = self._reason_against(tried, context, trial_feature(observations, self._fields))
+        features, keeps_positions = trial_features(observations, self._fields, job.facies.names), True
+        if self._points is None:
+            reason = self._reason_against_layer(features)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                path = str(Path(folder) / self._points.name)
+                reason = self._reason_against_file({**parameters, "ERRORS": path}, context, features)
+                keeps_positions = bool(reason) or _keeps_positions(path)
         if reason:
             raise JobError(
-                f"ERRORS is to be written to {self._points}, whose format cannot hold the points with the attributes "
-                f"of the observations ({reason.strip('. ')}). Choose GeoPackage (.gpkg), or rename or remove the "
-                "attribute."
+                f"ERRORS is to be written to {self._points or 'a temporary layer'}, whose format cannot hold the "
+                f"points with the attributes of the observations ({reason.strip('. ')}). Choose GeoPackage (.gpkg), or "
+                "rename, shorten or remove the attribute."
+            )
+        if not keeps_positions:
+            raise JobError(
+                f"ERRORS is to be written to {self._points}, whose format holds a table without the positions of the "
+                "points. Choose GeoPackage (.gpkg) or GeoJSON (.geojson); 'Export' makes a table of it."
             )
 
-    def _reason_against(self, parameters, context, feature: QgsFeature) -> str:
-        """Return why a file of points cannot hold one of them; empty when it can."""
-        kind = QgsWkbTypes.Type.Point
+    def _reason_against_layer(self, features: List[QgsFeature]) -> str:
+        """Return why a layer in memory cannot hold points; empty when it can."""
+        layer = QgsMemoryProviderUtils.createMemoryLayer("", features[0].fields(), QgsWkbTypes.Type.Point, self._crs)
+        is_written, _ = layer.dataProvider().addFeatures(features, QgsFeatureSink.Flag.FastInsert)
+        return "" if is_written else layer.dataProvider().lastError() or _UNTOLD
+
+    def _reason_against_file(self, parameters, context, features: List[QgsFeature]) -> str:
+        """Return why a file of points cannot hold them; empty when it can."""
+        fields, kind = features[0].fields(), QgsWkbTypes.Type.Point
         try:
-            sink, _ = self.parameterAsSink(parameters, "ERRORS", context, feature.fields(), kind, self._crs)
+            sink, _ = self.parameterAsSink(parameters, "ERRORS", context, fields, kind, self._crs)
         except QgsProcessingException as error:
             return str(error)
-        is_written = sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert) and sink.flushBuffer()
-        return "" if is_written else sink.lastError() or "for a reason that is not told"
+        is_written = sink.addFeatures(features, QgsFeatureSink.Flag.FastInsert) and sink.flushBuffer()
+        return "" if is_written else sink.lastError() or _UNTOLD
 
     def _write_points(
         self, parameters, context, observations: Observations, job: CrossValidationJob, result: CrossValidationResult
@@ -178,6 +198,12 @@ class CrossValidate(FaciesAlgorithm):
         if context.willLoadLayerOnCompletion(identifier):
             ApplyStyle.attach(context.layerToLoadOnCompletionDetails(identifier), STYLE)
         return identifier
+
+
+def _keeps_positions(path: str) -> bool:
+    """Return whether a file of points, if it can be read at all, is read with their positions."""
+    layer = QgsVectorLayer(path, "", "ogr")
+    return layer.isSpatial() or not layer.isValid()
 
 
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:

@@ -65,12 +65,9 @@ class FaciesAlgorithm(EngineAlgorithm):
             crs = known_crs(mask.sourceCrs())
         extent = extent_of_source(source)
         self.choose_crs(parameters, context, extent, crs)
-        if not known_crs(source.sourceCrs()).isValid() and not extent.isNull():
-            feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the grid's."))
-            if _DEGREES.contains(extent):
-                feedback.pushWarning(
-                    tr("They look like degrees. If they are, give the layer its CRS (EPSG:4326?) first.")
-                )
+        _tell_without_crs(
+            source, tr("The observations have no CRS; their coordinates are taken for the grid's."), feedback
+        )
         self._read = observations_reader(
             source,
             layer,
@@ -83,9 +80,11 @@ class FaciesAlgorithm(EngineAlgorithm):
         self._source_name = source.sourceName()
         self._inputs = {**self.model_files(parameters, context), **files_of("OBSERVATIONS", layer, context)}
 
-    def read_area(self, parameters, context: QgsProcessingContext) -> None:
+    def read_area(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Read the mask, and the extent, which is the mask's where none is given; the CRS is known by then."""
         mask = self.parameterAsSource(parameters, "MASK", context)
+        if mask is not None and self._crs.isValid():
+            _tell_without_crs(mask, tr("The mask has no CRS; its coordinates are taken for the grid's."), feedback)
         self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
         self._inputs.update(files_of("MASK", self.layer_of_source(parameters, "MASK", context), context))
         self._extent = None
@@ -331,6 +330,16 @@ def extent_of_source(source: QgsProcessingFeatureSource) -> QgsRectangle:
         return source.sourceExtent()
     except Exception:  # QGIS's own, of no class, for an infinite coordinate of a layer in memory
         return QgsRectangle()
+
+
+def _tell_without_crs(source: QgsProcessingFeatureSource, words: str, feedback) -> None:
+    """Warn with some words of a layer that has no CRS, and when its coordinates look like degrees."""
+    extent = extent_of_source(source)
+    if known_crs(source.sourceCrs()).isValid() or extent.isNull():
+        return
+    feedback.pushWarning(words)
+    if _DEGREES.contains(extent):
+        feedback.pushWarning(tr("They look like degrees. If they are, give the layer its CRS (EPSG:4326?) first."))
 
 
 def label(facies: Facies) -> str:

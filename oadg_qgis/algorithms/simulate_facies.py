@@ -98,7 +98,7 @@ class SimulateFacies(FaciesAlgorithm):
             super().read(parameters, context, feedback)
         else:
             self._do_without_observations(parameters, context, feedback)
-        self.read_area(parameters, context)
+        self.read_area(parameters, context, feedback)
 
     def _do_without_observations(self, parameters, context, feedback) -> None:
         """Take the CRS of the area; raise unless the model and what is given suffice for maps without observations."""

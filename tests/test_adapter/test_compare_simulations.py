@@ -164,10 +164,20 @@ def test_a_reference_from_elsewhere_is_cut_into_pieces(compare, survey, codes, w
     assert result["REPORT"] is None
 
 
-def test_nodata_of_a_reference_is_unknown(compare, survey, codes, write_raster):
+def test_nodata_of_a_reference_is_unknown(compare, survey, codes, write_raster, log):
     codes[:, :10] = -9
-    page = Path(compare(survey, REFERENCE=write_raster(codes))["REPORT"]).read_text(encoding="utf-8")
-    assert "Of the reference 75 % of the cells are known" in page
+    result = compare(survey, REFERENCE=write_raster(codes))
+    told = "Of the reference 75 % of the cells are known"
+    assert told in Path(result["REPORT"]).read_text(encoding="utf-8")
+    assert told in result["VERDICT"]
+    assert "It is known in 75 % of the simulated cells." in log.infos
+
+
+def test_a_reference_that_is_hardly_known(compare, survey, codes, write_raster, tmp_path):
+    codes[:, 2:] = -9
+    with pytest.raises(QgsProcessingException, match="5 % of the reference are known, .*Use a reference with less nod"):
+        compare(survey, REFERENCE=write_raster(codes))
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_mask_leaves_observations_out(compare, survey, world, log):

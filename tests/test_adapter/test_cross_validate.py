@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from osgeo import gdal
 from qgis.core import (
     NULL,
     QgsApplication,
@@ -172,11 +173,33 @@ def test_points_are_styled_when_their_file_is_opened_later(cross_validate, surve
     check_style(later)
 
 
-def test_a_format_without_geometry_is_a_table(cross_validate, survey, tmp_path):
-    result = cross_validate(survey, ERRORS=str(tmp_path / "errors.csv"), REPORT=None)
-    lines = Path(result["ERRORS"]).read_text(encoding="utf-8").splitlines()
-    assert lines[0] == ",".join([*OWN_FIELDS, "number", "facies"])
-    assert len(lines) == 61
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx", ".ods"])
+def test_a_format_without_positions_is_told_before_the_work(refused, survey, tmp_path, suffix):
+    message = "whose format holds a table without the positions of the points. Choose GeoPackage .* or GeoJSON"
+    refused(survey, f"errors{suffix}, {message}", ERRORS=str(tmp_path / f"errors{suffix}"))
+
+
+@pytest.mark.parametrize("errors", ["TEMPORARY_OUTPUT", "errors.gpkg"])
+def test_names_of_any_length(cross_validate, world, tmp_path, errors):
+    row, col, index = world.survey_cells()
+    names = [str(k) * 300 for k in index]
+    layer = world.make_layer(world.centres(row, col), names, kind="string(0)")
+    path = errors if errors == "TEMPORARY_OUTPUT" else str(tmp_path / errors)
+    found = cross_validate(layer, ERRORS=path, REPORT=None)["ERRORS"]
+    features = list(found.getFeatures()) if errors == "TEMPORARY_OUTPUT" else features_of(found)
+    assert sorted(f["observed"] for f in features) == sorted(names)
+
+
+def test_a_value_that_no_temporary_layer_holds_is_told_before_the_work(refused, world, tmp_path):
+    """A GeoPackage holds texts that are longer than it says; a layer in memory does not."""
+    row, col, index = world.survey_cells()
+    source = save(
+        world.make_layer(world.centres(row, col), [str(k) for k in index], kind="string(5)"), tmp_path / "w.gpkg"
+    )
+    dataset = gdal.OpenEx(str(tmp_path / "w.gpkg"), gdal.OF_VECTOR | gdal.OF_UPDATE)
+    dataset.ExecuteSQL("UPDATE survey SET facies = 'longer than five' WHERE fid > 30")
+    del dataset
+    refused(source, "to a temporary layer, whose format cannot hold .*facies.*, or rename, shorten", ERRORS="memory:")
 
 
 def check_style(layer):
@@ -411,6 +434,13 @@ def test_a_failing_engine_is_one_sentence_and_leaves_nothing(cross_validate, sur
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_page_whose_name_is_as_long_as_can_be(tmp_path):
+    (tmp_path / "made").write_text("a page")
+    target = tmp_path / f"{250 * 'x'}.html"
+    destinations.put_in_place(str(tmp_path / "made"), target)
+    assert target.read_text() == "a page"
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".shp"])
 def test_without_a_page_in_its_place_there_are_no_points(cross_validate, survey, monkeypatch, tmp_path, suffix):
     report = tmp_path / "report.html"
@@ -500,7 +530,9 @@ def test_a_point_that_cannot_be_written_is_told_before_the_work(refused, survey,
     survey.dataProvider().renameAttributes({0: "geom"})
     survey.updateFields()
     monkeypatch.setattr("oadg.oadg_qgis.error_points._OF_GEOMETRY", ())
-    refused(survey, "cannot hold the points with the attributes .*duplicate column name: geom.* rename or remove")
+    refused(
+        survey, "cannot hold the points with the attributes .*duplicate column name: geom.* rename, shorten or remove"
+    )
 
 
 def test_rows_of_a_batch_do_not_disturb_each_other(processing, survey, tiny_model, log, tmp_path):

@@ -93,6 +93,15 @@ def test_a_geopackage_without_crs_is_a_layer_without_one(simulate_facies, in_geo
     assert any("columns of 10 x 10 units" in text for text in log.infos)
 
 
+@pytest.mark.parametrize(("crs", "is_told"), [("", True), ("EPSG:32632", False)])
+def test_a_mask_without_crs_is_warned_about(simulate_facies, survey, world, fake_engine, log, crs, is_told):
+    west, north = world.WEST, world.NORTH
+    box = f"MultiPolygon((({west} {north - 300}, {west + 400} {north - 300}, {west + 400} {north}, {west} {north})))"
+    simulate_facies(survey, MASK=world.make_polygon(box, crs=crs))
+    warned = [text for text in log.warnings if "no CRS" in text]
+    assert warned == ["The mask has no CRS; its coordinates are taken for the grid's."] * is_told
+
+
 def test_its_coordinates_are_those_of_the_crs_that_is_given(simulate_facies, in_geopackage, world, fake_engine):
     simulate_facies(in_geopackage, EXTENT=world.EXTENT)
     row, col, _ = world.survey_cells()

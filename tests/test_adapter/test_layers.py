@@ -215,6 +215,14 @@ def test_decimal_field_is_refused_with_a_remedy(world):
         read(world.make_layer([(0, 0)], [1]), field="number")
 
 
+@pytest.mark.parametrize(
+    ("kind", "maker"), [("date", "to_string"), ("datetime", "to_string"), ("string[]", "array_to_string")]
+)
+def test_dates_and_lists_are_refused_with_a_remedy_that_makes_texts_of_them(world, kind, maker):
+    with pytest.raises(FaciesError, match=rf"'facies' is of type .*: {maker}\(\"facies\"\)\."):
+        read(world.make_layer([(0, 0)], [None], kind=kind))
+
+
 def test_code_beyond_32_bits_is_refused(world):
     with pytest.raises(FaciesError, match=r"code 3000000000; codes from -2147483648"):
         read(world.make_layer([(0, 0)], [3_000_000_000], kind="int8"))

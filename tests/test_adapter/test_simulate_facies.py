@@ -415,8 +415,18 @@ def test_a_geopackage_of_several_rasters_is_not_replaced(simulate_facies, survey
 
 
 def test_a_name_that_is_too_long(simulate_facies, survey, fake_engine, tmp_path):
-    with pytest.raises(QgsProcessingException, match="ENTROPY cannot be written to .*File name too long"):
+    with pytest.raises(
+        QgsProcessingException, match=r"ENTROPY cannot be written to .*File name too long\. Choose a shorter"
+    ):
         simulate_facies(survey, ENTROPY=str(tmp_path / f"{300 * 'x'}.tif"))
+
+
+def test_a_name_that_is_too_long_once_an_older_file_is_put_aside(simulate_facies, survey, fake_engine, tmp_path):
+    path = tmp_path / f"{250 * 'x'}.tif"
+    path.write_text("an older one")
+    with pytest.raises(QgsProcessingException, match=r"cannot be replaced: File name too long\. Choose a shorter name"):
+        simulate_facies(survey, ENTROPY=str(path))
+    assert path.read_text() == "an older one"
 
 
 def test_without_a_crs_of_its_own_it_is_that_of_the_extent(simulate_facies, world, fake_engine):

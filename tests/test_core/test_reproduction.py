@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from oadg.core.contract.errors import ConditioningError
 from oadg.core.measures.fidelity import variogram
-from oadg.core.measures.reproduction import DataPairs, connected_lags, crops_like, measure_maps, variogram_misfit
+from oadg.core.measures.reproduction import (
+    DataPairs,
+    connected_lags,
+    crops_like,
+    known_like,
+    measure_maps,
+    variogram_misfit,
+)
 
 
 def draw(seed, shape=(12, 15), share_known=0.3, n_facies=3):
@@ -119,9 +126,24 @@ def test_measures_by_hand():
 def test_lags_of_connectivity_reach_as_far_as_variograms_and_half_the_map():
     _, known = draw(0, (40, 90))
     lags = connected_lags(DataPairs.of(known), known.shape)
-    assert (lags[0], lags[-1]) == (1, 20)
+    assert (lags[0], lags[-1]) == (1, 31), "a third of the diagonal"
     assert (np.diff(lags) > 0).all()
+    assert connected_lags(DataPairs.of(known), (20, 30))[-1] == 15
     assert connected_lags(DataPairs.of(np.array([[0, 1]])), (1, 2)).tolist() == [1]
+
+
+def test_connectivity_along_a_narrow_map_is_told_by_its_longer_side():
+    """At the one lag within half its shorter side two cells of a facies are connected, whatever the facies are."""
+    across, along = np.tile(np.arange(40) // 4 % 2, (3, 1)), np.repeat([[0], [1], [1]], 40, axis=1)
+    pairs = DataPairs.of(across)
+    lags = connected_lags(pairs, across.shape)
+    assert lags[-1] == 12
+    for turn in (np.asarray, np.transpose):
+        short, long = (0, 1) if turn is np.asarray else (1, 0)
+        measured = measure_maps(np.stack([turn(across), turn(along)]), 2, pairs, lags)
+        assert np.isnan(measured.connectivity[:, :, short, lags >= 3]).all()
+        assert (measured.connectivity[0, :, long, (lags > 4) & (lags < 12)] == 0).all()
+        assert (measured.connectivity[1, :, long] == 1).all()
 
 
 def test_crops_are_pieces_of_the_reference_with_the_mask_of_the_grid():
@@ -144,8 +166,17 @@ def test_crops_lie_where_the_reference_is_known():
     reference = np.full((30, 30), -1)
     reference[:, 15:] = 1
     assert (crops_like(reference, np.ones((4, 4), dtype=bool), 3) == 1).all()
-    with pytest.raises(ConditioningError, match=r"None of \d+ pieces of the reference.*Use a reference with less nod"):
+    with pytest.raises(ConditioningError, match=r"0 % of the best known of \d+ pieces of the reference.*Use a refer"):
         crops_like(np.full((9, 9), -1), np.ones((4, 4), dtype=bool), 3)
+
+
+def test_pieces_that_are_hardly_known_are_left_out():
+    reference = np.full((9, 12), -1)
+    reference[:, :4] = 1
+    crops = crops_like(reference, np.ones((9, 4), dtype=bool), 9)
+    assert sorted((crops >= 0).mean(axis=(1, 2))) == [0.25, 0.5, 0.75, 1]
+    masked = known_like(np.zeros((6, 9, 4), dtype=int), crops)
+    assert [(one >= 0).tolist() for one in masked] == [(crops[i % 4] >= 0).tolist() for i in range(6)]
 
 
 def test_fewer_than_two_data():

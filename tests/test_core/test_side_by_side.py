@@ -271,12 +271,35 @@ def test_the_page_warns_of_a_reference_with_holes(job):
     assert "Of the reference 75 % of the cells are known" in html
 
 
-def test_a_reference_that_is_hardly_known_is_not_told_of_as_a_number(job):
-    """Three of its cells are known: too few for a pair of the observations' variograms, or of connectivity."""
-    hardly = np.where(np.random.default_rng(0).permutation(bands().size).reshape(bands().shape) < 3, bands(), -1)
-    found = compare_simulations(with_reference(job, hardly), {n: truth_teller([]) for n in (MODEL, SIS)})
-    assert np.isnan(found.numbers[MODEL]["connectivity_misfit"])
-    assert "nan" not in found.verdict
+@pytest.mark.parametrize("reference", ["the same cells", "pieces"])
+def test_maps_count_only_where_the_reference_is_known(job, reference):
+    """The truth with holes as reference: who knows it is no way from it, though its own maps are whole."""
+    holes = np.where(np.arange(16)[:, None] % 8 < 4, bands(), -1)
+    holed = with_reference(job, holes if reference == "the same cells" else np.tile(holes, (2, 1)))
+    own = simulators(job)[SIS]
+    found, whole = (compare_simulations(asked, {MODEL: truth_teller([]), SIS: own}) for asked in (holed, job))
+    numbers = found.numbers
+    assert numbers[MODEL]["bodies"] == numbers[REFERENCE]["bodies"] >= 12
+    assert whole.numbers[MODEL]["bodies"] == 6
+    assert numbers[MODEL]["connectivity"] == numbers[REFERENCE]["connectivity"]
+    assert numbers[MODEL]["reference_misfit"] == pytest.approx(0, abs=0.01)
+    assert numbers[MODEL]["connectivity_misfit"] == 0
+    assert (found.beside[SIS].shares != found.measured[SIS].shares).any()
+    for name in (MODEL, SIS):
+        for what in ("variogram_misfit", "share_difference"):
+            assert numbers[name][what] == whole.numbers[name][what], "these are not held against the reference"
+    assert "Of the reference 50 % of the cells are known: bodies" in found.verdict
+    assert "Of the reference" not in whole.verdict
+
+
+def test_a_reference_that_is_hardly_known_is_refused_before_the_work(job):
+    hardly, asked = np.where(np.random.default_rng(0).permutation(384).reshape(16, 24) < 3, bands(), -1), []
+    with pytest.raises(
+        ConditioningError,
+        match=r"Where cells are simulated, 0\.78 % of the reference are known, the rest is nodata; below 10 % .*Use a",
+    ):
+        compare_simulations(with_reference(job, hardly), {n: truth_teller(asked) for n in (MODEL, SIS)})
+    assert not asked
 
 
 def test_references_that_do_not_fit(real_job):
@@ -284,7 +307,7 @@ def test_references_that_do_not_fit(real_job):
         JobError, match="reference has 16 rows x 23 columns, the grid 16 x 24: pieces .*Use a larger reference"
     ):
         compare_simulations(with_reference(real_job, bands()[:, :-1]))
-    with pytest.raises(ConditioningError, match="None of .* pieces of the reference"):
+    with pytest.raises(ConditioningError, match="0 % of the best known of .* pieces of the reference"):
         compare_simulations(
             with_reference(real_job, np.full((20, 30), -1)), {n: truth_teller([]) for n in (MODEL, SIS)}
         )
