@@ -278,6 +278,7 @@ def _with_schedules(
         return model
     ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how often to draw anew")
     corrected = measure_corrections(model, examples.image, seed=examples.seed, on_pass=ask)
+    ask = partial(progress, (1 + _LEARNT) / 2, "Measuring on which lattice probabilities are best")
     level = measure_marginal_level(model, examples.image, seed=examples.seed, on_pass=ask)
     return replace(model, schedules=corrected, marginal_level=level)
 
