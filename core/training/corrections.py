@@ -25,6 +25,7 @@ from ..model.schedule import Schedule
 from ..sampling.sampler import sample
 from ..sampling.start import Start
 from ..sampling.visits import Stream, draw_stream
+from .image_examples import surveyed
 
 _FINEST = 2
 """The finest level that is measured: on finer ones nodes drawn anew change specks and edges, hardly shares."""
@@ -109,7 +110,7 @@ class _Lattices:
         self.predictor = drawing_predictor(model.network, self.device)
         self.block = image.held_out[:_SIDE_CELLS, :_SIDE_CELLS]
         rng, n_nodes = np.random.default_rng([seed, 1]), self.block.size // 4 ** (model.network.config.n_levels - 1)
-        self.surveys = [self._start(_surveyed(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
+        self.surveys = [self._start(surveyed(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
 
     def measure(self, level: int, corrections: tuple[int, ...]) -> _Found:
         """Return what is wrong with lattices of a level, with so many passes that draw those of each level anew."""
@@ -170,14 +171,6 @@ def _unlike(found: Statistics, wanted: Statistics) -> float:
     of_found, of_wanted = (np.maximum(of.variogram.sum(axis=0), _LEAST_UNLIKE) for of in (found, wanted))
     square = np.log(of_found / of_wanted) ** 2
     return float(np.sqrt(square[np.isfinite(square)].mean())) if np.isfinite(square).any() else 0.0
-
-
-def _surveyed(block: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:
-    """Return what is known of a block (n_rows, n_cols), -1 elsewhere, after so many of its cells were seen."""
-    known = np.full(block.shape, -1, dtype=np.int64)
-    seen = tuple(rng.permutation(np.argwhere(block >= 0))[: max(1, n_data)].T)
-    known[seen] = block[seen]
-    return known
 
 
 def _nodes_of(maps: np.ndarray, start: Start, streams: list[Stream], spacing: int) -> np.ndarray:

@@ -222,3 +222,27 @@ def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
     return (
         np.array([(1 - _STARTED_COARSEST_SHARE) / finer] * finer + [_STARTED_COARSEST_SHARE]) if finer else np.ones(1)
     )
+
+
+def surveyed(cells: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:
+    """
+    Return what is known after some cells of a part of an image were seen, at random.
+
+    Parameters
+    ----------
+    cells : int array, shape (n_rows, n_cols)
+        Class index, -1 where the image has no facies.
+    n_data : int
+        How many are seen; one at least, and no more than have a facies.
+    rng : numpy Generator
+        Source of the places.
+
+    Returns
+    -------
+    int64 array, shape (n_rows, n_cols)
+        Class index where it was seen, -1 elsewhere.
+    """
+    known = np.full(cells.shape, -1, dtype=np.int64)
+    seen = tuple(rng.permutation(np.argwhere(cells >= 0))[: max(1, n_data)].T)
+    known[seen] = cells[seen]
+    return known

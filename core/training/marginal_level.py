@@ -17,6 +17,7 @@ from ..contract.training_image import TrainingImage
 from ..measures.scores import log_loss_nats
 from ..model.facies_model import FaciesModel
 from ..sampling.simulation import facies_probability_from_data
+from .image_examples import surveyed
 
 _N_SURVEYS = 12
 _SIDE = 128
@@ -24,6 +25,8 @@ _SIDE = 128
 _SHARES = 0.001, 0.02
 """Of the cells that are surveyed."""
 _FEWEST_DATA = 4
+_LEAST_ERRORS = 2.0
+"""Standard errors over surveys by which a finer lattice must be better to be taken."""
 
 
 def measure_marginal_level(
@@ -61,7 +64,7 @@ def measure_marginal_level(
     while level and len(surveys) > 1:
         of_finer = losses(level - 1)
         gain = of_level - of_finer
-        if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+        if gain.mean() <= _LEAST_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)):
             break
         level, of_level = level - 1, of_finer
     return level if level < coarsest else None
@@ -75,10 +78,8 @@ def _surveys(image: TrainingImage, rng: np.random.Generator) -> list[tuple[np.nd
     for _ in range(_N_SURVEYS):
         row, col = (int(rng.integers(side - n + 1)) for side, n in zip(block.shape, (n_rows, n_cols)))
         window = block[row : row + n_rows, col : col + n_cols].astype(np.int64)
-        cells = rng.permutation(np.argwhere(window >= 0))
         n_data = max(_FEWEST_DATA, int(np.exp(rng.uniform(low, high)) * window.size))
-        known = np.full(window.shape, -1, dtype=np.int64)
-        known[tuple(cells[:n_data].T)] = window[tuple(cells[:n_data].T)]
-        if len(cells) > n_data:
+        known = surveyed(window, n_data, rng)
+        if ((window >= 0) & (known < 0)).any():
             surveys.append((window, known))
     return surveys
