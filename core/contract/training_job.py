@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Tuple
 
 from .errors import JobError
 from .facies import FaciesTable
@@ -153,9 +153,15 @@ def checkpoint_folder(model_path: Path) -> Path:
     return model_path.with_name(f"{model_path.stem}.training")
 
 
-def largest_side(shape: tuple[int, int]) -> int:
-    """Return the side of the largest pieces of an image that tell of a model: larger ones are much the same."""
-    return max(MIN_EVALUATED_SIDE, min(shape) // 3)
+def piece_shape(image_shape: Tuple[int, int], side: int) -> Tuple[int, int]:
+    """
+    Return rows and columns of the pieces of an image that tell of a model of it.
+
+    They are as many as are asked for, but a third of the image's at most, along each axis by itself: larger pieces are
+    much the same, and a flat section has long ones.
+    """
+    n_rows, n_cols = (min(side, max(MIN_EVALUATED_SIDE, n // 3)) for n in image_shape)
+    return n_rows, n_cols
 
 
 @dataclass(frozen=True)
@@ -174,7 +180,8 @@ class EvaluationJob(Job):
     work_folder : str
         Where the engine writes its page; the client makes and deletes it.
     side : int
-        Rows and columns of realizations, and of the crops of the image that they are compared with.
+        Rows and columns of realizations, and of the crops of the image that they are compared with, at most: see
+        `piece_shape`.
     n_realizations : int
         How many of each.
     quality : str

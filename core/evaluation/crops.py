@@ -72,17 +72,18 @@ def _cut(class_index: np.ndarray, place: np.ndarray, shape: tuple[int, int]) -> 
 
 
 def compare_halves(
-    class_index: np.ndarray, side: int, statistics: Callable[[np.ndarray], Statistics], rng: np.random.Generator
+    class_index: np.ndarray,
+    shape: tuple[int, int],
+    statistics: Callable[[np.ndarray], Statistics],
+    rng: np.random.Generator,
 ) -> Fidelity | None:
     """
     Compare crops of one half of an image with those of the other.
 
     Parameters
     ----------
-    class_index, rng
+    class_index, shape, rng
         As `draw_crops` takes them.
-    side : int
-        Rows and columns of the crops.
     statistics : callable
         Maps (n_maps, n_rows, n_cols) to what is compared of them, such as `measure`.
 
@@ -92,11 +93,12 @@ def compare_halves(
         The mean over both ways to halve the image; None where its halves are too narrow, or mostly unknown.
     """
     found = []
-    for parted in (class_index, class_index.T):
-        halves = parted[: len(parted) // 2], parted[-(len(parted) // 2) :]
-        if min(halves[0].shape) < side:
+    for axis in (0, 1):
+        middle = class_index.shape[axis] // 2
+        first, _, second = np.split(class_index, [middle, -middle], axis=axis)
+        if any(n < n_asked for n, n_asked in zip(first.shape, shape)):
             continue
-        first, second = (draw_crops(half, (side, side), _N_OF_HALF, rng) for half in halves)
+        first, second = (draw_crops(half, shape, _N_OF_HALF, rng) for half in (first, second))
         if _are_known(first) and _are_known(second):
             found.append(compare(statistics(first), statistics(second)))
     return averaged(found) if found else None
@@ -126,7 +128,7 @@ def check_known(*of_image: np.ndarray) -> None:
 
 
 def _are_known(pieces: np.ndarray) -> bool:
-    """Whether each of some pieces (n, side, side) of an image is known for a good part."""
+    """Whether each of some pieces (n, n_rows, n_cols) of an image is known for a good part."""
     return bool(((pieces >= 0).mean(axis=(1, 2)) >= _LEAST_KNOWN).all())
 
 

@@ -55,7 +55,7 @@ class ModelEvaluation:
 
     Parameters
     ----------
-    realizations, crops : int array, shape (n, side, side)
+    realizations, crops : int array, shape (n, n_rows, n_cols)
         Class index; -1 in a crop where the image has no facies.
     measured, reference : Statistics
         Of realizations, and of crops.
@@ -142,7 +142,7 @@ def evaluate_model(
     model: FaciesModel,
     image: TrainingImage,
     *,
-    side: int,
+    shape: tuple[int, int],
     n_realizations: int,
     quality: str = "standard",
     seed: int = 0,
@@ -157,8 +157,10 @@ def evaluate_model(
         What is judged.
     image : TrainingImage
         What it should look like.
-    side, n_realizations : int
-        Size and number of realizations and of crops.
+    shape : (int, int)
+        Rows and columns of realizations and of crops.
+    n_realizations : int
+        How many of each.
     quality : str
         One of the model's.
     seed : int
@@ -174,7 +176,7 @@ def evaluate_model(
         When too little of the image is known.
     """
     rng, n_facies = np.random.default_rng([seed, 1]), len(image.facies)
-    crops, *others = (draw_crops(image.class_index, (side, side), n_realizations, rng) for _ in range(1 + _N_OTHERS))
+    crops, *others = (draw_crops(image.class_index, shape, n_realizations, rng) for _ in range(1 + _N_OTHERS))
     check_known(crops, *others)
     hidden = draw_surveys_of(image.held_out, n_facies, N_SURVEYS, rng)
     if not hidden:
@@ -187,7 +189,7 @@ def evaluate_model(
     def tell(done: int) -> None:
         progress(_SHARE_OF_REALIZATIONS * (done / n_realizations), f"{done} of {n_realizations} realizations")
 
-    realizations = simulate_freely(model, (side, side), n_realizations, quality=quality, seed=seed, on_batch=tell)
+    realizations = simulate_freely(model, shape, n_realizations, quality=quality, seed=seed, on_batch=tell)
     seconds = (time.monotonic() - began) / n_realizations
     pattern_side, n_measured = pattern_side_of(crops, others[0], n_facies), 0
 
@@ -201,7 +203,7 @@ def evaluate_model(
     reference = statistics(crops)
     measured = statistics(np.where(crops < 0, -1, realizations))  # where crops know nothing, nor do these
     among_crops = averaged([compare(statistics(pieces), reference) for pieces in others])
-    among_halves = compare_halves(image.class_index, side, statistics, rng)
+    among_halves = compare_halves(image.class_index, shape, statistics, rng)
     surveys, isolated = _ask(model, hidden, quality, seed, progress)
     return ModelEvaluation(
         realizations=realizations,

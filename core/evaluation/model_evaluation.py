@@ -8,9 +8,8 @@ from typing import Callable
 
 import numpy as np
 
-from ..contract.errors import JobError
 from ..contract.training_image import TrainingImage
-from ..contract.training_job import EvaluationJob, EvaluationResult, largest_side
+from ..contract.training_job import EvaluationJob, EvaluationResult, piece_shape
 from ..machine.device import choose_device
 from ..model.facies_model import FaciesModel
 from .likeness import evaluate_model, summarise
@@ -38,19 +37,15 @@ def run_evaluation(job: EvaluationJob, progress: Callable[[float, str], None]) -
     progress(0.0, "Reading the model")
     device = choose_device(job.device)
     model = FaciesModel.load(Path(job.model_path), device)
-    model.check_takes(job.facies, (job.side, job.side))
+    class_index = np.load(job.image_path, allow_pickle=False)
+    shape = piece_shape(class_index.shape, job.side)
+    model.check_takes(job.facies, shape)
     model.schedule_of(job.quality)  # there has to be one
-    image = TrainingImage(np.load(job.image_path, allow_pickle=False), job.facies)
-    if job.side > (most := largest_side(image.shape)):
-        raise JobError(
-            f"The training image has {image.shape[0]} x {image.shape[1]} cells, of which pieces of {job.side} x "
-            f"{job.side} are much alike, so that nothing tells what chance makes of a difference. Ask for {most} or "
-            "fewer cells a side."
-        )
+    image = TrainingImage(class_index, job.facies)
     found = evaluate_model(
         model,
         image,
-        side=job.side,
+        shape=shape,
         n_realizations=job.n_realizations,
         quality=job.quality,
         seed=job.seed,

@@ -40,6 +40,7 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
     model_id : str
         The model's name and fingerprint.
     """
+    n_rows, n_cols = found.realizations.shape[1:]
     sections = [
         Section("What it draws", _pictures(job, found)),
         Section("How it compares with the image", _table(job, found)),
@@ -49,7 +50,7 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
         Section(
             "How it was tested",
             paragraph(
-                f"Model {model_id}, {job.n_realizations} realizations of {job.side} x {job.side} cells without data, "
+                f"Model {model_id}, {job.n_realizations} realizations of {n_rows} x {n_cols} cells without data, "
                 f"quality {job.quality}, seed {job.seed}; as many crops of the image. With data: windows of "
                 f"{_WHERE[found.is_held_out]}, with data at random cells; predicted are other cells of them."
             ),

@@ -9,7 +9,7 @@ Renard and Allard 2013, *Advances in Water Resources* 51 (connectivity).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -237,7 +237,7 @@ class Statistics:
     lags : int array, shape (n_lags,)
         Cells apart.
     variogram, connectivity : array, shape (n_facies, 2, n_lags)
-        Along rows and columns (axes 0 and 1 of a map).
+        Along axes 0 and 1 of a map, as far as half of it; NaN beyond, and where no pair is.
     agreement : array, shape (n_pairs,)
         Beyond chance, of each pair of maps.
     patterns : mapping of int to Histogram
@@ -277,16 +277,25 @@ def measure(maps: np.ndarray, n_facies: int, *, most_side: int = PATTERN_SIDE) -
     maps = np.asarray(maps).astype(np.int64)
     bodies = np.stack([label_bodies(m, diagonal=True) for m in maps])
     facies = range(n_facies)
-    lags = np.array([lag for lag in LAGS if lag < min(maps.shape[1:]) // 2])
+    lags = np.array([lag for lag in LAGS if lag < max(maps.shape[1:]) // 2])
     side = min(most_side, pattern_side(n_facies))
+
+    def by_lag(statistic: Callable[..., float], *arrays: np.ndarray) -> np.ndarray:
+        """Return a statistic by facies, axis and lag; NaN beyond half the map along an axis."""
+        asked = np.full((n_facies, 2, len(lags)), np.nan)
+        for k, axis, n in np.ndindex(asked.shape):
+            if lags[n] < maps.shape[axis + 1] // 2:
+                asked[k, axis, n] = statistic(*arrays, k, lags[n], axis)
+        return asked
+
     return Statistics(
         proportions=np.array([[(m == k).sum() / max(1, (m >= 0).sum()) for k in facies] for m in maps]),
         n_bodies=np.array([[np.unique(b[m == k]).size for k in facies] for m, b in zip(maps, bodies)]),
         euler=np.array([[euler_number(m, k) for k in facies] for m in maps]),
         boundary=np.array([boundary_length(m) for m in maps]),
         lags=lags,
-        variogram=np.array([[[variogram(maps, k, lag, a) for lag in lags] for a in (0, 1)] for k in facies]),
-        connectivity=np.array([[[connectivity(maps, bodies, k, g, a) for g in lags] for a in (0, 1)] for k in facies]),
+        variogram=by_lag(variogram, maps),
+        connectivity=by_lag(connectivity, maps, bodies),
         agreement=agreement_of_pairs(maps, n_facies),
         patterns={step: pattern_histogram(maps, n_facies, side=side, step=step) for step in PATTERN_STEPS},
         pattern_side=side,

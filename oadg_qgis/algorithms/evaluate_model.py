@@ -23,7 +23,7 @@ from ...core.contract.training_job import (
     MIN_EVALUATED,
     MIN_EVALUATED_SIDE,
     EvaluationJob,
-    largest_side,
+    piece_shape,
 )
 from ..destinations import check_destinations, check_writable, put_in_place
 from ..engine_jobs import run_job
@@ -102,12 +102,14 @@ class EvaluateModel(ImageAlgorithm):
             header = read_header(path)
             image, found = _as_the_model_has_it(self.read_image(), header)
             tell_names(found, image.facies, self._layer_name, feedback)
+            side = self.parameterAsInt(parameters, "SIDE", context)
+            _tell_shape(image, side, feedback)
             job = EvaluationJob(
                 image_path="",
                 facies=image.facies,
                 model_path=str(path),
                 work_folder="",
-                side=self._side(parameters, context, feedback, image),
+                side=side,
                 n_realizations=self.parameterAsInt(parameters, "N_REALIZATIONS", context),
                 quality=self.parameterAsEnumString(parameters, "QUALITY", context),
                 seed=self.parameterAsInt(parameters, "SEED", context),
@@ -125,16 +127,16 @@ class EvaluateModel(ImageAlgorithm):
             "VERDICT": result.verdict,
         }
 
-    def _side(self, parameters, context, feedback, image: TrainingImage) -> int:
-        """Return the cells along a side of realizations and pieces; tell when they are fewer than is asked."""
-        asked, most = self.parameterAsInt(parameters, "SIDE", context), largest_side(image.shape)
-        if asked > most:
-            feedback.pushWarning(
-                tr("Pieces of {} x {} cells of this image would be much alike: pieces of {} x {} are compared.").format(
-                    asked, asked, most, most
-                )
+
+def _tell_shape(image: TrainingImage, side: int, feedback) -> None:
+    """Tell when realizations and pieces of the image have fewer cells than is asked."""
+    shape = piece_shape(image.shape, side)
+    if shape != (side, side):
+        feedback.pushWarning(
+            tr("Pieces of {} x {} cells of this image would be much alike: pieces of {} x {} are compared.").format(
+                side, side, *shape
             )
-        return min(asked, most)
+        )
 
 
 def _as_the_model_has_it(
@@ -177,8 +179,8 @@ def _settings() -> Iterator[Helped]:
     yield (
         whole_number("SIDE", tr("Cells per side"), 250, MIN_EVALUATED_SIDE, MAX_EVALUATED_SIDE),
         tr(
-            "Rows and columns of realizations and pieces; at most a third of the image's, for larger pieces of it are "
-            "much alike."
+            "Rows and columns of realizations and pieces; of each at most a third of the image's, for larger pieces "
+            "of it are much alike."
         ),
     )
 

@@ -186,6 +186,15 @@ def test_measures_of_a_set_of_maps():
     assert len(found.patterns_of_maps) == 3
 
 
+def test_two_points_are_compared_up_to_half_of_each_axis():
+    found = measure(noise(2)[:, :20], 2)
+    assert found.lags.tolist() == [lag for lag in LAGS if lag < 20]
+    for curve in (found.variogram, found.connectivity):
+        known = np.isfinite(curve).all(axis=0)
+        assert known[1].all()
+        assert known[0].tolist() == [lag < 10 for lag in found.lags]
+
+
 def test_bodies_hang_together_at_corners():
     board = np.indices((12, 12)).sum(axis=0)[None] % 2
     found = measure(board, 2)
@@ -241,17 +250,18 @@ def test_differences_by_hand():
 
 def test_what_hangs_together_counts_by_its_pairs():
     """A stripe of three columns parts the rest of a map in two; a gap parts it, and joins the rest."""
-    whole = np.zeros((1, 12, 30), dtype=int)
-    whole[:, :, 10:13] = 1
+    whole = np.zeros((1, 12, 14), dtype=int)
+    whole[:, :, 5:8] = 1
     cut = whole.copy()
-    cut[:, 6, 10:13] = 0
+    cut[:, 6, 5:8] = 0
     found = compare(measure(cut, 2), measure(whole, 2))
-    assert found.connectivity_difference == pytest.approx(4 / 8), "of the stripe's pairs four cells apart"
-    # One of 8 and four of 8 pairs of the stripe, 2 and 4 cells apart, a tenth of the cells; and of the rest, 4 cells
-    # apart along rows, the one pair in 20 that lies on both sides. Weights: shares less the variogram.
-    off = 0.1 * (1 / 8 + 4 / 8) + (0.9 - 3 / 26) / 20
-    along_rows = [(0.9 - 1 / 29) + (0.1 - 1 / 29), (0.9 - 2 / 28) + (0.1 - 2 / 28), 0.9 - 3 / 26]
-    assert found.connectivity_misfit == pytest.approx(off / (3 * 0.9 + 3 * 0.1 + sum(along_rows)))
+    assert found.connectivity_difference == pytest.approx(3 / 6), "of the stripe's pairs four cells apart"
+    # One of 8 and three of 6 pairs of the stripe, 2 and 4 cells apart, 3 in 14 of the cells; and of the rest, 4 cells
+    # apart along rows, the one pair in four that lies on both sides. Weights: shares less the variogram.
+    stripe, rest = 3 / 14, 11 / 14
+    off = stripe * (1 / 8 + 3 / 6) + (rest - 3 / 10) / 4
+    along_rows = [(rest - 1 / 13) + (stripe - 1 / 13), (rest - 2 / 12) + (stripe - 2 / 12), rest - 3 / 10]
+    assert found.connectivity_misfit == pytest.approx(off / (3 * rest + 3 * stripe + sum(along_rows)))
 
 
 def test_boundaries_by_hand():

@@ -12,7 +12,7 @@ import torch
 from oadg.core.contract.errors import ConditioningError, FaciesError, JobError, TrainingImageError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.training_image import TrainingImage
-from oadg.core.contract.training_job import EvaluationJob
+from oadg.core.contract.training_job import MIN_EVALUATED_SIDE, EvaluationJob, piece_shape
 from oadg.core.evaluation import likeness
 from oadg.core.evaluation.crops import draw_crops
 from oadg.core.evaluation.likeness import (
@@ -82,13 +82,13 @@ def test_nodata_of_the_image_makes_no_realization_worse(model, image, monkeypatc
         return draw_crops(image.class_index, (40, 40), 6, np.random.default_rng(9)).astype(np.uint8)
 
     monkeypatch.setattr(likeness, "simulate_freely", crops)
-    scores = summarise(evaluate_model(model, TrainingImage(cells, FACIES), side=40, n_realizations=6))
+    scores = summarise(evaluate_model(model, TrainingImage(cells, FACIES), shape=(40, 40), n_realizations=6))
     assert scores["proportion_difference"] < 0.1
     assert 0.5 < scores["variety"] < 2
     assert 0.5 < scores["bodies_ratio"] < 2
     holes = np.where(np.arange(100)[:, None] % 4, -1, image.class_index)
     with pytest.raises(TrainingImageError, match="Pieces of 40 x 40 cells .* are nodata for the most part"):
-        evaluate_model(model, TrainingImage(holes, FACIES), side=40, n_realizations=6)
+        evaluate_model(model, TrainingImage(holes, FACIES), shape=(40, 40), n_realizations=6)
 
 
 def test_surveys_keep_the_numbers_of_facies_and_hide_their_targets(image):
@@ -126,7 +126,7 @@ def test_a_universal_model_draws_nothing_without_data(model):
 
 
 def test_an_untrained_model_does_not_look_like_stripes(model, image):
-    found = evaluate_model(model, image, side=40, n_realizations=4)
+    found = evaluate_model(model, image, shape=(40, 40), n_realizations=4)
     scores = summarise(found)
     assert scores["pattern_divergence"] > 5 * scores["reference_divergence"]
     assert scores["log_loss"] == pytest.approx(math.log(3), abs=0.1)
@@ -146,7 +146,7 @@ def test_the_image_itself_looks_like_the_image(model, image, monkeypatch):
         return draw_crops(image.class_index, (40, 40), 6, np.random.default_rng(9)).astype(np.uint8)
 
     monkeypatch.setattr(likeness, "simulate_freely", crops)
-    found = evaluate_model(model, image, side=40, n_realizations=6)
+    found = evaluate_model(model, image, shape=(40, 40), n_realizations=6)
     scores = summarise(found)
     assert scores["pattern_divergence"] < 5 * scores["reference_divergence"]
     assert scores["variety"] == pytest.approx(1, abs=0.4)
@@ -162,7 +162,7 @@ def crops_found(model, image, monkeypatch):
             return spoil(draw_crops(image.class_index, (40, 40), n, np.random.default_rng(9))).astype(np.uint8)
 
         monkeypatch.setattr(likeness, "simulate_freely", maps)
-        found = evaluate_model(model, image, side=40, n_realizations=n)
+        found = evaluate_model(model, image, shape=(40, 40), n_realizations=n)
         return describe_verdict(found, summarise(found), FACIES.names)
 
     return run
@@ -227,7 +227,7 @@ def test_noise_of_the_same_law_looks_like_noise(model, monkeypatch):
     image = TrainingImage(rng.choice(3, size=(120, 120), p=[0.6, 0.3, 0.1]).astype(np.int16), FACIES)
     maps = rng.choice(3, size=(8, 40, 40), p=[0.6, 0.3, 0.1]).astype(np.uint8)
     monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: maps)
-    found = evaluate_model(model, image, side=40, n_realizations=8)
+    found = evaluate_model(model, image, shape=(40, 40), n_realizations=8)
     assert found.reference.pattern_side < 4
     assert _likeness(describe_verdict(found, summarise(found), FACIES.names)) == "look like the image"
 
@@ -270,7 +270,7 @@ def judge(monkeypatch):
         monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
         network = SimpleNamespace(config=SimpleNamespace(n_levels=1))
         untrained = SimpleNamespace(provenance={}, network=network)
-        return evaluate_model(untrained, TrainingImage(cells, facies), side=len(maps[0]), n_realizations=len(maps))
+        return evaluate_model(untrained, TrainingImage(cells, facies), shape=maps[0].shape, n_realizations=len(maps))
 
     return run
 
@@ -335,7 +335,7 @@ def test_few_maps_do_not_tell_whether_they_differ(judge):
 
 def test_shares_that_the_image_may_miss_itself_are_told_but_are_no_fault(judge):
     """The image is one draw of what it stands for: the smaller it is, the less it tells."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(5)
     cells = smooth_map(160, rng)
     found = judge(cells, [cut(smooth_field(53, rng), 0.3) for _ in range(20)])
     for crops_in_image, likeness_told in [(2.0, "look like the image"), (50.0, "resemble the image")]:
@@ -350,14 +350,14 @@ def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
     image = TrainingImage(smooth_map(160, rng), FACIES)
     maps = np.stack([smooth_map(53, rng) for _ in range(100)]).astype(np.uint8)
     monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: maps)
-    found = evaluate_model(model, image, side=53, n_realizations=100)
+    found = evaluate_model(model, image, shape=(53, 53), n_realizations=100)
     assert found.among_crops.pattern_divergence[1] < found.fidelity.pattern_divergence[1] / 10
     assert _likeness(describe_verdict(found, summarise(found), FACIES.names)) == "look like the image"
     assert found.is_held_out, "a model that noted nothing is believed"
 
 
 def test_an_image_is_half_as_far_from_what_it_stands_for_as_its_halves_are_from_each_other(model, image):
-    found = evaluate_model(model, image, side=32, n_realizations=2)
+    found = evaluate_model(model, image, shape=(32, 32), n_realizations=2)
     crops, halves = found.among_crops, found.among_halves
     farther = replace(
         found,
@@ -374,11 +374,25 @@ def test_an_image_is_half_as_far_from_what_it_stands_for_as_its_halves_are_from_
     assert farther.connectivity_misfit == pytest.approx(5 * crops.connectivity_misfit)
 
 
+def test_pieces_of_a_flat_image_are_long(model):
+    assert piece_shape((100, 2000), 250) == (33, 250)
+    assert piece_shape((2000, 100), 20) == (20, 20)
+    assert piece_shape((64, 300), 250) == (MIN_EVALUATED_SIDE, 100)
+    row, col = np.mgrid[:99, :300]
+    image = TrainingImage((row // 5 + col // 60) % 3, FACIES)
+    found = evaluate_model(model, image, shape=(33, 100), n_realizations=2)
+    assert found.realizations.shape == found.crops.shape == (2, 33, 100)
+    assert found.among_halves is not None
+    assert found.measured.lags[-1] == 48, "up to half of the longer axis"
+    assert np.isfinite(found.measured.variogram[:, 1]).all()
+    assert _verdict(found).startswith("Realizations of 33 x 100 cells")
+
+
 def test_narrow_images_have_no_halves_to_compare(model, image):
-    found = evaluate_model(model, image, side=60, n_realizations=2)
+    found = evaluate_model(model, image, shape=(60, 60), n_realizations=2)
     assert found.among_halves is not None, "one way to halve it is left"
     narrow = TrainingImage(image.class_index[:70, :110], FACIES)
-    found = evaluate_model(model, narrow, side=60, n_realizations=2)
+    found = evaluate_model(model, narrow, shape=(60, 60), n_realizations=2)
     assert found.among_halves is None
     assert found.by_chance is found.among_crops
 
@@ -393,7 +407,7 @@ def test_hidden_cells_that_training_may_have_seen_are_told(model, image):
         ({"proportions": [0.2, 0.3, 0.5]}, False),
     ]:
         found = evaluate_model(
-            replace(model, provenance={"image": {**noted, **changed}}), image, side=33, n_realizations=2
+            replace(model, provenance={"image": {**noted, **changed}}), image, shape=(33, 33), n_realizations=2
         )
         assert found.is_held_out == is_held_out
         verdict = describe_verdict(found, summarise(found), FACIES.names)
@@ -403,7 +417,7 @@ def test_hidden_cells_that_training_may_have_seen_are_told(model, image):
 def test_nodata_in_all_patterns_leaves_patterns_out(model, image):
     row, col = np.mgrid[:100, :120]
     image = TrainingImage(np.where((row + col) % 2, -1, image.class_index), FACIES)
-    found = evaluate_model(model, image, side=33, n_realizations=2)
+    found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
     scores = summarise(found)
     assert np.isnan(scores["pattern_divergence"])
     assert re.match(
@@ -421,7 +435,7 @@ def test_nodata_in_all_patterns_leaves_patterns_out(model, image):
     ],
 )
 def test_hidden_cells_claim_no_more_than_their_interval(model, image, low, high, told):
-    found = evaluate_model(model, image, side=33, n_realizations=2)
+    found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
     ratio = {0.8: 0.88, 1.05: 1.12}.get(low, 1.0)
     scores = {**summarise(found), "log_loss_ratio": ratio, "log_loss_ratio_low": low, "log_loss_ratio_high": high}
     assert re.search(told, describe_verdict(found, scores, FACIES.names))
@@ -430,14 +444,14 @@ def test_hidden_cells_claim_no_more_than_their_interval(model, image, low, high,
 def test_targets_in_a_corner_have_no_interval(model, image):
     cells = image.class_index.copy()
     cells[75:, 90:][:, 14:] = -1  # of the held-out block half is known
-    scores = summarise(evaluate_model(model, TrainingImage(cells, FACIES), side=33, n_realizations=2))
+    scores = summarise(evaluate_model(model, TrainingImage(cells, FACIES), shape=(33, 33), n_realizations=2))
     assert scores["log_loss_ratio"] > 0
     assert np.isnan(scores["log_loss_ratio_low"])
 
 
 def test_surveys_of_one_place_tell_no_more_than_one_of_them(model, image, monkeypatch):
     monkeypatch.setattr(likeness, "N_SURVEYS", 1)
-    found = evaluate_model(model, image, side=33, n_realizations=2)
+    found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
     once = summarise(found)
     repeated = {name: 20 * scores for name, scores in found.surveys.items()}
     often = summarise(replace(found, surveys=repeated, tiles=np.tile(found.tiles, 20)))
@@ -448,7 +462,7 @@ def test_surveys_of_one_place_tell_no_more_than_one_of_them(model, image, monkey
 
 def test_surveys_that_differ_more_than_tiles_widen_the_interval(model, image, monkeypatch):
     monkeypatch.setattr(likeness, "N_SURVEYS", 1)
-    found = evaluate_model(model, image, side=33, n_realizations=2)
+    found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
     ours, theirs = (replace(found.surveys["model"][0], loss=np.full(found.tiles.size, loss)) for loss in (2.0, 1.0))
     surveys = {name: 2 * [theirs] for name in found.surveys}  # at all targets of one of the two surveys twice the loss
     apart = summarise(replace(found, surveys={**surveys, "model": [ours, theirs]}, tiles=np.tile(found.tiles, 2)))
@@ -471,7 +485,7 @@ def test_an_image_whose_corners_hold_one_facies(model, image):
     cells = image.class_index.copy()
     cells[np.ix_([*range(25), *range(75, 100)], [*range(30), *range(90, 120)])] = 1
     with pytest.raises(ConditioningError, match="held-out block of the training image holds one facies only"):
-        evaluate_model(model, TrainingImage(cells, FACIES), side=40, n_realizations=2)
+        evaluate_model(model, TrainingImage(cells, FACIES), shape=(40, 40), n_realizations=2)
 
 
 def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
@@ -479,7 +493,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     model.save(path)
     np.save(tmp_path / "image.npy", image.class_index)
     job = EvaluationJob(
-        str(tmp_path), str(tmp_path / "image.npy"), FACIES, str(path), side=33, n_realizations=3, subject="<stripes>"
+        str(tmp_path), str(tmp_path / "image.npy"), FACIES, str(path), side=250, n_realizations=3, subject="<stripes>"
     )
     assert EvaluationJob.from_dict(job.to_dict()) == job
     told = []
@@ -489,6 +503,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     assert result.verdict in text.replace("&#x27;", "'")
     assert text.count("data:image/png;base64,") == 6
     assert "&lt;stripes&gt;" in text
+    assert "3 realizations of 33 x 40 cells without data" in text, "a third of the image, along each axis"
     assert "Agreement of two maps beyond chance" in text
     assert "Boundaries between facies" in text
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), "it needs no other file"
@@ -498,11 +513,10 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"side": 34}, JobError, r"100 x 120 cells, of which pieces of 34 x 34 are much alike.* Ask for 33 or fewer"),
         ({"quality": "fine"}, JobError, r"The model tiny has no schedule for the quality 'fine'; it has standard"),
         ({"facies": FaciesTable(FACIES.facies[:2])}, FaciesError, r"trained on the facies codes \[5, 7, 9\]"),
     ],
-    ids=["side", "quality", "facies"],
+    ids=["quality", "facies"],
 )
 def test_jobs_that_do_not_fit(model, image, tmp_path, change, error, message):
     model.save(tmp_path / "tiny.safetensors")
