@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.machine.device import batch_size, fast_precision
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.precision import drawing_predictor
 from oadg.core.model.prediction import Predictor
+from oadg.core.sampling.realizations import simulate_freely
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.simulation import facies_probability_from_data
 from oadg.core.sampling.start import coarsest_level, read_survey

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.machine.device import batch_size, batches_at_once, prepare_process
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.realizations import simulate_freely
 from oadg.core.sampling.start import Start
 
 MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "channels.safetensors"

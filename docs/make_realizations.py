@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from oadg.core.evaluation.crops import draw_crops
-from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.reports.drawing import paletted_png
+from oadg.core.sampling.realizations import simulate_freely
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"

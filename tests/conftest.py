@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OADG_ENGINE_PYTHON", sys.executable)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the engine: on a busy machine threads that spin starve
 
 settings.register_profile("oadg", deadline=None, print_blob=True)
 settings.load_profile("oadg")

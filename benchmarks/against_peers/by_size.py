@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 from oadg.core.evaluation.crops import draw_crops
-from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.machine.device import prepare_process
 from oadg.core.measures.fidelity import compare, isolated_share, measure
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.realizations import simulate_freely
 
 from .draws import Draw, read_image
 from .methods import call_model

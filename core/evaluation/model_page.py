@@ -10,14 +10,14 @@ import numpy as np
 from ..contract.training_job import EvaluationJob
 from ..measures.fidelity import PATTERN_STEPS
 from ..reports.report import Section, line_plot, maps_in_a_row, page, paragraph, reliability_plot, table
+from .hidden_cells import SurveyedWindow
 from .likeness import ModelEvaluation
 
 _SHOWN = 4
 _MOST_CONTACTS = 12
-_WHERE = {
-    True: "the part of the image that its training held out",
-    False: "one corner of the image, which its training may have seen",
-}
+_HELD_OUT = "the part of the image that its training held out"
+_PERHAPS_SEEN = "one corner of the image, which its training may have seen"
+_ONE_FACIES = "No part of the image that a training holds out shows several facies: there is nothing to predict."
 _CALIBRATED = (
     "Probabilities that are exactly right leave the diagonal, too, for all surveys lie in one block: where it is most, "
     "by 0.06 in a block of 62 cells a side, by 0.04 in one of 125 (median, of Gaussian fields)."
@@ -45,14 +45,15 @@ def evaluation_page(job: EvaluationJob, found: ModelEvaluation, verdict: str, mo
         Section("What it draws", _pictures(job, found)),
         Section("How it compares with the image", _table(job, found)),
         Section("At two points: variograms and connectivity", _plots(job, found)),
-        Section("With data", _surveys(found)),
+        Section("With data", _with_data(job, found)),
         Section("What the words mean", "".join(map(paragraph, _words(found.reference.pattern_side)))),
         Section(
             "How it was tested",
             paragraph(
                 f"Model {model_id}, {job.n_realizations} realizations of {n_rows} x {n_cols} cells without data, "
                 f"quality {job.quality}, seed {job.seed}; as many crops of the image. With data: windows of "
-                f"{_WHERE[found.is_held_out]}, with data at random cells; predicted are other cells of them."
+                f"{_HELD_OUT if found.hidden is None or found.hidden.is_held_out else _PERHAPS_SEEN}, with data at "
+                "random cells; predicted are other cells of them."
             ),
         ),
     ]
@@ -174,16 +175,33 @@ def _plots(job: EvaluationJob, found: ModelEvaluation) -> str:
     return "".join(parts)
 
 
-def _surveys(found: ModelEvaluation) -> str:
+def _with_data(job: EvaluationJob, found: ModelEvaluation) -> str:
+    hidden = found.hidden
+    if hidden is None:
+        return paragraph(_ONE_FACIES)
     rows: list[list[object]] = []
-    for name, scores in found.surveys.items():
+    for name, scores in hidden.scores.items():
         means = [float(np.mean([getattr(s, what) for s in scores])) for what in ("mean_loss", "brier", "accuracy")]
         rows.append([name, *means])
-    reliability = found.reliability
     isolated = paragraph(
-        f"Of the data {found.isolated:.1%} lie in realizations as single cells of their facies, none of the 8 cells "
+        f"Of the data {hidden.isolated:.1%} lie in realizations as single cells of their facies, none of the 8 cells "
         f"around agreeing with them; of the image's cells {found.isolated_in_image:.1%}."
     )
     scored = table(["", "log loss (nats)", "Brier", "accuracy"], sorted(rows, key=lambda row: float(str(row[1]))))
-    plot = reliability_plot(reliability.predicted, reliability.observed, reliability.number)
-    return isolated + scored + plot + paragraph(_CALIBRATED)
+    of_bins = hidden.reliability
+    plot = reliability_plot(of_bins.predicted, of_bins.observed, of_bins.number)
+    return _window(job, hidden.shown) + isolated + scored + plot + paragraph(_CALIBRATED)
+
+
+def _window(job: EvaluationJob, shown: SurveyedWindow) -> str:
+    """Show a window of the image, its data, large enough to be seen, and realizations given these."""
+    maps = np.stack([shown.truth, _enlarged(shown.known), *shown.realizations.astype(int)])
+    n_data = int((shown.known >= 0).sum())
+    caption = f"A window of the image, {n_data} data of it (drawn larger than they are), realizations given these"
+    return maps_in_a_row(maps, job.facies.colors, caption=caption)
+
+
+def _enlarged(known: np.ndarray) -> np.ndarray:
+    """Return data (n_rows, n_cols), -1 elsewhere, as squares of 3 x 3 cells."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(known, 1, constant_values=-1), (3, 3))
+    return np.where(known >= 0, known, around.max(axis=(2, 3)))

@@ -8,6 +8,7 @@ from typing import Sequence
 import numpy as np
 
 from ..measures.scores import t_quantile
+from .hidden_cells import HiddenCells
 from .likeness import ModelEvaluation
 
 _WORDS = ("look like the image", "resemble the image", "do not look like the image")
@@ -37,6 +38,7 @@ _NOT_HELD_OUT = (
     "These may be cells that it learnt, so that this tells little: its training noted another image, or another corner "
     "of it that was held out."
 )
+_ONE_FACIES = "How well it predicts hidden cells is not known: where they would be, the image has one facies only."
 _LEAST_VARIETY, _MUCH_VARIETY = (0.6, 0.3), 1.7
 """Of realizations over that of crops; much of it is told, but no fault, for crops share one image and overlap."""
 _AGREEMENT, _STANDARD_ERRORS_OF_PAIRS = (0.03, 0.2), 3.0
@@ -72,9 +74,7 @@ def describe_verdict(found: ModelEvaluation, scores: dict[str, float], names: Se
     sentences = (
         f"Realizations of {n_rows} x {n_cols} cells {_WORDS[max(grades)]}{words[0]}.",
         *words[1:],
-        _describe_data(scores),
-        _describe_hidden_cells(scores),
-        "" if found.is_held_out else _NOT_HELD_OUT,
+        *(_describe_hidden(found.hidden, scores) if found.hidden else (_ONE_FACIES,)),
     )
     return " ".join(filter(None, sentences))
 
@@ -215,6 +215,12 @@ def _judge_variety(found: ModelEvaluation, variety: float) -> tuple[int, str]:
     if grade:
         return grade, "They resemble one another more than crops of it do: the model has less variety than the image."
     return 0, f"They differ from one another {'more than' if variety > _MUCH_VARIETY else 'as'} crops of it do."
+
+
+def _describe_hidden(hidden: HiddenCells, scores: dict[str, float]) -> Sequence[str]:
+    """Return sentences about what the model makes of data."""
+    seen = "" if hidden.is_held_out else _NOT_HELD_OUT
+    return _describe_data(scores), _describe_hidden_cells(scores), seen
 
 
 def _describe_data(scores: dict[str, float]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..contract.model_header import bits_per_cell, excess_bits
-from ..evaluation.likeness import simulate_freely
 from ..model.facies_model import FaciesModel
 from ..reports.drawing import paletted_png
+from ..sampling.realizations import simulate_freely
 
 PICTURE = "example.png"
 _SIDE, _SHOWN, _GAP, _SCALE = 128, 3, 4, 2

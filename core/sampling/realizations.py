@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Callable, Iterator
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from ..contract.errors import JobError
 from ..machine.device import batch_size, batches_at_once, side_by_side
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
@@ -67,3 +70,67 @@ def simulate_in_batches(
     n_workers = batches_at_once(n_maps * start.n_fine_cells, start.n_facies, device)
     for first, batch in zip(firsts, side_by_side(simulate, firsts, n_workers)):
         yield batch[: n_realizations - first]
+
+
+def simulate_freely(
+    model: FaciesModel,
+    shape: tuple[int, int],
+    n_realizations: int,
+    *,
+    quality: str = "standard",
+    seed: int = 0,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """
+    Simulate realizations without data.
+
+    Parameters
+    ----------
+    model : FaciesModel
+        Of a training image.
+    shape : (int, int)
+        Rows and columns.
+    n_realizations, quality, seed
+        As `simulate_in_batches` takes them.
+    on_batch : callable
+        Told how many are done, at the beginning and after each batch.
+
+    Returns
+    -------
+    uint8 array, shape (n_realizations, n_rows, n_cols)
+        Class index.
+
+    Raises
+    ------
+    JobError
+        For a model that has no facies of its own.
+    """
+    nothing = np.full(shape, -1, dtype=np.int64)
+    return simulate_given(model, nothing, n_realizations, quality=quality, seed=seed, on_batch=on_batch)
+
+
+def simulate_given(
+    model: FaciesModel,
+    known: np.ndarray,
+    n_realizations: int,
+    *,
+    quality: str = "standard",
+    seed: int = 0,
+    at_once: int | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """
+    Simulate realizations with a model of a training image, given data (n_rows, n_cols), -1 elsewhere.
+
+    Other parameters, results and errors are those of `simulate_freely` and `simulate_in_batches`.
+    """
+    if model.facies is None:
+        raise JobError(f"The model {model.name} has no facies of its own: it fits itself to data, and needs some.")
+    data = torch.from_numpy(known).to(next(model.network.parameters()).device)
+    start = Start.of(model, data, len(model.facies))
+    on_batch(0)
+    parts: list[np.ndarray] = []
+    for batch in simulate_in_batches(model, start, n_realizations, quality=quality, seed=seed, at_once=at_once):
+        parts.append(batch.cpu().numpy().astype(np.uint8))
+        on_batch(sum(map(len, parts)))
+    return np.concatenate(parts)

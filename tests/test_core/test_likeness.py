@@ -9,25 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.contract.errors import ConditioningError, FaciesError, JobError, TrainingImageError
+from oadg.core.contract.errors import FaciesError, JobError, TrainingImageError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.training_image import TrainingImage
 from oadg.core.contract.training_job import MIN_EVALUATED_SIDE, EvaluationJob, piece_shape
-from oadg.core.evaluation import likeness
+from oadg.core.evaluation import hidden_cells, likeness
 from oadg.core.evaluation.crops import draw_crops
-from oadg.core.evaluation.likeness import (
-    draw_surveys_of,
-    evaluate_model,
-    score_survey,
-    simulate_freely,
-    summarise,
-)
+from oadg.core.evaluation.hidden_cells import draw_surveys_of, score_survey, tiles_of
+from oadg.core.evaluation.likeness import evaluate_model, summarise
 from oadg.core.evaluation.model_evaluation import run_evaluation
-from oadg.core.evaluation.surveys import score
+from oadg.core.evaluation.model_page import evaluation_page
 from oadg.core.evaluation.verdict import describe_verdict
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.model.schedule import Schedule
+from oadg.core.sampling.realizations import simulate_freely
 
 FACIES = FaciesTable(tuple(Facies(code, f"f{code}", "#112233") for code in (5, 7, 9)))
 
@@ -53,7 +49,7 @@ def image():
 
 @pytest.fixture(autouse=True)
 def few_surveys(monkeypatch):
-    monkeypatch.setattr(likeness, "N_SURVEYS", 3)
+    monkeypatch.setattr(hidden_cells, "N_SURVEYS", 3)
 
 
 def test_crops_are_parts_of_the_image(image):
@@ -261,12 +257,7 @@ def judge(monkeypatch):
     def run(cells, maps):
         facies = FaciesTable(tuple(Facies(k, f"f{k}", "#112233") for k in range(int(cells.max()) + 1)))
 
-        def score_evenly(_, survey):
-            found = score(np.full((survey.n_facies, len(survey.truth)), 1 / survey.n_facies), survey.truth)
-            return dict.fromkeys(("model", *likeness.YARDSTICKS), found)
-
-        monkeypatch.setattr(likeness, "score_survey", score_evenly)
-        monkeypatch.setattr(likeness, "_isolated_of", lambda *_: 0.0)
+        monkeypatch.setattr(likeness, "ask_hidden_cells", lambda *_, **__: None)
         monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
         network = SimpleNamespace(config=SimpleNamespace(n_levels=1))
         untrained = SimpleNamespace(provenance={}, network=network)
@@ -353,7 +344,7 @@ def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
     found = evaluate_model(model, image, shape=(53, 53), n_realizations=100)
     assert found.among_crops.pattern_divergence[1] < found.fidelity.pattern_divergence[1] / 10
     assert _likeness(describe_verdict(found, summarise(found), FACIES.names)) == "look like the image"
-    assert found.is_held_out, "a model that noted nothing is believed"
+    assert found.hidden.is_held_out, "a model that noted nothing is believed"
 
 
 def test_an_image_is_half_as_far_from_what_it_stands_for_as_its_halves_are_from_each_other(model, image):
@@ -409,7 +400,7 @@ def test_hidden_cells_that_training_may_have_seen_are_told(model, image):
         found = evaluate_model(
             replace(model, provenance={"image": {**noted, **changed}}), image, shape=(33, 33), n_realizations=2
         )
-        assert found.is_held_out == is_held_out
+        assert found.hidden.is_held_out == is_held_out
         verdict = describe_verdict(found, summarise(found), FACIES.names)
         assert ("These may be cells that it learnt" in verdict) != is_held_out
 
@@ -450,22 +441,26 @@ def test_targets_in_a_corner_have_no_interval(model, image):
 
 
 def test_surveys_of_one_place_tell_no_more_than_one_of_them(model, image, monkeypatch):
-    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
+    monkeypatch.setattr(hidden_cells, "N_SURVEYS", 1)
     found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
     once = summarise(found)
-    repeated = {name: 20 * scores for name, scores in found.surveys.items()}
-    often = summarise(replace(found, surveys=repeated, tiles=np.tile(found.tiles, 20)))
+    repeated = {name: 20 * scores for name, scores in found.hidden.scores.items()}
+    often = summarise(
+        replace(found, hidden=replace(found.hidden, scores=repeated, tiles=np.tile(found.hidden.tiles, 20)))
+    )
     assert once["log_loss_ratio_low"] < once["log_loss_ratio"] - 0.01
     for name in ("log_loss_ratio", "log_loss_ratio_low", "log_loss_ratio_high"):
         assert often[name] == pytest.approx(once[name])
 
 
 def test_surveys_that_differ_more_than_tiles_widen_the_interval(model, image, monkeypatch):
-    monkeypatch.setattr(likeness, "N_SURVEYS", 1)
+    monkeypatch.setattr(hidden_cells, "N_SURVEYS", 1)
     found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
-    ours, theirs = (replace(found.surveys["model"][0], loss=np.full(found.tiles.size, loss)) for loss in (2.0, 1.0))
-    surveys = {name: 2 * [theirs] for name in found.surveys}  # at all targets of one of the two surveys twice the loss
-    apart = summarise(replace(found, surveys={**surveys, "model": [ours, theirs]}, tiles=np.tile(found.tiles, 2)))
+    of_one, tiles = found.hidden.scores, found.hidden.tiles
+    ours, theirs = (replace(of_one["model"][0], loss=np.full(tiles.size, loss)) for loss in (2.0, 1.0))
+    # At all targets of one of the two surveys twice the loss.
+    scores = {**{name: 2 * [theirs] for name in of_one}, "model": [ours, theirs]}
+    apart = summarise(replace(found, hidden=replace(found.hidden, scores=scores, tiles=np.tile(tiles, 2))))
     assert apart["log_loss_ratio"] == pytest.approx(1.5)
     assert apart["log_loss_ratio_low"] < 0 < 3 < apart["log_loss_ratio_high"]
 
@@ -476,7 +471,7 @@ def test_targets_of_all_surveys_fall_into_tiles_of_their_block(side, n_tiles):
     surveys = draw_surveys_of(block, 3, 40, np.random.default_rng(1))
     for survey in surveys:
         assert (block[tuple((survey.targets + survey.corner).astype(int).T)] == survey.truth).all()
-    tiles = likeness._tiles_of(surveys, block.shape)
+    tiles = tiles_of(surveys, block.shape)
     assert np.unique(tiles).tolist() == list(range(n_tiles))
     assert len(tiles) == sum(len(survey.truth) for survey in surveys)
 
@@ -484,8 +479,16 @@ def test_targets_of_all_surveys_fall_into_tiles_of_their_block(side, n_tiles):
 def test_an_image_whose_corners_hold_one_facies(model, image):
     cells = image.class_index.copy()
     cells[np.ix_([*range(25), *range(75, 100)], [*range(30), *range(90, 120)])] = 1
-    with pytest.raises(ConditioningError, match="held-out block of the training image holds one facies only"):
-        evaluate_model(model, TrainingImage(cells, FACIES), shape=(40, 40), n_realizations=2)
+    image = TrainingImage(cells, FACIES)
+    found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
+    scores = summarise(found)
+    assert found.hidden is None
+    assert all(np.isnan(scores[name]) for name in scores if name.startswith("log_loss"))
+    verdict = describe_verdict(found, scores, FACIES.names)
+    assert re.search("resemble|look like", verdict), "what it draws is judged all the same"
+    assert verdict.endswith("where they would be, the image has one facies only.")
+    job = EvaluationJob("", "image.npy", FACIES, "model")
+    assert "there is nothing to predict" in evaluation_page(job, found, verdict, "tiny")
 
 
 def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
@@ -501,7 +504,7 @@ def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):
     assert told == sorted(told)
     text = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
     assert result.verdict in text.replace("&#x27;", "'")
-    assert text.count("data:image/png;base64,") == 6
+    assert text.count("data:image/png;base64,") == 6 + 4, "maps, and a window with its data"
     assert "&lt;stripes&gt;" in text
     assert "3 realizations of 33 x 40 cells without data" in text, "a third of the image, along each axis"
     assert "Agreement of two maps beyond chance" in text

@@ -8,8 +8,8 @@ import torch
 
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.score_job import ScoreJob
-from oadg.core.evaluation.likeness import simulate_freely
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.realizations import simulate_freely
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.scoring import run_scoring
 from oadg.core.sampling.start import coarsest_level, read_survey
