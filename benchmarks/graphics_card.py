@@ -23,7 +23,7 @@ from oadg.core.model.prediction import Predictor
 from oadg.core.sampling.realizations import simulate_freely
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.simulation import facies_probability_from_data
-from oadg.core.sampling.start import coarsest_level, read_survey
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.random_fields import categorical_fields
 
@@ -43,20 +43,11 @@ def survey() -> tuple[Tensor, Tensor]:
 
 def draw(model: FaciesModel, predictor: Predictor, known: Tensor) -> np.ndarray:
     """Draw realizations (n, n_rows, n_cols) given data, in batches of one size on all devices."""
-    at_once = batch_size(known.numel(), _N_FACIES)
+    start, at_once = Start.of(model, known, _N_FACIES), batch_size(known.numel(), _N_FACIES)
     parts = []
-    for start in range(0, _N_REALIZATIONS, at_once):
-        streams = [draw_stream(0, start + i, _SHAPE, turns=model.turns) for i in range(at_once)]
-        drawn = sample(
-            predictor,
-            known,
-            torch.ones_like(known, dtype=torch.bool),
-            streams,
-            n_facies=_N_FACIES,
-            schedule=model.schedules["standard"],
-            level=coarsest_level(model.network.config, _SHAPE, _N_DATA),
-            survey=read_survey(model.network, known, _N_FACIES),
-        )
+    for first in range(0, _N_REALIZATIONS, at_once):
+        streams = [draw_stream(0, first + i, start.shape, turns=model.turns) for i in range(at_once)]
+        drawn = sample(predictor, start, streams, model.schedules["standard"])
         parts.append(drawn.cpu().numpy())
     return np.concatenate(parts)[:_N_REALIZATIONS]
 

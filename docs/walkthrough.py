@@ -22,19 +22,20 @@ import numpy as np
 import torch
 
 import oadg
-from oadg.core.contract.ensemble import entropy_bits, facies_probability
+from oadg.core.contract.ensemble import entropy_bits, facies_frequency
 from oadg.core.contract.training_image import TrainingImage
 from oadg.core.kriging.indicators import choose_by_leave_one_out
 from oadg.core.measures.fidelity import measure
 from oadg.core.measures.scores import log_loss_nats
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import NetworkConfig
+from oadg.core.model.schedule import legs
 from oadg.core.reports.drawing import Frame, paletted_png, span_of
 from oadg.core.sampling.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
 from oadg.core.sampling.likelihood import surprise_nats
 from oadg.core.sampling.marginal import marginal
 from oadg.core.sampling.sampler import draw_facies, sample
-from oadg.core.sampling.start import coarsest_level, read_survey
+from oadg.core.sampling.start import Start, coarsest_level, read_survey
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.image_examples import ImageExamples
 from oadg.core.training.loop import TrainingConfig, train, validation_nats
@@ -204,9 +205,9 @@ models = Path(oadg.__file__).parent / "resources" / "models"
 model = FaciesModel.load(models / "channels.safetensors")
 level = coarsest_level(model.network.config, truth.shape, len(data))
 known_cells, everywhere = torch.as_tensor(known), torch.ones(truth.shape, dtype=torch.bool)
-told = {"n_facies": 2, "level": level, "survey": read_survey(model.network, known_cells, 2)}
+start = Start(known_cells, everywhere, 2, level, read_survey(model.network, known_cells, 2))
 
-first_pass = marginal(model.network, known_cells, positions_at_once=4, **told).numpy()
+first_pass = marginal(model.network, start, positions_at_once=4).numpy()
 show({"kriging": shade(kriged[1], 1), "the network's first pass": shade(first_pass[1], 1), "the truth": truth})
 
 # %% [markdown]
@@ -243,7 +244,6 @@ print(f"network           {loss(first_pass):.3f} nats")
 
 # %%
 schedule = model.schedules["standard"]
-question = {**told, "schedule": schedule}
 state, states = known.copy(), [known.copy()]
 
 
@@ -256,9 +256,10 @@ def draw_and_watch(probability, group):
 
 
 one_path = [draw_stream(SEED, 0, truth.shape)]
-sample(model.network, known_cells, everywhere, one_path, choose=draw_and_watch, **question)
+sample(model.network, start, one_path, schedule, choose=draw_and_watch)
 print(f"{len(states) - 1} passes for {hidden.sum()} cells.")
-n_fine_passes = len(schedule.shares(0, is_coarsest=False)) + schedule.n_corrections(0)
+finest = legs(level, model.network.config.n_started)[-1]
+n_fine_passes = len(schedule.shares(finest)) + schedule.n_corrections(finest)
 n_first = len(schedule.started)
 some = [0, n_first // 2, n_first, len(states) - 1 - n_fine_passes, len(states) - 1]
 show({f"after {number} passes": states[number] for number in some})
@@ -272,7 +273,7 @@ show({f"after {number} passes": states[number] for number in some})
 
 # %%
 streams = [draw_stream(SEED, number, truth.shape) for number in range(N_REALIZATIONS)]
-realizations = sample(model.network, known_cells, everywhere, streams, **question).numpy()
+realizations = sample(model.network, start, streams, schedule).numpy()
 assert (realizations[:, ~hidden] == truth[~hidden]).all()  # hard data are never drawn, so they are honoured exactly
 
 show({**{f"network {k + 1}": realizations[k] for k in range(3)}, "the truth": truth})
@@ -292,7 +293,7 @@ describe("network, 20 realizations", realizations)
 # The mean of many realizations estimates the same probabilities, in another way.
 
 # %%
-few, some, many = (facies_probability(realizations[:n].astype(np.uint8), 2) for n in (2, 5, N_REALIZATIONS))
+few, some, many = (facies_frequency(realizations[:n].astype(np.uint8), 2) for n in (2, 5, N_REALIZATIONS))
 show(
     {
         "first pass": shade(first_pass[1], 1),
@@ -322,13 +323,13 @@ print(f"          mean of 2 realizations {loss(few):.3f}, of 5 {loss(some):.3f},
 
 # %%
 paths = [draw_stream(SEED + 1, number, truth.shape) for number in range(8)]
-along_paths = {**question, "schedule": replace(schedule, corrections=())}  # each cell is visited once
+visiting_once = replace(schedule, corrections=())
 
 
 def surprise_bits(facies_map, n_paths):
     """Return the surprise of each cell along some paths, bits: of a map, or of what the model itself draws there."""
     facies_map = None if facies_map is None else torch.as_tensor(facies_map.astype(np.int64))
-    surprise = surprise_nats(model.network, facies_map, known_cells, everywhere, paths[:n_paths], **along_paths)
+    surprise = surprise_nats(model.network, facies_map, start, paths[:n_paths], visiting_once)
     return surprise.numpy() / np.log(2)
 
 

@@ -46,7 +46,7 @@ def most_probable_facies(probability: np.ndarray) -> np.ndarray:
     return np.where(outside, OUTSIDE, mode).astype(np.uint8)
 
 
-def facies_probability(realizations: np.ndarray, n_facies: int) -> np.ndarray:
+def facies_frequency(realizations: np.ndarray, n_facies: int) -> np.ndarray:
     """
     Frequency of each facies over an ensemble, at each cell.
 

@@ -114,7 +114,7 @@ def _schedules(model: FaciesModel) -> str:
     excess = excess_bits(model.provenance)
     rows = []
     for quality, schedule in model.schedules.items():
-        finest = len(schedule.shares(0, is_coarsest=False))
+        finest = len(schedule.refined[0])
         bits = f"{excess[quality]:.4f}" if quality in excess else "not measured"
         rows.append((quality, finest, bits))
     return (

@@ -166,20 +166,20 @@ class SurveyKriging:
         reads_order : bool
             Whether truncated Gaussian fields are fitted as well, which takes most of the time.
         on_part : callable
-            Called now and then while these are fitted; what it raises ends the fit.
+            Called now and then; what it raises ends the fit.
         """
         indicator = F.one_hot(class_index, n_facies).float()
         spacing = spacing_of(place)
         tried = isotropic(place, spacing, (EXPONENTIAL, GAUSSIAN), _NUGGETS)
-        loss, squared = _leave_one_out(place, indicator, tried)
+        loss, squared = _leave_one_out(place, indicator, tried, on_part)
         stretched = tried.select(loss.topk(_N_STRETCHED, largest=False).indices).stretched()
-        tests = zip((loss, squared), _leave_one_out(place, indicator, stretched))
+        tests = zip((loss, squared), _leave_one_out(place, indicator, stretched, on_part))
         loss, squared = (torch.cat(both) for both in tests)
         covariances = tried.followed_by(stretched)
         if len(place) > _N_TOGETHER:
             covariances = covariances.select(loss.topk(_N_TESTED, largest=False).indices)
             part = drawn_order(place)[:_MOST_TESTED]
-            loss, squared = _leave_one_out(place[part], indicator[part], covariances, n_together=_MOST_TESTED)
+            loss, squared = _leave_one_out(place[part], indicator[part], covariances, on_part, _MOST_TESTED)
         kept = loss.topk(_N_KEPT, largest=False).indices
         evidence = _CAUTION * len(place)
         covariances = covariances.select(kept)
@@ -191,6 +191,7 @@ class SurveyKriging:
             fields = (in_order,)
             if len(observed) > 2:  # of two the field of the one is the field of the other
                 fields = in_order, TruncatedGaussian.one_by_one(place, of_observed, len(observed), on_part)
+        on_part()
         factor = torch.linalg.cholesky(covariances.among(place))
         share = indicator.mean(dim=0)
         entropy = -(share * share.clamp_min(1e-12).log()).sum()
@@ -313,11 +314,16 @@ def _by_appearance(class_index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _leave_one_out(
-    place: Tensor, indicator: Tensor, covariances: Covariances, n_together: int = _N_TOGETHER
+    place: Tensor,
+    indicator: Tensor,
+    covariances: Covariances,
+    on_part: Callable[[], None],
+    n_together: int = _N_TOGETHER,
 ) -> tuple[Tensor, Tensor]:
     """Return log loss (n,) and squared error of each facies (n, n_facies), means over the data that are tested."""
     tests = []
     for part in parts_to_test(place, n_together, _N_PART):
+        on_part()
         factor = torch.linalg.cholesky(covariances.among(place[part]))
         tests.append(_left_out(factor, indicator[part], indicator.mean(dim=0)))
     loss, squared = (torch.cat(of_parts, dim=1).mean(dim=1) for of_parts in zip(*tests))

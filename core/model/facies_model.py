@@ -72,6 +72,11 @@ class FaciesModel:
         return f"{self.name}-{digest.hexdigest()[:12]}"
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(self.network.parameters()).device
+
+    @property
     def side(self) -> int | None:
         """Rows and columns of the only grid that the model takes; None when it takes any."""
         return self.network.config.side if isinstance(self.network, ReferenceNetwork) else None

@@ -56,6 +56,18 @@ class Lattice:
         shift = torch.div(position, spacing, rounding_mode="floor") % 2
         return cls(grid_shape, spacing, position % spacing, shift, multiple)
 
+    @classmethod
+    def through(
+        cls,
+        grid_shape: tuple[int, int],
+        spacing: int,
+        offsets: Sequence[tuple[int, int]],
+        multiple: int,
+        device: torch.device,
+    ) -> Lattice:
+        """Return the lattice of a spacing whose nodes, of each map, divide row + offset and col + offset."""
+        return cls.at(grid_shape, spacing, -torch.tensor(offsets, device=device), multiple)
+
     @property
     def margin(self) -> Tensor:
         """Nodes before the first one on the grid, shape (batch, 2)."""
@@ -126,6 +138,13 @@ class Lattice:
         beside = (place - nearest * self.spacing).float() / self.spacing
         node = nearest + self.margin[batch]
         return HardData(batch, class_index, node[:, 0], node[:, 1], beside[:, 0], beside[:, 1])
+
+    def hard_data(self, known: Tensor) -> HardData:
+        """Attach the data of a grid (n_grid_rows, n_grid_cols), -1 elsewhere, which all maps share."""
+        row, col = (known >= 0).nonzero(as_tuple=True)
+        n_maps = len(self.offset)
+        batch = torch.arange(n_maps, device=known.device).repeat_interleave(len(row))
+        return self.attach(batch, row.repeat(n_maps), col.repeat(n_maps), known[row, col].repeat(n_maps))
 
     def kriging_features(self, surveys: Sequence[SurveyKriging | None], n_facies: int) -> KrigingFeatures:
         """

@@ -3,9 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
+
+
+class Leg(NamedTuple):
+    """
+    A part of a simulation: nodes of one level are drawn.
+
+    Parameters
+    ----------
+    drawn : int
+        Their level: they lie 2^drawn cells apart.
+    seen : int
+        Level of the lattice that the network sees meanwhile.
+    refines : bool
+        Whether the next coarser nodes are known; the first leg draws from the data alone.
+    """
+
+    drawn: int
+    seen: int
+    refines: bool
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether all that the network sees is drawn, so that any of it can be drawn anew."""
+        return self.drawn == self.seen
+
+
+def legs(level: int, n_started: int, until: int = 0) -> list[Leg]:
+    """
+    Return the legs of a simulation, coarse to fine.
+
+    Parameters
+    ----------
+    level : int
+        Of the lattice that the network sees first.
+    n_started : int
+        How many levels above it those of its nodes lie that are drawn from the data alone.
+    until : int
+        Level of the last leg.
+    """
+    first = level + n_started
+    return [Leg(first, level, False), *(Leg(drawn, drawn, True) for drawn in range(first - 1, until - 1, -1))]
 
 
 @dataclass(frozen=True)
@@ -46,48 +87,37 @@ class Schedule:
         refined = tuple(tuple((k + 1) / n for k in range(n)) for n in passes)
         return cls(refined, tuple(((k + 1) / started_passes) ** 2 for k in range(started_passes)))
 
-    def shares(self, level: int, *, is_coarsest: bool) -> tuple[float, ...]:
-        """Return the share of a level's nodes that are simulated after each pass; level 0 is the finest."""
-        return self.started if is_coarsest else self.refined[min(level, len(self.refined) - 1)]
+    def shares(self, leg: Leg) -> tuple[float, ...]:
+        """Return the share of a leg's nodes that are simulated after each pass."""
+        return self.refined[min(leg.drawn, len(self.refined) - 1)] if leg.refines else self.started
 
-    def n_corrections(self, level: int) -> int:
-        """Return how many passes draw nodes of a level anew."""
-        return self.corrections[min(level, len(self.corrections) - 1)] if self.corrections else 0
+    def n_corrections(self, leg: Leg) -> int:
+        """Return how many passes of a leg draw nodes anew."""
+        if not leg.is_corrected or not self.corrections:
+            return 0
+        return self.corrections[min(leg.drawn, len(self.corrections) - 1)]
 
-    def n_passes(self, coarsest_level: int, n_started: int = 0) -> int:
+    def n_passes(self, level: int, n_started: int = 0) -> int:
+        """Return the number of passes of all legs, which `legs` makes of the same parameters."""
+        return sum(len(self.shares(leg)) + self.n_corrections(leg) for leg in legs(level, n_started))
+
+    def split(self, rank: np.ndarray, leg: Leg) -> list[np.ndarray]:
         """
-        Return the number of passes of all levels.
-
-        Parameters
-        ----------
-        coarsest_level : int
-            Of the lattice that the simulation starts on.
-        n_started : int
-            How many levels above it those of its nodes lie that are drawn from the data alone, which none corrects.
-        """
-        first = len(self.started) + (0 if n_started else self.n_corrections(coarsest_level))
-        refined = range(coarsest_level + n_started)
-        return first + sum(len(self.shares(k, is_coarsest=False)) + self.n_corrections(k) for k in refined)
-
-    def split(self, rank: np.ndarray, level: int, *, is_coarsest: bool) -> list[np.ndarray]:
-        """
-        Split the nodes of a level into passes.
+        Split the nodes of a leg into passes.
 
         Parameters
         ----------
         rank : int array, shape (n,)
             Ranks of the cells to simulate, all different.
-        level : int
-            Level of the lattice, 0 the finest.
-        is_coarsest : bool
-            Whether the simulation starts on it.
+        leg : Leg
+            That simulates them.
 
         Returns
         -------
         list of int array
             Positions in `rank` of each pass, in the order of the ranks; passes that would be empty are left out.
         """
-        ends = np.round(np.array(self.shares(level, is_coarsest=is_coarsest)) * rank.size).astype(int)[:-1]
+        ends = np.round(np.array(self.shares(leg)) * rank.size).astype(int)[:-1]
         return [part for part in np.split(np.argsort(rank), ends) if part.size]
 
     def to_dict(self) -> dict[str, Any]:

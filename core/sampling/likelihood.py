@@ -13,10 +13,10 @@ from typing import Callable
 import torch
 from torch import Tensor
 
-from ..kriging.kriging_features import SurveyKriging
 from ..model.prediction import Predictor
 from ..model.schedule import Schedule
 from .sampler import draw_facies, sample
+from .start import Start
 from .visits import Stream, Visit
 
 
@@ -24,14 +24,10 @@ from .visits import Stream, Visit
 def surprise_nats(
     predictor: Predictor,
     truth: Tensor | None,
-    known: Tensor,
-    inside: Tensor,
+    start: Start,
     streams: list[Stream],
-    *,
-    n_facies: int,
     schedule: Schedule,
-    level: int,
-    survey: SurveyKriging | None = None,
+    *,
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
@@ -39,8 +35,9 @@ def surprise_nats(
 
     Parameters
     ----------
-    predictor, known, inside, n_facies, schedule, level, survey, on_pass
-        As `sampler.sample` takes them, with a schedule that corrects nothing. Hard data agree with the map.
+    predictor, start, schedule, on_pass
+        As `sampler.sample` takes them, with a schedule that corrects nothing, and all of a grid that is asked for. Hard
+        data agree with the map.
     truth : int64 Tensor, shape (n_rows, n_cols) or (n_paths, n_rows, n_cols), or None
         Class index of the map, or of one for each path, wherever `inside`. None: of each path, the realization that is
         drawn along it, which tells how surprising the model's own maps are.
@@ -54,7 +51,7 @@ def surprise_nats(
         many, in double precision) is minus the logarithm of the probability that the sampler draws the map along this
         path.
     """
-    surprise = torch.zeros(len(streams), *known.shape, device=known.device)
+    surprise = torch.zeros(len(streams), *start.shape, device=start.known.device)
     maps = None if truth is None else truth.expand(len(streams), -1, -1)
 
     def record(probability: Tensor, visited: Visit) -> Tensor:
@@ -63,16 +60,5 @@ def surprise_nats(
         surprise[cells] = -probability.gather(1, facies[:, None])[:, 0].log()
         return facies
 
-    sample(
-        predictor,
-        known,
-        inside,
-        streams,
-        choose=record,
-        n_facies=n_facies,
-        schedule=schedule,
-        level=level,
-        survey=survey,
-        on_pass=on_pass,
-    )
+    sample(predictor, start, streams, schedule, choose=record, on_pass=on_pass)
     return surprise

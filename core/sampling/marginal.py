@@ -1,4 +1,4 @@
-"""The marginal: the facies probabilities given the hard data alone, from the sampler's first pass."""
+"""The marginal: the facies probabilities given the hard data alone, on the lattice that the network sees first."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ..kriging.kriging_features import KrigingFeatures, SurveyKriging
 from ..machine.device import batches_at_once, side_by_side
+from ..model.lattice import Lattice
 from ..model.prediction import Predictor, predict
-from .start import hard_data, lattice_of
+from .start import Start
 
 _PLACES_PER_SPACING = 4
 """Places from node to node of the coarsest lattice at which the marginal is asked; between them it is interpolated."""
@@ -49,19 +50,16 @@ def _step_of(level: int) -> int:
 @torch.inference_mode()
 def marginal(
     predictor: Predictor,
-    known: Tensor,
+    start: Start,
     *,
-    n_facies: int,
-    level: int,
     positions_at_once: int,
-    survey: SurveyKriging | None = None,
     turns: Sequence[int] = (0,),
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """
-    Return the facies probabilities given the hard data: the sampler's first pass, for every place of its lattice.
+    Return the facies probabilities given the hard data: what the network says first, for every place of its lattice.
 
-    The coarsest lattice is laid in all its positions, and in each with all four foldings of its nodes, which are
+    That lattice is laid in all its positions, and in each with all four foldings of its nodes, which are
     averaged as they are over an ensemble. Where its nodes are many cells apart, four places from node to node are
     asked and what lies between is interpolated, so that the cost has a bound at any size of the grid.
 
@@ -69,10 +67,8 @@ def marginal(
     ----------
     predictor : Predictor
         Network that gives facies logits from known cells.
-    known : int64 Tensor, shape (n_rows, n_cols)
-        Hard data: class index, -1 elsewhere.
-    n_facies, level, survey : int, int, SurveyKriging
-        As in `sample`.
+    start : Start
+        Grid and hard data, and the level of that lattice.
     positions_at_once : int
         Positions that go through the network together.
     turns : sequence of int
@@ -84,30 +80,30 @@ def marginal(
     Returns
     -------
     float32 Tensor, shape (n_facies, n_rows, n_cols)
-        Certain at hard data.
+        Of what is wanted; certain at hard data.
     """
+    known, n_facies, level = start.known, start.n_facies, start.level
     step = _step_of(level)
     ticks = [torch.arange(step // 2, n, step, device=known.device) for n in known.shape]
     asked = torch.cartesian_prod(*ticks)  # (n_places, 2)
     n_nodes = positions_at_once * known.numel() // 4**level
     n_workers = batches_at_once(n_nodes, n_facies, known.device)
-    told = None if survey is None else _told(survey, asked.float(), 2**level, n_workers)
+    told = None if start.survey is None else _told(start.survey, asked.float(), 2**level, n_workers)
 
     @torch.inference_mode()
     def ask(batch: tuple[int, list[tuple[int, int]]]) -> tuple[Tensor, Tensor]:
         """Return places (n,), those that are nodes of a batch, and the probabilities there (n_facies, n)."""
         turn, chosen = batch
         on_pass()
-        lattice = lattice_of(predictor, known.shape, 2**level, chosen, known.device)
+        lattice = Lattice.through(start.shape, 2**level, chosen, predictor.config.total_stride, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
-        data = lattice.attach(*hard_data(known, len(chosen)))
         row, col, _ = lattice.cells()
         place = torch.div(row, step, rounding_mode="floor") * len(ticks[1]) + torch.div(
             col, step, rounding_mode="floor"
         )
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
         features = None if told is None else _features_at(told, place, on_grid)
-        inputs = (class_index, on_grid, data, n_facies)
+        inputs = (class_index, on_grid, lattice.hard_data(known), n_facies)
         logits = predict(predictor, *inputs, level=level, features=features, turns=[turn] * len(chosen))
         return place[on_grid], logits.float().softmax(dim=1).permute(1, 0, 2, 3)[:, on_grid]
 
@@ -124,7 +120,7 @@ def marginal(
     probability = _interpolate(probability, step, known.shape)
     probability[:, row, col] = 0
     probability[known[row, col], row, col] = 1
-    return probability
+    return probability[:, start.wanted[0], start.wanted[1]]
 
 
 def _told(survey: SurveyKriging, place: Tensor, spacing: int, n_workers: int) -> tuple[Tensor, Tensor]:

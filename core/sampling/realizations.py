@@ -63,8 +63,7 @@ def simulate_in_batches(
     def simulate(first: int) -> Tensor:
         """Simulate a batch: the last one in full, too, for a realization must not depend on how many there are."""
         streams = [draw_stream(seed, first + i, start.shape, turns=model.turns) for i in range(n_maps)]
-        how = {"schedule": model.schedules[quality], "asked": start.asked, "on_pass": on_pass, **start.how}
-        return sample(predictor, start.known, start.inside, streams, **how)
+        return sample(predictor, start, streams, model.schedules[quality], on_pass=on_pass)
 
     firsts = range(0, n_realizations, n_maps)
     n_workers = batches_at_once(n_maps * start.n_fine_cells, start.n_facies, device)
@@ -126,8 +125,7 @@ def simulate_given(
     """
     if model.facies is None:
         raise JobError(f"The model {model.name} has no facies of its own: it fits itself to data, and needs some.")
-    data = torch.from_numpy(known).to(next(model.network.parameters()).device)
-    start = Start.of(model, data, len(model.facies))
+    start = Start.of(model, torch.from_numpy(known).to(model.device), len(model.facies))
     on_batch(0)
     parts: list[np.ndarray] = []
     for batch in simulate_in_batches(model, start, n_realizations, quality=quality, seed=seed, at_once=at_once):

@@ -14,11 +14,11 @@ from typing import Callable
 import torch
 from torch import Tensor
 
-from ..kriging.kriging_features import SurveyKriging
+from ..kriging.kriging_features import KrigingFeatures
+from ..model.lattice import Lattice
 from ..model.prediction import Predictor, look_around, predict
-from ..model.schedule import Schedule
-from .area import Area, around, whole
-from .start import hard_data, lattice_of
+from ..model.schedule import Leg, Schedule, legs
+from .start import Start
 from .visits import Stream, Visit, rounds
 
 Choose = Callable[[Tensor, Visit], Tensor]
@@ -31,16 +31,11 @@ the grid is asked for, rows and columns are counted from where the pass' lattice
 @torch.inference_mode()
 def sample(
     predictor: Predictor,
-    known: Tensor,
-    inside: Tensor,
+    start: Start,
     streams: list[Stream],
-    *,
-    n_facies: int,
     schedule: Schedule,
-    level: int,
+    *,
     until: int = 0,
-    asked: Area | None = None,
-    survey: SurveyKriging | None = None,
     choose: Choose = lambda probability, visited: draw_facies(probability, visited.uniform),
     on_pass: Callable[[], None] = lambda: None,
 ) -> Tensor:
@@ -51,24 +46,14 @@ def sample(
     ----------
     predictor : Predictor
         Network that gives facies logits from known cells.
-    known : int64 Tensor, shape (n_rows, n_cols)
-        Hard data: class index, -1 elsewhere. They are never resampled.
-    inside : bool Tensor, shape (n_rows, n_cols)
-        Cells to simulate; the others stay -1.
+    start : Start
+        Grid, hard data, which are never resampled, and where to begin.
     streams : list of Stream
         One per realization.
-    n_facies : int
-        Number of facies.
     schedule : Schedule
         Passes per level.
-    level : int
-        Level of the coarsest lattice, from `level_of`.
     until : int
         Level of the finest lattice that is simulated; by default all cells are. Other cells stay -1.
-    asked : Area, optional
-        Part of the grid that is wanted, by default all of it: of the rest each lattice is simulated near it only.
-    survey : SurveyKriging, optional
-        What kriging reads from the hard data, from `read_survey`; told to the network on the coarsest lattice.
     choose : callable
         Who chooses the facies of the cells of each pass; by default chance, at the probabilities that they have.
     on_pass : callable
@@ -79,27 +64,19 @@ def sample(
     int64 Tensor, shape (batch, n_rows, n_cols)
         Class index of what is wanted, -1 outside.
     """
-    simulated = known.expand(len(streams), -1, -1).clone()
+    simulated = start.known.expand(len(streams), -1, -1).clone()
     turns = [stream.turns for stream in streams]
-    wanted = asked or whole(known.shape)
-    started = level + predictor.config.n_started
-    for drawn in range(started, until - 1, -1):
-        # The network sees the lattice of its level also while it draws only some of the nodes.
-        seen, refines = (level, False) if drawn == started else (drawn, True)
-        area = around(wanted, known.shape, 2**seen) if refines else whole(known.shape)
-        maps, of_data, cells = simulated[:, area[0], area[1]], known[area], inside[area]
-        paths = [stream.within(area) for stream in streams]
-        lattice = lattice_of(predictor, of_data.shape, 2**seen, [path.offset for path in paths], known.device)
-        told = (lattice.gather(maps)[1], lattice.attach(*hard_data(of_data, len(streams))), n_facies)
-        has_features = survey is not None and not refines
-        features = lattice.kriging_features([survey] * len(streams), n_facies) if has_features else None
-        ask = partial(predict, predictor, level=seen, features=features, turns=turns)
-        split = partial(schedule.split, level=drawn, is_coarsest=not refines)
-        n_corrections = schedule.n_corrections(seen) if seen == drawn else 0
-        for kept, visits in rounds(maps, of_data, cells, lattice, paths, split, 2**drawn, n_corrections):
+    for leg in legs(start.level, predictor.config.n_started, until):
+        rows, cols = start.area_of(leg)
+        part, maps = start.within((rows, cols)), simulated[:, rows, cols]  # a view, which is written to
+        paths = [stream.within((rows, cols)) for stream in streams]
+        lattice = lattice_of(leg, predictor, part, paths)
+        told = lattice.gather(maps)[1], lattice.hard_data(part.known), start.n_facies
+        ask = partial(predict, predictor, level=leg.seen, features=features_of(leg, lattice, start), turns=turns)
+        for kept, visits in rounds(leg, maps, part, lattice, paths, schedule):
             class_index, _ = lattice.gather(maps)
             stays = class_index if kept is None else torch.where(kept, class_index, -1)
-            context = look_around(predictor, stays, *told, level=seen, turns=turns) if refines else None
+            context = look_around(predictor, stays, *told, level=leg.seen, turns=turns) if leg.refines else None
             for visited in visits:
                 on_pass()
                 batch, row, col, _ = visited
@@ -108,7 +85,20 @@ def sample(
                 logits = ask(class_index, *told, context=context)
                 probability = logits[node[0], :, node[1], node[2]].float().softmax(dim=1)  # (n_cells, n_facies)
                 maps[batch, row, col] = class_index[node] = choose(probability, visited)
-    return simulated[:, wanted[0], wanted[1]]
+    return simulated[:, start.wanted[0], start.wanted[1]]
+
+
+def lattice_of(leg: Leg, predictor: Predictor, part: Start, paths: list[Stream]) -> Lattice:
+    """Return the lattices that the network sees on a leg, of a part of the grid; each path has its own."""
+    offsets = [path.offset for path in paths]
+    return Lattice.through(part.shape, 2**leg.seen, offsets, predictor.config.total_stride, part.known.device)
+
+
+def features_of(leg: Leg, lattice: Lattice, start: Start) -> KrigingFeatures | None:
+    """Return what kriging tells at the nodes of lattices while nothing but data is known, if it was read."""
+    if leg.refines or start.survey is None:
+        return None
+    return lattice.kriging_features([start.survey] * len(lattice.offset), start.n_facies)
 
 
 def draw_facies(probability: Tensor, uniform: Tensor) -> Tensor:

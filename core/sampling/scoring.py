@@ -18,9 +18,10 @@ from ..contract.score_job import ScoreJob, ScoreResult
 from ..machine.device import batch_size, choose_device
 from ..measures.scores import reach_of_another
 from ..model.facies_model import FaciesModel
-from ..model.schedule import Schedule
+from ..model.schedule import Schedule, legs
 from .likelihood import surprise_nats
 from .path import levels_of_nodes
+from .progress import PassCounter
 from .sampler import sample
 from .start import Start
 from .visits import Stream, draw_stream
@@ -60,23 +61,17 @@ def run_scoring(job: ScoreJob, progress: Callable[[float, str], None]) -> ScoreR
     paths = _Paths(job, model, known, truth >= 0, partial(progress, 0.0, "Reading the observations"))
     n_realizations = max(job.n_paths, _FEWEST_REALIZATIONS)
     n_passes = paths.n_passes(job.n_paths) + paths.n_passes(n_realizations, draws=True)
-    done, text = 0, ""
-
-    def on_pass() -> None:
-        nonlocal done
-        progress(min(1.0, done / n_passes), text)
-        done += 1
-
+    report = PassCounter(progress, n_passes)
     of_cells, of_map, typical = np.zeros(truth.shape), [], []
     for start in range(0, job.n_paths, paths.at_once):
         left = min(paths.at_once, job.n_paths - start)
-        text = f"Paths {start + 1} to {start + left} of {job.n_paths}"
-        bits, of_levels = paths.visit(paths.streams(start), truth, on_pass)
+        report.text = f"Paths {start + 1} to {start + left} of {job.n_paths}"
+        bits, of_levels = paths.visit(paths.streams(start), truth, report)
         of_cells += bits[:left].sum(axis=0) / job.n_paths
         of_map += of_levels[:left]
     for start in range(0, n_realizations, paths.at_once):
-        text = f"Realizations to compare with, {start} of {n_realizations}"
-        typical += paths.visit_realizations(_REALIZATIONS + start, on_pass)[: n_realizations - start]
+        report.text = f"Realizations to compare with, {start} of {n_realizations}"
+        typical += paths.visit_realizations(_REALIZATIONS + start, report)[: n_realizations - start]
     found, expected = np.array(of_map), np.array(typical)  # bits, (n_maps, n_levels)
     totals, typical_totals = found.sum(axis=1), expected.sum(axis=1)
     confidence = 1 - _RISK / (1 + expected.shape[1])  # of the total, and of each level
@@ -116,8 +111,9 @@ class _Paths:
         on_part: Callable[[], None],
     ):
         self.model, self.schedule, self.seed = model, model.schedule_of(job.quality), job.seed
-        self.visited_on = Start.of(model, known, len(job.facies), inside, widens=False, on_part=on_part)
-        self.drawn_on = Start.of(model, known, len(job.facies), inside) if model.learnt_crops else self.visited_on
+        start_of = partial(Start.of, model, known, len(job.facies), inside, on_part=on_part)
+        self.visited_on = start_of(widens=False)
+        self.drawn_on = start_of(like=self.visited_on) if model.learnt_crops else self.visited_on
         self.at_once = batch_size(self.drawn_on.n_fine_cells, len(job.facies), known.device)
 
     @property
@@ -154,10 +150,9 @@ class _Paths:
         of_levels : list of array, shape (n_levels,)
             Its sums over the cells of each level of each path, the finest first.
         """
-        asked = self.model.network, maps, self.visited_on.known, self.visited_on.inside, streams
-        nats = surprise_nats(*asked, schedule=self.path, on_pass=on_pass, **self.visited_on.how)
+        nats = surprise_nats(self.model.network, maps, self.visited_on, streams, self.path, on_pass=on_pass)
         bits = nats.cpu().double().numpy() / math.log(2)
-        coarsest = self.visited_on.level + self.model.network.config.n_started
+        coarsest = legs(self.visited_on.level, self.model.network.config.n_started)[0].drawn
         levels = (levels_of_nodes(self.visited_on.shape, stream.offset, coarsest).ravel() for stream in streams)
         return bits, [np.bincount(level, of_map.ravel(), coarsest + 1) for level, of_map in zip(levels, bits)]
 
@@ -165,9 +160,8 @@ class _Paths:
         """Visit realizations as users get them, by the number of the first one, and return their bits of levels."""
         if self.are_drawn_so:
             return self.visit(self.streams(first), None, on_pass)[1]
-        start = self.drawn_on
-        asked = self.model.network, start.known, start.inside, self.streams(first, start.shape)
-        maps = sample(*asked, schedule=self.schedule, asked=start.asked, on_pass=on_pass, **start.how)
+        streams = self.streams(first, self.drawn_on.shape)
+        maps = sample(self.model.network, self.drawn_on, streams, self.schedule, on_pass=on_pass)
         return self.visit(self.streams(_REALIZATIONS + first), maps, on_pass)[1]
 
 

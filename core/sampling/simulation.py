@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..model.facies_model import FaciesModel
 from ..model.lattice import Lattice
 from ..model.precision import precision_of
 from .marginal import marginal, marginal_batches
+from .progress import PassCounter
 from .realizations import simulate_in_batches
 from .start import Start
 
@@ -52,18 +52,18 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     maps = read_maps(job)
     known, inside = (torch.as_tensor(of_grid, device=device) for of_grid in (maps.known, maps.inside))
     reading = partial(progress, 0.0, "Reading the observations")
-    start = Start.of(model, known, len(job.facies), inside, on_part=reading)
+    start_of = partial(Start.of, model, known, len(job.facies), on_part=reading)
+    at = start = start_of(for_marginal=True)
+    if job.n_realizations:
+        start = start_of(inside, like=at)
     at_once = batch_size(start.n_fine_cells, start.n_facies, device)
-    schedule = model.schedules[job.quality]
-    n_passes = schedule.n_passes(start.level, model.network.config.n_started)
+    n_passes = model.schedules[job.quality].n_passes(start.level, model.network.config.n_started)
     n_batches = -(-job.n_realizations // at_once)
-    has_own = model.marginal_level is not None
-    at = Start.of(model, known, start.n_facies, for_marginal=True) if has_own else start
     of_marginal = marginal_batches(at.level, _positions_at_once(model, at), model.turns)
-    report = _PassCounter(progress, len(of_marginal) + n_passes * n_batches)
+    report = PassCounter(progress, len(of_marginal) + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    from_data = facies_probability(model, at, report)
+    from_data = facies_probability_from_start(model, at, report)
     paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
     realizations_path = None
     if job.n_realizations:
@@ -97,7 +97,7 @@ def facies_probability_from_data(
     model : FaciesModel
         What predicts.
     known : int64 Tensor, shape (n_rows, n_cols)
-        Hard data: class index, -1 elsewhere; on the model's device.
+        Hard data: class index, -1 elsewhere.
     n_facies : int
         Number of facies.
     on_pass : callable
@@ -108,10 +108,13 @@ def facies_probability_from_data(
     float32 array, shape (n_facies, n_rows, n_cols)
         Certain at hard data.
     """
-    return facies_probability(model, Start.of(model, known, n_facies, for_marginal=True, on_part=on_pass), on_pass)
+    start = Start.of(model, known.to(model.device), n_facies, for_marginal=True, on_part=on_pass)
+    return facies_probability_from_start(model, start, on_pass)
 
 
-def facies_probability(model: FaciesModel, start: Start, on_pass: Callable[[], None] = lambda: None) -> np.ndarray:
+def facies_probability_from_start(
+    model: FaciesModel, start: Start, on_pass: Callable[[], None] = lambda: None
+) -> np.ndarray:
     """
     Facies probabilities from a start given, as `facies_probability_from_data` returns them.
 
@@ -129,17 +132,9 @@ def facies_probability(model: FaciesModel, start: Start, on_pass: Callable[[], N
     float32 array, shape (n_facies, n_rows, n_cols)
         Of the grid that is asked for.
     """
-    probability = marginal(
-        model.network,
-        start.known,
-        n_facies=start.n_facies,
-        level=start.level,
-        positions_at_once=_positions_at_once(model, start),
-        survey=start.survey,
-        turns=model.turns,
-        on_pass=on_pass,
-    )
-    return probability[:, start.asked[0], start.asked[1]].cpu().numpy()
+    at_once = _positions_at_once(model, start)
+    probability = marginal(model.network, start, positions_at_once=at_once, turns=model.turns, on_pass=on_pass)
+    return probability.cpu().numpy()
 
 
 def _positions_at_once(model: FaciesModel, start: Start) -> int:
@@ -162,7 +157,7 @@ def _simulate_ensemble(
     model: FaciesModel,
     maps: JobMaps,
     start: Start,
-    report: _PassCounter,
+    report: PassCounter,
 ) -> str:
     """Simulate the realizations, straight into their file, and return its path."""
     path = os.path.join(job.work_folder, "realizations.npy")
@@ -176,16 +171,3 @@ def _simulate_ensemble(
         report.text = f"Realizations: {done} of {job.n_realizations} are done"
     realizations.flush()
     return path
-
-
-class _PassCounter:
-    """Tells the progress callback how far the passes have come, those of all threads."""
-
-    def __init__(self, progress: Callable[[float, str], None], n_passes: int):
-        self.progress, self.n_passes, self.done, self.text = progress, n_passes, 0, ""
-        self.telling = threading.Lock()
-
-    def __call__(self) -> None:
-        with self.telling:
-            self.progress(min(1.0, self.done / self.n_passes), self.text)
-            self.done += 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, Callable
+from dataclasses import dataclass, replace
+from typing import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +14,10 @@ from torch import Tensor
 from ..kriging.kriging_features import FEWEST_DATA, SurveyKriging
 from ..machine.device import one_thread
 from ..model.facies_model import FaciesModel
-from ..model.lattice import Lattice
 from ..model.network import NetworkConfig
 from ..model.prediction import Predictor
-from .area import Area, around, part_in_the_middle
+from ..model.schedule import Leg
+from .area import Area, around, part_in_the_middle, whole
 
 _FEWEST_NODES = 576
 """Nodes that the coarsest lattice has at least, where the grid has as many."""
@@ -43,23 +43,23 @@ class Start:
     known : int64 Tensor, shape (n_rows, n_cols)
         Hard data on the grid that is simulated: class index, -1 elsewhere.
     inside : bool Tensor, shape (n_rows, n_cols)
-        Cells to simulate.
-    asked : Area
-        Part of it that is wanted.
+        Cells to simulate; the others stay -1.
     n_facies : int
         Number of facies.
     level : int
-        Of the coarsest lattice: spacing 2^level.
-    survey : SurveyKriging or None
-        What all hard data together tell.
+        Of the lattice that the network sees first: spacing 2^level.
+    survey : SurveyKriging, optional
+        What all hard data together tell; the network is told while it draws from the data alone.
+    asked : Area, optional
+        Part of the grid that is wanted, by default all of it: of the rest each lattice is simulated near it only.
     """
 
     known: Tensor
     inside: Tensor
-    asked: Area
     n_facies: int
     level: int
-    survey: SurveyKriging | None
+    survey: SurveyKriging | None = None
+    asked: Area | None = None
 
     @classmethod
     def of(
@@ -71,6 +71,7 @@ class Start:
         *,
         for_marginal: bool = False,
         widens: bool = True,
+        like: Start | None = None,
         on_part: Callable[[], None] = lambda: None,
     ) -> Start:
         """
@@ -90,6 +91,8 @@ class Start:
             Whether to start on the lattice that the model is asked on for probabilities, if data are dense.
         widens : bool
             Whether a wider grid than this may be simulated.
+        like : Start, optional
+            With the same data: what these tell is not read again where the grid that is simulated is the same.
         on_part : callable
             As `read_survey` takes it.
         """
@@ -109,7 +112,9 @@ class Start:
         rows, cols = asked
         around_it = cols.start, wide[1] - cols.stop, rows.start, wide[0] - rows.stop
         known, inside = F.pad(known, around_it, value=-1), F.pad(inside, around_it, value=True)
-        return cls(known, inside, asked, n_facies, level, read_survey(model.network, known, n_facies, on_part))
+        is_read = like is not None and like.shape == wide
+        survey = like.survey if is_read and like else read_survey(model.network, known, n_facies, on_part)
+        return cls(known, inside, n_facies, level, survey, asked)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -117,14 +122,22 @@ class Start:
         return self.known.shape[0], self.known.shape[1]
 
     @property
-    def n_fine_cells(self) -> int:
-        """Cells that are simulated on the finest lattice."""
-        return self.known[around(self.asked, self.shape, 1)].numel()
+    def wanted(self) -> Area:
+        """Rows and columns of the part of the grid that is wanted."""
+        return self.asked or whole(self.shape)
 
     @property
-    def how(self) -> dict[str, Any]:
-        """Arguments of `sampler.sample` and of `likelihood.surprise_nats`."""
-        return {"n_facies": self.n_facies, "level": self.level, "survey": self.survey}
+    def n_fine_cells(self) -> int:
+        """Cells that are simulated on the finest lattice."""
+        return self.known[around(self.wanted, self.shape, 1)].numel()
+
+    def area_of(self, leg: Leg) -> Area:
+        """Return rows and columns of what a leg simulates: all of the grid at first, then what is near the wanted."""
+        return around(self.wanted, self.shape, 2**leg.seen) if leg.refines else whole(self.shape)
+
+    def within(self, area: Area) -> Start:
+        """Return what an area of the grid starts from."""
+        return replace(self, known=self.known[area], inside=self.inside[area], asked=None)
 
 
 def coarsest_level(config: NetworkConfig, shape: tuple[int, int], n_data: int) -> int:
@@ -182,22 +195,3 @@ def read_survey(
         return None
     with one_thread() if int((known >= 0).sum()) < _DATA_FOR_THREADS else nullcontext():
         return SurveyKriging.of_map(known, n_facies, reads_order=config.reads_order, on_part=on_part)
-
-
-def lattice_of(
-    predictor: Predictor,
-    shape: tuple[int, ...],
-    spacing: int,
-    offsets: list[tuple[int, int]],
-    device: torch.device,
-) -> Lattice:
-    """Return the lattice of a spacing whose nodes divide row + offset and col + offset."""
-    position = -torch.tensor(offsets, device=device)
-    return Lattice.at((shape[0], shape[1]), spacing, position, predictor.config.total_stride)
-
-
-def hard_data(known: Tensor, n_maps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return map, row, column and class index of the hard data, repeated for each map."""
-    row, col = (known >= 0).nonzero(as_tuple=True)
-    batch = torch.arange(n_maps, device=known.device).repeat_interleave(len(row))
-    return batch, row.repeat(n_maps), col.repeat(n_maps), known[row, col].repeat(n_maps)

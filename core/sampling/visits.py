@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import Callable, Iterable, Iterator, NamedTuple, Sequence, Tuple
+from typing import Iterable, Iterator, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..model.lattice import Lattice
+from ..model.schedule import Leg, Schedule
 from .area import Area
 from .path import dispersed_rank
+from .start import Start
 
 _SWEEP, _ROUND = 3, 6
 """Passes that draw three quarters of the nodes anew, each once; and those of a round, while the last quarter stays."""
@@ -88,32 +90,25 @@ _Cells = Tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def rounds(
-    maps: Tensor,
-    known: Tensor,
-    inside: Tensor,
-    lattice: Lattice,
-    streams: list[Stream],
-    split: Callable[[np.ndarray], list[np.ndarray]],
-    spacing: int,
-    n_corrections: int,
+    leg: Leg, maps: Tensor, part: Start, lattice: Lattice, paths: list[Stream], schedule: Schedule
 ) -> Iterator[tuple[Tensor | None, Iterable[Visit]]]:
     """
-    Yield the passes over a lattice in rounds, in each of which the refiner reads once what stays as it is.
+    Yield the passes of a leg in rounds, in each of which the refiner reads once what stays as it is.
 
     Parameters
     ----------
+    leg : Leg
+        Which nodes are drawn.
     maps : int64 Tensor, shape (batch, n_rows, n_cols)
-        What is known so far.
-    known, inside, streams
-        As `sampler.sample` takes them.
+        What is known so far of a part of the grid.
+    part : Start
+        What that part starts from.
     lattice : Lattice
-        The network's.
-    split : callable
-        Ranks (n,) of unknown nodes along the path to the nodes of each pass, as `Schedule.split` gives them.
-    spacing : int
-        Nodes that lie so many cells apart are simulated.
-    n_corrections : int
-        Passes that draw nodes anew.
+        What the network sees of it.
+    paths : list of Stream
+        Of each map, within that part.
+    schedule : Schedule
+        How many passes there are, and how large.
 
     Yields
     ------
@@ -122,36 +117,32 @@ def rounds(
     visits : iterable of Visit
         The passes of the round: first those of unknown nodes, then corrections.
     """
-    again = _corrections(known, inside, lattice, streams, n_corrections)
-    first = _passes(maps, inside, lattice, streams, split, spacing)
+    again = _corrections(part, lattice, paths, schedule.n_corrections(leg))
+    first = _passes(leg, maps, part.inside, lattice, paths, schedule)
     yield None, itertools.chain(first, *(visits for _, visits in itertools.islice(again, 1)))
     yield from again
 
 
 def _passes(
-    maps: Tensor,
-    inside: Tensor,
-    lattice: Lattice,
-    streams: list[Stream],
-    split: Callable[[np.ndarray], list[np.ndarray]],
-    spacing: int,
+    leg: Leg, maps: Tensor, inside: Tensor, lattice: Lattice, paths: list[Stream], schedule: Schedule
 ) -> list[Visit]:
-    """Return the passes in which unknown cells of a lattice are simulated, those that lie so many cells apart."""
+    """Return the passes in which the unknown nodes that a leg draws are simulated."""
     row, col, on_grid = lattice.cells()
     batch = torch.arange(len(maps), device=maps.device)[:, None, None]
     todo = on_grid & inside[row, col] & (maps[batch, row, col] < 0)
     of_maps = []
-    for index, stream in enumerate(streams):
+    for index, path in enumerate(paths):
         node_row, node_col = (axis.cpu().numpy() for axis in todo[index].nonzero(as_tuple=True))
         rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
-        taken = (rows + stream.offset[0] | cols + stream.offset[1]) % spacing == 0
+        taken = (rows + path.offset[0] | cols + path.offset[1]) % 2**leg.drawn == 0
         rows, cols = rows[taken], cols[taken]
-        of_maps.append([(rows[p], cols[p], stream.uniform[rows[p], cols[p]]) for p in split(stream.rank[rows, cols])])
+        split = schedule.split(path.rank[rows, cols], leg)
+        of_maps.append([(rows[p], cols[p], path.uniform[rows[p], cols[p]]) for p in split])
     return [_together(of_pass, maps.device) for of_pass in itertools.zip_longest(*of_maps)]
 
 
 def _corrections(
-    known: Tensor, inside: Tensor, lattice: Lattice, streams: list[Stream], n_passes: int
+    part: Start, lattice: Lattice, paths: list[Stream], n_passes: int
 ) -> Iterator[tuple[Tensor, Iterator[Visit]]]:
     """
     Yield passes that draw nodes of a lattice anew, given all others: every second node of every second row.
@@ -169,16 +160,17 @@ def _corrections(
         The passes of the round.
     """
     row, col, on_grid = lattice.cells()
-    offset = torch.tensor([s.offset for s in streams], device=known.device)[:, :, None, None]
+    device = part.known.device
+    offset = torch.tensor([path.offset for path in paths], device=device)[:, :, None, None]
     south, east = (
         (torch.div(axis + offset[:, k], lattice.spacing, rounding_mode="floor") % 2) for k, axis in ((0, row), (1, col))
     )
     coset = 2 * south + east  # (batch, n_rows, n_cols); 0 is the next coarser lattice
-    is_datum = on_grid & (known[row, col] >= 0)
-    drawn = (on_grid & inside[row, col] & ~is_datum).cpu().numpy()
+    is_datum = on_grid & (part.known[row, col] >= 0)
+    drawn = (on_grid & part.inside[row, col] & ~is_datum).cpu().numpy()
     generators = [
-        np.random.default_rng(np.random.SeedSequence(s.later.entropy, spawn_key=(*s.later.spawn_key, lattice.spacing)))
-        for s in streams
+        np.random.default_rng(np.random.SeedSequence(s.entropy, spawn_key=(*s.spawn_key, lattice.spacing)))
+        for s in (path.later for path in paths)
     ]
 
     def visits(cosets: np.ndarray) -> Iterator[Visit]:
@@ -190,7 +182,7 @@ def _corrections(
                 node_row, node_col = (drawn[index] & (of_node[index] == asked[index])).nonzero()
                 rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
                 of_maps.append((rows, cols, rng.random(len(rows), dtype=np.float32)))
-            yield _together(of_maps, known.device)
+            yield _together(of_maps, device)
 
     others = 1 if lattice.spacing <= _FINE_SPACING else 0  # there the next coarser lattice gets its turn in the end
     for number, n_visits in enumerate(_rounds(n_passes, lattice.spacing)):
@@ -200,7 +192,7 @@ def _corrections(
             np.concatenate([(of_map + 1 + rng.permutation(3)) % 4 for _ in range(n_sweeps)])
             for of_map, rng in zip(kept, generators)
         ]
-        stays = (coset == torch.tensor(kept, device=known.device)[:, None, None]) | is_datum
+        stays = (coset == torch.tensor(kept, device=device)[:, None, None]) | is_datum
         yield stays, visits(np.stack(sweeps)[:, :n_visits])
 
 

@@ -106,8 +106,7 @@ class _Lattices:
 
     def __init__(self, model: FaciesModel, image: TrainingImage, seed: int, on_pass: Callable[[], None]):
         self.model, self.image, self.seed, self.on_pass = model, image, seed, on_pass
-        self.device = next(model.network.parameters()).device
-        self.predictor = drawing_predictor(model.network, self.device)
+        self.predictor = drawing_predictor(model.network, model.device)
         self.block = image.held_out[:_SIDE_CELLS, :_SIDE_CELLS]
         rng, n_nodes = np.random.default_rng([seed, 1]), self.block.size // 4 ** (model.network.config.n_levels - 1)
         self.surveys = [self._start(surveyed(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
@@ -128,7 +127,7 @@ class _Lattices:
         return _Found(float(harm), self._loss_given_data(level, corrections))
 
     def _start(self, known: np.ndarray) -> Start:
-        return Start.of(self.model, torch.as_tensor(known, device=self.device), len(self.image.facies))
+        return Start.of(self.model, torch.as_tensor(known, device=self.model.device), len(self.image.facies))
 
     def _stream(self, number: int, start: Start) -> Stream:
         return draw_stream(self.seed, number, start.shape, turns=self.model.turns)
@@ -136,9 +135,8 @@ class _Lattices:
     def _simulate(self, start: Start, streams: list[Stream], level: int, corrections: tuple[int, ...]) -> np.ndarray:
         """Return the nodes of lattices of a level, shape (n_maps, n_rows, n_cols); -1 beyond the grid."""
         schedule = replace(self.model.schedules["standard"], corrections=corrections)
-        cells = self.predictor, start.known, start.inside, streams
-        how = {"schedule": schedule, "until": level, "asked": start.asked, "on_pass": self.on_pass, **start.how}
-        return _nodes_of(sample(*cells, **how).cpu().numpy(), start, streams, 2**level)
+        maps = sample(self.predictor, start, streams, schedule, until=level, on_pass=self.on_pass)
+        return _nodes_of(maps.cpu().numpy(), start, streams, 2**level)
 
     def _loss_given_data(self, level: int, corrections: tuple[int, ...]) -> np.ndarray:
         """Return the log loss of the frequencies of facies at nodes of the held-out block that were not surveyed."""
@@ -147,7 +145,7 @@ class _Lattices:
             streams = [self._stream(number * _N_MAPS + index, start) for index in range(_N_MAPS_GIVEN_DATA)]
             streams = [replace(s, offset=streams[0].offset, rank=streams[0].rank) for s in streams]  # the same nodes
             maps = self._simulate(start, streams, level, corrections)
-            known = start.known[start.asked].cpu().numpy()
+            known = start.known[start.wanted].cpu().numpy()
             truth, data = (_nodes_of(of_grid[None], start, streams, 2**level)[0] for of_grid in (self.block, known))
             frequency = ((maps == truth).sum(axis=0) + 0.5) / (len(maps) + 0.5 * start.n_facies)
             losses.append(-np.log(frequency[(truth >= 0) & (data < 0)]))
@@ -179,7 +177,7 @@ def _nodes_of(maps: np.ndarray, start: Start, streams: list[Stream], spacing: in
     padded = np.pad(maps, ((0, 0), (0, spacing), (0, spacing)), constant_values=-1)
     nodes = []
     for of_map, stream in zip(padded, streams):
-        row, col = (-(first + span.start) % spacing for first, span in zip(stream.offset, start.asked))
+        row, col = (-(first + span.start) % spacing for first, span in zip(stream.offset, start.wanted))
         nodes.append(of_map[row::spacing, col::spacing][:n_rows, :n_cols])
     return np.stack(nodes)
 

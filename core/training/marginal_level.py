@@ -46,15 +46,14 @@ def measure_marginal_level(
     on_pass : callable
         Called before each pass; what it raises ends the measuring.
     """
-    device = next(model.network.parameters()).device
     surveys = _surveys(image, np.random.default_rng([seed, 3]))
 
     def losses(level: int) -> np.ndarray:
         """Return the mean log loss, nats, of each survey."""
         of_level, found = replace(model, marginal_level=level), []
         for window, known in surveys:
-            asked = torch.as_tensor(known, device=device)
-            probability = facies_probability_from_data(of_level, asked, len(image.facies), on_pass=on_pass)
+            asked = of_level, torch.as_tensor(known), len(image.facies)
+            probability = facies_probability_from_data(*asked, on_pass=on_pass)
             hidden = (window >= 0) & (known < 0)
             found.append(log_loss_nats(probability[:, hidden], window[hidden]).mean())
         return np.array(found)

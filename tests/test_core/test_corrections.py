@@ -1,5 +1,6 @@
 """How often nodes are drawn anew is measured: as often as does least harm."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from oadg.core.contract.training_image import image_of_codes
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training import corrections
 from oadg.core.training.corrections import measure_corrections
@@ -42,14 +44,14 @@ def piece_of_image(asked):
 def simulate_harm(best, asked_for):
     """Return a `sample` of pieces of the image; the further passes are from the best, the more cells are wrong."""
 
-    def simulate(predictor, known, inside, streams, *, schedule, until, asked, on_pass, **_):
+    def simulate(predictor, start, streams, schedule, *, until, on_pass):
         on_pass()
         asked_for.append((until, schedule.corrections))
         assert schedule.corrections[:until] == (0,) * until
         tried = corrections._TRIED[until > 2]
         off = abs(tried.index(schedule.corrections[until]) - tried.index(best[until]))
         rng = np.random.default_rng(len(asked_for))
-        maps = piece_of_image(asked)
+        maps = piece_of_image(start.wanted)
         return torch.from_numpy(np.stack([np.where(rng.random(maps.shape) < 0.05 * off, 1, maps) for _ in streams]))
 
     return simulate
@@ -100,9 +102,9 @@ def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, mo
     """Maps that are the block itself lose next to nothing, wherever the nodes lie; others as much as they are off."""
     image, n = image_of(IMAGE), corrections._N_MAPS_GIVEN_DATA
 
-    def simulate(predictor, known, inside, streams, *, asked, flips=False, **_):
-        is_block = known[asked].shape == image.held_out.shape
-        maps = image.held_out if is_block else piece_of_image(asked)
+    def simulate(predictor, start, streams, *_, flips=False, **__):
+        is_block = start.known[start.wanted].shape == image.held_out.shape
+        maps = image.held_out if is_block else piece_of_image(start.wanted)
         return torch.from_numpy(np.stack([1 - maps if flips else maps] * len(streams)))
 
     for flips, n_right in ((False, n), (True, 0)):
@@ -127,8 +129,8 @@ def harm_of(model, monkeypatch, change=lambda maps: maps, image=UNEVEN):
         row, col = (int(rng.integers(side - n + 1)) for side, n in zip(UNEVEN.shape, (n_rows, n_cols)))
         return UNEVEN[row : row + n_rows, col : col + n_cols]
 
-    def simulate(predictor, known, inside, streams, *, asked, **_):
-        return torch.from_numpy(np.stack([change(piece(*known[asked].shape)) for _ in streams]))
+    def simulate(predictor, start, streams, *_, **__):
+        return torch.from_numpy(np.stack([change(piece(*start.known[start.wanted].shape)) for _ in streams]))
 
     monkeypatch.setattr(corrections, "sample", simulate)
     return corrections._Lattices(model, image_of(image), 0, lambda: None).measure(2, (0, 0, 0, 0)).harm
@@ -198,9 +200,8 @@ def test_a_simulation_that_ends_early_has_the_nodes_that_the_whole_one_starts_wi
     known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
     known[5, 7] = 1
     streams = [draw_stream(4, index, shape) for index in range(2)]
-    run = {"n_facies": 2, "schedule": model.schedules["preview"], "level": 2}
-    run["schedule"] = run["schedule"].from_dict({**run["schedule"].to_dict(), "corrections": []})
-    whole, part = (sample(model.network, known, inside, streams, until=end, **run) for end in (0, until))
+    told = Start(known, inside, 2, 2), streams, replace(model.schedules["preview"], corrections=())
+    whole, part = (sample(model.network, *told, until=end) for end in (0, until))
     for stream, of_whole, of_part in zip(streams, whole, part):
         row, col = (np.arange(n) + offset for n, offset in zip(shape, stream.offset))
         is_node = torch.from_numpy(np.add.outer(row % 2**until, col % 2**until) == 0)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from oadg.core.contract.ensemble import OUTSIDE, entropy_bits, facies_probability, most_probable_facies
+from oadg.core.contract.ensemble import OUTSIDE, entropy_bits, facies_frequency, most_probable_facies
 
 
 @given(hnp.arrays(float, st.tuples(st.integers(2, 8), st.just(3), st.just(4)), elements=st.floats(0.001, 1)))
@@ -33,7 +33,7 @@ def test_probabilities_count_realizations():
     realizations = np.array(
         [[[0, 1, OUTSIDE]], [[0, 0, OUTSIDE]], [[0, 2, OUTSIDE]], [[0, 1, OUTSIDE]]], dtype=np.uint8
     )
-    probability = facies_probability(realizations, 3)
+    probability = facies_frequency(realizations, 3)
     assert probability[:, 0, 0].tolist() == [1, 0, 0]
     assert probability[:, 0, 1].tolist() == [0.25, 0.5, 0.25]
     assert np.isnan(probability[:, 0, 2]).all()

@@ -14,6 +14,7 @@ from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.model.schedule import SCHEDULES, Schedule
 from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 
 
@@ -45,13 +46,8 @@ def test_saved_loaded_same_realization(saved):
     model, path = saved
     known, inside = torch.full((24, 20), -1), torch.ones(24, 20, dtype=torch.bool)
     known[5, 5] = 1
-    maps = [
-        sample(
-            m.network, known, inside, [draw_stream(0, 0, (24, 20))], n_facies=2, schedule=SCHEDULES["preview"], level=1
-        )
-        for m in (model, FaciesModel.load(path))
-    ]
-    assert torch.equal(*maps)
+    told = Start(known, inside, 2, 1), [draw_stream(0, 0, (24, 20))], SCHEDULES["preview"]
+    assert torch.equal(*(sample(m.network, *told) for m in (model, FaciesModel.load(path))))
 
 
 def test_header_is_readable_without_torch(saved):

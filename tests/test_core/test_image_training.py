@@ -32,7 +32,7 @@ from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.lattice import Lattice
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.sampling.sampler import sample
-from oadg.core.sampling.start import coarsest_level
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training import image_examples, image_training, loop, schedules, train_universal
 from oadg.core.training.digits import digit_set, draw_digits
@@ -502,16 +502,10 @@ def test_a_set_of_images_makes_a_model_that_the_sampler_takes(digits_job):
     assert model.provenance["image"].items() >= {"n_images": 60, "n_rows": 32, "n_cols": 32}.items()
     known = torch.full((32, 32), -1)
     known[16, 10:20] = torch.arange(10) % 2
+    start = Start.of(model, known, 2)
+    assert start.shape == (32, 32)
     for quality, schedule in model.schedules.items():
-        simulated = sample(
-            model.network,
-            known,
-            torch.ones(32, 32, dtype=torch.bool),
-            [draw_stream(0, number, (32, 32)) for number in range(2)],
-            n_facies=2,
-            schedule=schedule,
-            level=coarsest_level(model.network.config, (32, 32), 10),
-        )
+        simulated = sample(model.network, start, [draw_stream(0, number, (32, 32)) for number in range(2)], schedule)
         assert simulated.shape == (2, 32, 32), quality
         assert (simulated[:, 16, 10:20] == known[16, 10:20]).all(), quality
         assert set(simulated.unique().tolist()) == {0, 1}

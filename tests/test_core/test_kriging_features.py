@@ -226,3 +226,12 @@ def test_of_few_data_too_renumbering_permutes_what_the_fields_tell(seed):
     renumbered, again = SurveyKriging.fit(place, order[facies], 5, reads_order=True).at(asked, 1)
     assert torch.allclose(renumbered[order], of_facies, atol=1e-4)
     assert torch.allclose(again, of_place, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_data", [40, 700])
+def test_a_fit_can_be_ended_while_covariances_are_tested(n_data):
+    def cancel():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        SurveyKriging.fit(*survey_of(n_data, 12.0), 3, on_part=cancel)

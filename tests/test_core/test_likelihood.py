@@ -8,6 +8,7 @@ import torch
 
 from oadg.core.model.schedule import Schedule
 from oadg.core.sampling.likelihood import surprise_nats
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 
 ONE_BY_ONE = Schedule.even((64,), 64)
@@ -19,9 +20,8 @@ def streams_of(n, shape):
 
 
 def score(predictor, truth, known, *, level=0, schedule=ONE_BY_ONE, n=4):
-    inside = torch.ones(truth.shape, dtype=torch.bool)
-    streams = streams_of(n, tuple(truth.shape))
-    return surprise_nats(predictor, truth, known, inside, streams, n_facies=2, schedule=schedule, level=level)
+    start = Start(known, torch.ones(truth.shape, dtype=torch.bool), 2, level)
+    return surprise_nats(predictor, truth, start, streams_of(n, tuple(truth.shape)), schedule)
 
 
 @pytest.mark.parametrize("number", [0, 3, 6, 9, 15])
@@ -60,16 +60,7 @@ def test_visited_together_the_mean_over_paths_bounds_it_from_above(two_by_two):
 
 
 def test_realizations_of_the_model_are_as_surprising_as_its_entropy(two_by_two):
-    inside = torch.ones(2, 2, dtype=torch.bool)
-    nats = surprise_nats(
-        two_by_two,
-        None,
-        torch.full((2, 2), -1),
-        inside,
-        streams_of(600, (2, 2)),
-        n_facies=2,
-        schedule=ONE_BY_ONE,
-        level=0,
-    ).sum(dim=(1, 2))
+    start = Start(torch.full((2, 2), -1), torch.ones(2, 2, dtype=torch.bool), 2, 0)
+    nats = surprise_nats(two_by_two, None, start, streams_of(600, (2, 2)), ONE_BY_ONE).sum(dim=(1, 2))
     entropy = -(two_by_two.joint * np.log(two_by_two.joint)).sum()
     assert float(nats.mean()) == pytest.approx(entropy, abs=4 * float(nats.std()) / 600**0.5)

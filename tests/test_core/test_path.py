@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oadg.core.model.schedule import SCHEDULES, Schedule
+from oadg.core.model.schedule import SCHEDULES, Leg, Schedule, legs
 from oadg.core.sampling.path import dispersed_rank, levels_of_nodes, trailing_zeros
 
 
@@ -52,18 +52,18 @@ def test_trailing_zeros():
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values())
 @pytest.mark.parametrize("n_cells", [1, 3, 100, 1000])
-@pytest.mark.parametrize("is_coarsest", [True, False])
-def test_passes_take_every_cell_once_in_the_order_of_the_path(schedule, n_cells, is_coarsest):
+@pytest.mark.parametrize("leg", [Leg(1, 1, refines=False), Leg(1, 1, refines=True)])
+def test_passes_take_every_cell_once_in_the_order_of_the_path(schedule, n_cells, leg):
     rank = np.random.default_rng(0).permutation(n_cells) + 7
-    passes = schedule.split(rank, 1, is_coarsest=is_coarsest)
+    passes = schedule.split(rank, leg)
     assert (rank[np.concatenate(passes)] == np.sort(rank)).all()
-    assert len(passes) <= len(schedule.shares(1, is_coarsest=is_coarsest))
+    assert len(passes) <= len(schedule.shares(leg))
     assert all(p.size for p in passes)
 
 
 def test_pass_sizes_are_densities():
     schedule = Schedule.even((6,), 20)
-    small, large = (schedule.split(np.arange(n), 0, is_coarsest=True) for n in (4000, 40000))
+    small, large = (schedule.split(np.arange(n), Leg(0, 0, refines=False)) for n in (4000, 40000))
     assert [10 * p.size for p in small] == pytest.approx([p.size for p in large], abs=10)
     assert small[0].size < small[-1].size / 10, "the first passes are small"
 
@@ -71,7 +71,15 @@ def test_pass_sizes_are_densities():
 def test_a_schedule_with_corrections_survives_json_and_counts_its_passes():
     schedule = Schedule(((0.5, 1.0), (0.2, 0.6, 1.0)), (0.1, 1.0), (1, 4))
     assert Schedule.from_dict(schedule.to_dict()) == schedule
-    assert [schedule.n_corrections(level) for level in (0, 1, 5)] == [1, 4, 4]
+    assert [schedule.n_corrections(Leg(level, level, refines=True)) for level in (0, 1, 5)] == [1, 4, 4]
     assert schedule.n_passes(2) == (2 + 1) + (3 + 4) + (2 + 4)
     assert schedule.n_passes(1, n_started=2) == (2 + 1) + (3 + 4) + (3 + 4) + 2, "what is started is not corrected"
-    assert Schedule.even((2,), 3).n_corrections(0) == 0
+    assert Schedule.even((2,), 3).n_corrections(Leg(0, 0, refines=True)) == 0
+
+
+def test_the_first_leg_draws_from_data_alone_and_the_others_refine():
+    """With nodes that are drawn from the data alone the network sees the lattice of its level at first."""
+    assert legs(2, 0) == [Leg(2, 2, False), Leg(1, 1, True), Leg(0, 0, True)]
+    assert legs(1, 2) == [Leg(3, 1, False), Leg(2, 2, True), Leg(1, 1, True), Leg(0, 0, True)]
+    assert legs(2, 1, until=2) == [Leg(3, 2, False), Leg(2, 2, True)]
+    assert [leg.is_corrected for leg in legs(1, 1)] == [False, True, True]

@@ -9,6 +9,7 @@ from oadg.core.model.hard_data import HardData
 from oadg.core.model.precision import Rounded, drawing_predictor, precision_of
 from oadg.core.model.schedule import SCHEDULES
 from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 
 CPU = torch.device("cpu")
@@ -60,10 +61,8 @@ def test_data_are_honoured_and_a_seed_gives_the_same_realizations(deep_network):
     shape = (20, 24)
     known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
     known[::6, ::5] = 1
-    run = {"n_facies": 2, "schedule": SCHEDULES["preview"], "level": 1}
-    predictor = Rounded(deep_network, torch.bfloat16)
-    two = sample(predictor, known, inside, [draw_stream(4, index, shape) for index in range(2)], **run)
-    again = sample(predictor, known, inside, [draw_stream(4, index, shape) for index in range(2)], **run)
+    told = Start(known, inside, 2, 1), [draw_stream(4, index, shape) for index in range(2)], SCHEDULES["preview"]
+    two, again = (sample(Rounded(deep_network, torch.bfloat16), *told) for _ in range(2))
     assert torch.equal(two, again)
     assert (two[:, known >= 0] == 1).all()
     assert ((two == 0) | (two == 1)).all()

@@ -31,7 +31,7 @@ from oadg.core.model.schedule import Schedule
 from oadg.core.sampling.marginal import marginal
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.simulation import run_simulation
-from oadg.core.sampling.start import coarsest_level, hard_data
+from oadg.core.sampling.start import Start, coarsest_level
 from oadg.core.sampling.visits import draw_stream
 
 PUBLISHED = (64, 64, 128, 128)
@@ -129,7 +129,7 @@ def ask_us(network, known, offsets):
     class_index, inside = lattice.gather(known)
     assert not inside.all(), "the lattice is larger than the grid"
     with torch.inference_mode():
-        logits = network(class_index, inside, lattice.attach(*hard_data(known[0], len(known))), 2, level=0)
+        logits = network(class_index, inside, lattice.hard_data(known[0]), 2, level=0)
     assert logits.shape == (len(known), 2, *class_index.shape[1:])
     return logits.permute(0, 2, 3, 1)[inside].view(len(known), side, side, 2).permute(0, 3, 1, 2)
 
@@ -184,14 +184,17 @@ def test_saved_and_loaded_it_is_the_same_model(model, model_path):
     assert passes == {"standard": 64, "preview": 16, "fine": 256}
 
 
+def whole_grid(known):
+    """Return where a simulation of two facies starts, on all cells of a grid with these data."""
+    return Start(known, torch.ones_like(known, dtype=torch.bool), 2, 0)
+
+
 def test_sampling_starts_and_ends_on_the_whole_grid_and_honours_both_facies(model):
     known = draw_known(16, 2)[1]
     assert {0, 1} <= set(known.unique().tolist())
     assert coarsest_level(model.network.config, (16, 16), 5) == 0
-    inside = torch.ones_like(known, dtype=torch.bool)
-    common = {"n_facies": 2, "schedule": Schedule.even((4,), 4), "level": 0}
     streams = [draw_stream(3, index, (16, 16)) for index in range(3)]
-    maps = sample(model.network, known, inside, streams, **common)
+    maps = sample(model.network, whole_grid(known), streams, Schedule.even((4,), 4))
     assert set(maps.unique().tolist()) == {0, 1}
     assert (maps[:, known >= 0] == known[known >= 0]).all()
     assert len(maps.unique(dim=0)) == 3
@@ -199,7 +202,7 @@ def test_sampling_starts_and_ends_on_the_whole_grid_and_honours_both_facies(mode
 
 def test_the_marginal_is_the_first_pass(unet, model):
     known = draw_known(16, 2)[1]
-    probability = marginal(model.network, known, n_facies=2, level=0, positions_at_once=4)
+    probability = marginal(model.network, whole_grid(known), positions_at_once=4)
     expected = ask_diffusers(unet, known[None])[0].softmax(dim=0)
     assert torch.allclose(probability[:, known < 0], expected[:, known < 0], atol=1e-5)
     assert torch.equal(probability[1][known >= 0], known[known >= 0].float())
@@ -212,7 +215,7 @@ def test_one_cell_at_a_time_is_what_the_reference_draws(unet, model):
     inside[3:5, 3:6] = True  # the five unknown cells of it, one in a pass
     stream = draw_stream(11, 0, (16, 16))
     shares = Schedule(((1.0,),), tuple((k + 1) / 5 for k in range(5)))
-    drawn = sample(model.network, known, inside, [stream], n_facies=2, schedule=shares, level=0)[0]
+    drawn = sample(model.network, Start(known, inside, 2, 0), [stream], shares)[0]
     maps = known.clone()
     for row, col in sorted(((inside) & (known < 0)).nonzero().tolist(), key=lambda cell: stream.rank[tuple(cell)]):
         p = ask_diffusers(unet, maps[None])[0, :, row, col].softmax(dim=0)
@@ -239,9 +242,8 @@ def test_a_grid_of_another_size(job, model, shape):
     words = rf"{shape[0]:,} rows and {shape[1]:,} columns; this model.* takes 16 x 16 cells only.*width divided by 16"
     with pytest.raises(JobError, match=words):
         run_simulation(replace(job, grid=grid, row=(), col=(), class_index=()), quiet)
-    known = torch.full(shape, -1)
     with pytest.raises(JobError, match=words):
-        marginal(model.network, known, n_facies=2, level=0, positions_at_once=1)
+        marginal(model.network, whole_grid(torch.full(shape, -1)), positions_at_once=1)
 
 
 def test_a_picture_of_it_has_its_size(model):

@@ -15,6 +15,7 @@ from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.model.refiner import corners, refiner_radius
 from oadg.core.model.schedule import Schedule
 from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.image_examples import ImageExamples
 from oadg.core.training.loop import examples_nats
@@ -207,11 +208,11 @@ def test_the_sampler_asks_it_as_soon_as_its_coarser_lattice_is_known(refined_abo
     recorder = _Recorder(replace(CONFIG, refined_above=refined_above))
     schedule = replace(Schedule.even((2, 3, 4, 5), 6), corrections=(1, 2))
     streams = [draw_stream(3, index, shape) for index in range(3)]
-    maps = sample(recorder, known, inside, streams, n_facies=3, schedule=schedule, level=level)
+    maps = sample(recorder, Start(known, inside, 3, level), streams, schedule)
     assert (maps >= 0).all()
     refined = range(level + refined_above, -1, -1)
     expected = [(level, False)] * 6
-    expected += [(k, True) for k in refined for _ in range((2, 3, 4, 5)[k] + schedule.n_corrections(k))]
+    expected += [(k, True) for k in refined for _ in range((2, 3, 4, 5)[k] + (1 if k == 0 else 2))]
     assert [asked[:2] for asked in recorder.asked] == expected
     assert schedule.n_passes(level, recorder.config.n_started) == len(expected)
     n_cells = 3 * shape[0] * shape[1]
@@ -229,7 +230,7 @@ def test_what_is_read_once_is_never_drawn_anew():
     recorder = _Recorder(CONFIG)
     schedule = replace(Schedule.even((2,), 2), corrections=(60,))
     streams = [draw_stream(4, index, shape) for index in range(2)]
-    sample(recorder, known, inside, streams, n_facies=3, schedule=schedule, level=0)
+    sample(recorder, Start(known, inside, 3, 0), streams, schedule)
     refined = [(class_index, context[:, 0]) for _, refines, class_index, context in recorder.asked if refines]
     assert len(refined) == 2 + 60
     for class_index, read in refined:
@@ -247,12 +248,12 @@ def test_in_tiles_it_says_the_same(network, monkeypatch):
     shape = (90, 70)
     known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
     known[::9, ::8] = 2
-    run = {"n_facies": 3, "schedule": replace(Schedule.even((2,), 4), corrections=(2,)), "level": 1}
-    streams = [draw_stream(1, 0, shape)]
-    whole = sample(network, known, inside, streams, **run)
+    schedule = replace(Schedule.even((2,), 4), corrections=(2,))
+    told = Start(known, inside, 3, 1), [draw_stream(1, 0, shape)], schedule
+    whole = sample(network, *told)
     monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 9 * 64**2)
     monkeypatch.setattr(prediction, "_TILE_NODES_OF_REFINER", 40**2)
-    assert torch.equal(sample(network, known, inside, streams, **run), whole)
+    assert torch.equal(sample(network, *told), whole)
 
 
 def test_it_shares_no_weights_with_what_answers_elsewhere():

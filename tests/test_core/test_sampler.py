@@ -12,7 +12,7 @@ from oadg.core.model.schedule import SCHEDULES, Schedule
 from oadg.core.sampling import marginal as marginal_module
 from oadg.core.sampling.marginal import marginal
 from oadg.core.sampling.sampler import draw_facies, sample
-from oadg.core.sampling.start import coarsest_level, level_of, read_survey
+from oadg.core.sampling.start import Start, coarsest_level, level_of, read_survey
 from oadg.core.sampling.visits import draw_stream
 
 ALL = Schedule.even((1,), 1)
@@ -27,10 +27,10 @@ class GivenPasses:
 
     groups: list
 
-    def n_corrections(self, level):
+    def n_corrections(self, leg):
         return 0
 
-    def split(self, rank, level, *, is_coarsest):
+    def split(self, rank, leg):
         position = {int(r): i for i, r in enumerate(rank)}
         found = [np.array([position[r] for r in group if r in position]) for group in self.groups]
         return [part for part in found if part.size]
@@ -64,7 +64,7 @@ def chi_square_is_fine(found, expected, n):
 def test_one_by_one_the_sampler_draws_from_the_joint(two_by_two):
     n, (known, inside) = 3000, unknown((2, 2))
     streams = [replace(s, offset=(0, 0)) for s in streams_of(1, n, (2, 2))]
-    maps = sample(two_by_two, known, inside, streams, n_facies=2, schedule=GivenPasses([[0], [1], [2], [3]]), level=0)
+    maps = sample(two_by_two, Start(known, inside, 2, 0), streams, GivenPasses([[0], [1], [2], [3]]))
     assert chi_square_is_fine(frequencies(maps, two_by_two), two_by_two.joint, n)
 
 
@@ -72,7 +72,7 @@ def test_all_at_once_it_does_not(two_by_two):
     """The test above can fail: cells drawn together are independent, which this joint is not."""
     n, (known, inside) = 3000, unknown((2, 2))
     streams = [replace(s, offset=(0, 0)) for s in streams_of(1, n, (2, 2))]
-    maps = sample(two_by_two, known, inside, streams, n_facies=2, schedule=ALL, level=0)
+    maps = sample(two_by_two, Start(known, inside, 2, 0), streams, ALL)
     assert not chi_square_is_fine(frequencies(maps, two_by_two), two_by_two.joint, n)
 
 
@@ -83,15 +83,15 @@ def test_coarse_to_fine_with_a_datum_beside_the_lattice_is_exact(three_by_three)
     rank = [r for s in range(9) for r in [s]]
     streams = [replace(s, offset=(0, 0)) for s in streams_of(2, n, (3, 3))]
     schedule = GivenPasses([[r] for r in rank])
-    maps = sample(three_by_three, known, inside, streams, n_facies=2, schedule=schedule, level=1)
+    maps = sample(three_by_three, Start(known, inside, 2, 1), streams, schedule)
     expected = three_by_three.conditional([4], [1])
     assert chi_square_is_fine(frequencies(maps, three_by_three), expected, n)
 
 
 def test_the_first_pass_is_the_expectation_of_the_sampler(three_by_three):
-    known, _ = unknown((3, 3))
+    known, inside = unknown((3, 3))
     known[0, 1] = 0
-    found = marginal(three_by_three, known, n_facies=2, level=0, positions_at_once=3)
+    found = marginal(three_by_three, Start(known, inside, 2, 0), positions_at_once=3)
     posterior = three_by_three.conditional([1], [0])
     exact = [[posterior[three_by_three.maps[:, c] == k].sum() for c in range(9)] for k in range(2)]
     assert found.flatten(1).numpy() == pytest.approx(np.array(exact), abs=1e-5)
@@ -111,9 +111,8 @@ class IndependentCells:
 def test_proportions_of_independent_cells_are_kept(quality):
     """Choosing cells by confidence gave 0.058 instead of 0.30: values are drawn at temperature 1."""
     known, inside = unknown((64, 64))
-    maps = sample(
-        IndependentCells(), known, inside, streams_of(3, 8, (64, 64)), n_facies=2, schedule=SCHEDULES[quality], level=2
-    )
+    start, streams = Start(known, inside, 2, 2), streams_of(3, 8, (64, 64))
+    maps = sample(IndependentCells(), start, streams, SCHEDULES[quality])
     assert float((maps == 1).float().mean()) == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / maps.numel()))
 
 
@@ -130,9 +129,8 @@ def conditioned():
 
 def test_hard_data_are_honoured_and_cells_outside_stay_empty(deep_network, conditioned):
     known, inside = conditioned
-    maps = sample(
-        deep_network, known, inside, streams_of(0, 4, (40, 33)), n_facies=3, schedule=SCHEDULES["preview"], level=1
-    )
+    start, streams = Start(known, inside, 3, 1), streams_of(0, 4, (40, 33))
+    maps = sample(deep_network, start, streams, SCHEDULES["preview"])
     assert (maps[:, known >= 0] == known[known >= 0]).all()
     assert (maps[:, ~inside] == -1).all()
     assert (maps[:, inside] >= 0).all()
@@ -142,11 +140,11 @@ def test_hard_data_are_honoured_and_cells_outside_stay_empty(deep_network, condi
 def test_a_realization_depends_on_seed_and_number_only(deep_network, conditioned):
     """The stream of realization 2 is the same alone and among others (and so, in batches of one shape, is its map)."""
     known, inside = conditioned
-    run = {"n_facies": 3, "schedule": SCHEDULES["preview"], "level": 1}
-    together = sample(deep_network, known, inside, streams_of(9, 4, (40, 33)), **run)
+    start, schedule = Start(known, inside, 3, 1), SCHEDULES["preview"]
+    together = sample(deep_network, start, streams_of(9, 4, (40, 33)), schedule)
     others = [draw_stream(9, i, (40, 33)) for i in (7, 2, 5, 6)]
-    assert torch.equal(sample(deep_network, known, inside, others, **run)[1], together[2])
-    assert not torch.equal(sample(deep_network, known, inside, streams_of(10, 4, (40, 33)), **run), together)
+    assert torch.equal(sample(deep_network, start, others, schedule)[1], together[2])
+    assert not torch.equal(sample(deep_network, start, streams_of(10, 4, (40, 33)), schedule), together)
 
 
 def test_cells_further_apart_than_the_radius_may_be_simulated_together(tiny_network):
@@ -160,11 +158,11 @@ def test_cells_further_apart_than_the_radius_may_be_simulated_together(tiny_netw
     order = np.lexsort((stream.rank.ravel(), group.ravel()))
     together = [stream.rank.ravel()[group.ravel() == g].tolist() for g in range(step * step)]
     one_by_one = [[int(r)] for r in stream.rank.ravel()[order]]
-    run = {"n_facies": 2, "level": 0}
-    exact = sample(tiny_network, known, inside, [stream], schedule=GivenPasses(together), **run)
-    sequential = sample(tiny_network, known, inside, [stream], schedule=GivenPasses(one_by_one), **run)
+    start = Start(known, inside, 2, 0)
+    exact = sample(tiny_network, start, [stream], GivenPasses(together))
+    sequential = sample(tiny_network, start, [stream], GivenPasses(one_by_one))
     assert torch.equal(exact, sequential)
-    at_once = sample(tiny_network, known, inside, [stream], schedule=ALL, **run)
+    at_once = sample(tiny_network, start, [stream], ALL)
     assert not torch.equal(at_once, sequential), "the law is not empty"
 
 
@@ -173,13 +171,13 @@ def test_tiled_equals_untiled(tiny_network, monkeypatch):
     known, inside = unknown(shape)
     known[::7, ::5] = 1
     known[3::9, 2::8] = 0
-    run = {"n_facies": 2, "schedule": SCHEDULES["preview"], "level": 1}
-    whole = sample(tiny_network, known, inside, streams_of(1, 2, shape), **run)
-    probability = marginal(tiny_network, known, n_facies=2, level=1, positions_at_once=4)
+    start, schedule = Start(known, inside, 2, 1), SCHEDULES["preview"]
+    whole = sample(tiny_network, start, streams_of(1, 2, shape), schedule)
+    probability = marginal(tiny_network, start, positions_at_once=4)
     monkeypatch.setattr(prediction, "_TILE_NODES_TIMES_STREAMS", 8 * 44**2)
-    tiled_probability = marginal(tiny_network, known, n_facies=2, level=1, positions_at_once=4)
+    tiled_probability = marginal(tiny_network, start, positions_at_once=4)
     assert torch.allclose(probability, tiled_probability, atol=1e-5)
-    assert torch.equal(sample(tiny_network, known, inside, streams_of(1, 2, shape), **run), whole)
+    assert torch.equal(sample(tiny_network, start, streams_of(1, 2, shape), schedule), whole)
 
 
 def test_far_from_data_the_marginal_is_smooth_and_near_them_as_it_is():
@@ -196,13 +194,13 @@ def test_far_from_data_the_marginal_is_smooth_and_near_them_as_it_is():
 
 
 def test_the_marginal_itself_is_smooth_far_from_data(deep_network, monkeypatch):
-    known = torch.full((60, 80), -1)
+    known, inside = unknown((60, 80))
     known[3, 3] = 1
-    run = {"n_facies": 3, "level": 2, "positions_at_once": 8}
+    start = Start(known, inside, 3, 2)
 
     def roughness():
         """Return how far cells far from the datum are from the means of their neighbours in the row."""
-        far = marginal(deep_network, known, **run)[:, 40:, 40:]
+        far = marginal(deep_network, start, positions_at_once=8)[:, 40:, 40:]
         return float((far[:, :, 1:-1] - (far[:, :, :-2] + far[:, :, 2:]) / 2).std())
 
     smoothed = roughness()
@@ -211,9 +209,9 @@ def test_the_marginal_itself_is_smooth_far_from_data(deep_network, monkeypatch):
 
 
 def test_the_marginal_covers_every_cell_once(deep_network, conditioned):
-    known, _ = conditioned
+    known, inside = conditioned
     for level in (0, 1, 2):
-        probability = marginal(deep_network, known, n_facies=3, level=level, positions_at_once=5)
+        probability = marginal(deep_network, Start(known, inside, 3, level), positions_at_once=5)
         assert torch.allclose(probability.sum(dim=0), torch.ones(known.shape), atol=1e-5)
         row, col = (known >= 0).nonzero(as_tuple=True)
         assert (probability[known[row, col], row, col] == 1).all()
@@ -221,13 +219,13 @@ def test_the_marginal_covers_every_cell_once(deep_network, conditioned):
 
 def test_far_apart_nodes_are_asked_at_some_places_and_interpolated_between(kriging_network, monkeypatch):
     """At the places that are asked nothing changes; between them probabilities are means of their neighbours'."""
-    known, _ = unknown((40, 33))
+    known, inside = unknown((40, 33))
     known[::9, ::7] = torch.arange(25).view(5, 5) % 3
-    run = {"n_facies": 3, "level": 2, "positions_at_once": 5, "survey": read_survey(kriging_network, known, 3)}
-    full = marginal(kriging_network, known, **run)
+    start = Start(known, inside, 3, 2, read_survey(kriging_network, known, 3))
+    full = marginal(kriging_network, start, positions_at_once=5)
     monkeypatch.setattr(marginal_module, "_PLACES_PER_SPACING", 2)
     assert len(marginal_module.marginal_offsets(2)) == 16
-    coarse = marginal(kriging_network, known, **run)
+    coarse = marginal(kriging_network, start, positions_at_once=5)
     asked = torch.zeros(known.shape, dtype=torch.bool)
     asked[1::2, 1::2] = True
     assert torch.allclose(coarse[:, asked], full[:, asked], atol=1e-5)
@@ -251,9 +249,8 @@ def test_kriging_is_told_on_the_coarsest_lattice_only(kriging_network, monkeypat
         return kriging_network(class_index, inside, data, n_facies, level=level, features=features)
 
     predictor.config = kriging_network.config
-    survey = read_survey(kriging_network, known, 2)
-    run = {"n_facies": 2, "schedule": SCHEDULES["preview"], "level": 2, "survey": survey}
-    maps = sample(predictor, known, inside, streams_of(0, 2, (32, 32)), **run)
+    start = Start(known, inside, 2, 2, read_survey(kriging_network, known, 2))
+    maps = sample(predictor, start, streams_of(0, 2, (32, 32)), SCHEDULES["preview"])
     assert set(told) == {(2, True), (1, False), (0, False)}
     assert (maps[:, known >= 0] == known[known >= 0]).all()
 
@@ -330,25 +327,17 @@ def test_where_memory_does_not_suffice_tiles_get_smaller(tiny_network, monkeypat
     shape = (150, 180)
     known, inside = unknown(shape)
     known[::7, ::5] = 1
-    run = {"n_facies": 2, "schedule": Schedule.even((1,), 2), "level": 0}
-    whole = sample(tiny_network, known, inside, streams_of(1, 1, shape), **run)
+    told = Start(known, inside, 2, 0), streams_of(1, 1, shape), Schedule.even((1,), 2)
+    whole = sample(tiny_network, *told)
     small = SmallMemory(tiny_network, 110**2)
-    assert torch.equal(sample(small, known, inside, streams_of(1, 1, shape), **run), whole)
+    assert torch.equal(sample(small, *told), whole)
     assert max(a * b for a, b in small.shapes) > 110**2, "it tried"
 
 
 def test_where_no_tile_fits_the_shortage_is_told(tiny_network):
-    known, inside = unknown((60, 60))
+    start = Start(*unknown((60, 60)), 2, 0)
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        sample(
-            SmallMemory(tiny_network, 10),
-            known,
-            inside,
-            streams_of(1, 1, (60, 60)),
-            n_facies=2,
-            schedule=SCHEDULES["preview"],
-            level=0,
-        )
+        sample(SmallMemory(tiny_network, 10), start, streams_of(1, 1, (60, 60)), SCHEDULES["preview"])
 
 
 def test_corrections_leave_a_law_that_is_right_as_it_is(three_by_three):
@@ -357,29 +346,26 @@ def test_corrections_leave_a_law_that_is_right_as_it_is(three_by_three):
     known[1, 1] = 1
     streams = [replace(s, offset=(0, 0)) for s in streams_of(2, n, (3, 3))]
     schedule = replace(ONE_BY_ONE, corrections=(4,))
-    maps = sample(three_by_three, known, inside, streams, n_facies=2, schedule=schedule, level=0)
+    maps = sample(three_by_three, Start(known, inside, 2, 0), streams, schedule)
     assert chi_square_is_fine(frequencies(maps, three_by_three), three_by_three.conditional([4], [1]), n)
 
 
 def test_corrections_repair_what_was_drawn_all_at_once(two_by_two):
-    n, (known, inside) = 3000, unknown((2, 2))
+    n, start = 3000, Start(*unknown((2, 2)), 2, 0)
     streams = [replace(s, offset=(0, 0)) for s in streams_of(1, n, (2, 2))]
-    run = {"n_facies": 2, "level": 0}
-    at_once = sample(two_by_two, known, inside, streams, schedule=ALL, **run)
-    repaired = sample(two_by_two, known, inside, streams, schedule=replace(ALL, corrections=(40,)), **run)
+    at_once = sample(two_by_two, start, streams, ALL)
+    repaired = sample(two_by_two, start, streams, replace(ALL, corrections=(40,)))
     assert not chi_square_is_fine(frequencies(at_once, two_by_two), two_by_two.joint, n)
     assert chi_square_is_fine(frequencies(repaired, two_by_two), two_by_two.joint, n)
 
 
 def test_corrections_keep_data_and_depend_on_seed_and_number_only(deep_network, conditioned):
     known, inside = conditioned
-    run = {"n_facies": 3, "schedule": replace(SCHEDULES["preview"], corrections=(3, 5)), "level": 1}
-    together = sample(deep_network, known, inside, streams_of(9, 4, (40, 33)), **run)
+    start, schedule = Start(known, inside, 3, 1), replace(SCHEDULES["preview"], corrections=(3, 5))
+    together = sample(deep_network, start, streams_of(9, 4, (40, 33)), schedule)
     assert (together[:, known >= 0] == known[known >= 0]).all()
     assert (together[:, ~inside] == -1).all()
     others = [draw_stream(9, i, (40, 33)) for i in (7, 2, 5, 6)]
-    assert torch.equal(sample(deep_network, known, inside, others, **run)[1], together[2])
-    without = sample(
-        deep_network, known, inside, streams_of(9, 4, (40, 33)), n_facies=3, schedule=SCHEDULES["preview"], level=1
-    )
+    assert torch.equal(sample(deep_network, start, others, schedule)[1], together[2])
+    without = sample(deep_network, start, streams_of(9, 4, (40, 33)), SCHEDULES["preview"])
     assert not torch.equal(without, together)

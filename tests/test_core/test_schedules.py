@@ -63,9 +63,7 @@ def test_every_quality_ends_with_all_nodes():
 
 def test_a_model_of_one_level_has_schedules_too():
     chosen, _ = measured_schedules([], table_of(N_PARTS, 3), 0)
-    assert (
-        chosen["standard"].shares(0, is_coarsest=True)[-1] == chosen["standard"].shares(0, is_coarsest=False)[-1] == 1
-    )
+    assert chosen["standard"].started[-1] == chosen["standard"].refined[0][-1] == 1
 
 
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))

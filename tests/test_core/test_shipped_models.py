@@ -4,16 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.score_job import ScoreJob
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.sampling.realizations import simulate_freely
-from oadg.core.sampling.sampler import sample
+from oadg.core.sampling.realizations import simulate_freely, simulate_given
 from oadg.core.sampling.scoring import run_scoring
-from oadg.core.sampling.start import coarsest_level, read_survey
-from oadg.core.sampling.visits import draw_stream
 
 MODELS = Path(__file__).resolve().parents[2] / "resources" / "models"
 SHAPE = (160, 160)
@@ -33,18 +29,9 @@ def test_a_datum_is_part_of_a_body_and_not_a_cell_on_its_own(name):
     truth = simulate_freely(model, SHAPE, 1, seed=1)
     cells = np.random.default_rng(1).choice(truth.size, 80, replace=False)
     row, col = np.unravel_index(cells, SHAPE)
-    known = torch.full(SHAPE, -1)
-    known[row, col] = torch.as_tensor(truth[0, row, col].astype(np.int64))
-    maps = sample(
-        model.network,
-        known,
-        torch.ones(SHAPE, dtype=torch.bool),
-        [draw_stream(2, index, SHAPE, turns=model.turns) for index in range(6)],
-        n_facies=len(model.facies),
-        schedule=model.schedules["standard"],
-        level=coarsest_level(model.network.config, SHAPE, len(cells)),
-        survey=read_survey(model.network, known, len(model.facies)),
-    ).numpy()
+    known = np.full(SHAPE, -1, dtype=np.int64)
+    known[row, col] = truth[0, row, col]
+    maps = simulate_given(model, known, 6, seed=2)
     assert (maps[:, row, col] == truth[0, row, col]).all()
     assert isolated(maps, row, col).mean() < isolated(truth, row, col).mean() + 0.03
 

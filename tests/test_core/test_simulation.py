@@ -14,8 +14,10 @@ from oadg.core.contract.errors import Cancelled, DeviceError, FaciesError, JobEr
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import SimulationJob
+from oadg.core.kriging.kriging_features import SurveyKriging
 from oadg.core.machine.device import batch_size, choose_device, describe_devices
-from oadg.core.sampling.simulation import run_simulation
+from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
 
 MODEL = Path(oadg.__file__).parent / "resources" / "models" / "universal.safetensors"
 
@@ -210,8 +212,6 @@ def test_an_empty_mask(job, tmp_path):
 
 
 def test_more_facies_than_the_model_takes(job, tmp_path):
-    from oadg.core.model.facies_model import FaciesModel
-
     FaciesModel("binary", FaciesModel.load(MODEL).network, max_facies=2).save(tmp_path / "binary.safetensors")
     three = FaciesTable((*job.facies.facies, Facies(5, "silt", "#000000")))
     with pytest.raises(FaciesError, match="takes up to 2 facies; the observations hold 3"):
@@ -227,6 +227,31 @@ def test_cuda_agrees_with_the_cpu(job):
     assert np.load(result.probability_path) == pytest.approx(on_cpu, abs=1e-3)
     maps = np.load(result.realizations_path)
     assert (maps[:, job.row, job.col] == job.class_index).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_data_go_to_the_device_of_the_model():
+    known = torch.full((60, 50), -1)
+    known[::7, ::9] = torch.arange(6) % 2
+    asked = (FaciesModel.load(MODEL, torch.device(device)) for device in ("cpu", "cuda"))
+    on_cpu, on_card = (facies_probability_from_data(model, known, 2) for model in asked)
+    assert on_card == pytest.approx(on_cpu, abs=1e-3)
+
+
+@pytest.mark.parametrize(("n_maps", "shape", "n_read"), [(0, (40, 30), 1), (2, (40, 30), 2), (2, (200, 192), 1)])
+def test_what_data_tell_is_read_once_of_each_grid(job, monkeypatch, n_maps, shape, n_read):
+    """Probabilities given dense data come from a finer lattice, for which a small grid is widened by less."""
+    model = MODEL.with_name("channels.safetensors")
+    channels = FaciesModel.load(model)
+    assert channels.marginal_level is not None
+    read, of_map = [], SurveyKriging.of_map
+    monkeypatch.setattr(SurveyKriging, "of_map", lambda *told, **how: read.append(told) or of_map(*told, **how))
+    grid = Grid(west=0.0, north=10.0 * shape[0], cell_size=10.0, n_rows=shape[0], n_cols=shape[1])
+    few = {name: getattr(job, name)[:15] for name in ("row", "col", "class_index")}
+    changed = {"model_path": str(model), "grid": grid, "facies": channels.facies, "n_realizations": n_maps, **few}
+    run_simulation(replace(job, **changed), quiet)
+    assert len(read) == n_read
 
 
 def test_devices():

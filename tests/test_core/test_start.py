@@ -109,9 +109,10 @@ def test_what_is_wanted_is_cut_from_the_map_when_all_of_that_is_near(model):
     asked = part_in_the_middle((40, 36), (26, 20))
     assert around(asked, (40, 36), 1) == whole((40, 36))
     streams = [draw_stream(3, index, (40, 36)) for index in range(2)]
-    told = model.network, known, torch.ones_like(known, dtype=torch.bool), streams
-    how = {"n_facies": 3, "schedule": SCHEDULES["preview"], "level": 2}
-    assert torch.equal(sample(*told, asked=asked, **how), sample(*told, **how)[:, asked[0], asked[1]])
+    start = Start(known, torch.ones_like(known, dtype=torch.bool), 3, 2)
+    part = sample(model.network, replace(start, asked=asked), streams, SCHEDULES["preview"])
+    all_of_it = sample(model.network, start, streams, SCHEDULES["preview"])
+    assert torch.equal(part, all_of_it[:, asked[0], asked[1]])
 
 
 def test_beyond_what_is_wanted_each_lattice_is_simulated_near_it_only(model):
@@ -124,9 +125,8 @@ def test_beyond_what_is_wanted_each_lattice_is_simulated_near_it_only(model):
         return torch.zeros_like(visit.row)
 
     streams = [draw_stream(3, 0, (200, 200))]
-    inside = torch.ones_like(known, dtype=torch.bool)
-    how = {"n_facies": 3, "schedule": SCHEDULES["preview"], "level": 2, "choose": choose}
-    sample(model.network, known, inside, streams, asked=asked, **how)
+    start = Start(known, torch.ones_like(known, dtype=torch.bool), 3, 2, asked=asked)
+    sample(model.network, start, streams, SCHEDULES["preview"], choose=choose)
     assert max(n_rows[-3:]) <= 40 + 2 * 8, "on the finest lattice"
     assert max(n_rows) > 190, "on the coarsest one all is"
 

@@ -12,7 +12,7 @@ from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.model.prediction import predict
 from oadg.core.model.turning import Shown, answer_turned
 from oadg.core.sampling.marginal import marginal, marginal_batches, marginal_offsets
-from oadg.core.sampling.start import hard_data
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 
 SHAPE, N_FACIES, SPACING = (16, 24), 3, 2
@@ -30,7 +30,7 @@ def on_lattice(known, *, multiple=1):
     """Return what the network is told of two maps with these data, on a lattice through the grid's first cell."""
     lattice = Lattice.at(tuple(known.shape), SPACING, torch.tensor([[0, 0], [1, 1]]), multiple)
     class_index, inside = lattice.gather(known.expand(2, -1, -1))
-    return class_index, inside, lattice.attach(*hard_data(known, 2))
+    return class_index, inside, lattice.hard_data(known)
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
@@ -120,13 +120,15 @@ def test_a_turned_marginal_is_one_of_probabilities_and_keeps_data():
     network = FaciesNetwork(NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4))
     torch.nn.init.normal_(network.head.weight)
     known = some_data()
-    run = {"n_facies": N_FACIES, "level": 1, "positions_at_once": 3}
-    straight, turned = (marginal(network.eval(), known, turns=turns, **run) for turns in ((0,), (0, 1, 2, 3)))
+    start = Start(known, torch.ones_like(known, dtype=torch.bool), N_FACIES, 1)
+    straight, turned = (
+        marginal(network.eval(), start, positions_at_once=3, turns=turns) for turns in ((0,), (0, 1, 2, 3))
+    )
     assert torch.allclose(turned.sum(dim=0), torch.ones(SHAPE), atol=1e-5)
     row, col = (known >= 0).nonzero(as_tuple=True)
     assert (turned[known[row, col], row, col] == 1).all()
     assert not torch.allclose(straight, turned, atol=1e-3)
-    again = marginal(network, known, turns=(0, 1, 2, 3), n_facies=N_FACIES, level=1, positions_at_once=8)
+    again = marginal(network, start, positions_at_once=8, turns=(0, 1, 2, 3))
     assert torch.allclose(again, turned, atol=1e-5)
 
 
