@@ -86,7 +86,7 @@ def _estimator(job: IndicatorJob, on_part: Callable[[], None]) -> Estimator:
         given = Covariance(job.covariance, job.range / job.grid.cell_size, nugget)
         return Estimator((given,) * n_facies, proportions, is_ordinary)
     places = np.stack([job.row, job.col], axis=1).astype(float)
-    chosen = np.random.default_rng(job.seed).permutation(len(places))[:MOST_FITTED]
+    chosen = np.random.default_rng([job.seed, 2]).permutation(len(places))[:MOST_FITTED]
     sample = places[chosen], class_index[chosen]
     candidates = [
         choose_by_leave_one_out(*sample, n_facies, on_part=on_part),

@@ -112,8 +112,10 @@ class Start:
         rows, cols = asked
         around_it = cols.start, wide[1] - cols.stop, rows.start, wide[0] - rows.stop
         known, inside = F.pad(known, around_it, value=-1), F.pad(inside, around_it, value=True)
-        is_read = like is not None and like.shape == wide
-        survey = like.survey if is_read and like else read_survey(model.network, known, n_facies, on_part)
+        if like is not None and like.shape == wide:
+            survey = like.survey
+        else:
+            survey = read_survey(model.network, known, n_facies, on_part)
         return cls(known, inside, n_facies, level, survey, asked)
 
     @property
