@@ -114,6 +114,17 @@ def test_what_is_wanted_is_cut_from_the_map_when_all_of_that_is_near(model):
     assert torch.equal(sample(*told, asked=asked, **how), sample(*told, **how)[:, asked[0], asked[1]])
 
 
+@pytest.mark.parametrize(("spacing", "rows"), [(1, slice(92, 118)), (4, slice(68, 142)), (16, slice(0, 200))])
+def test_around_what_is_wanted_are_eight_nodes_on_each_side(spacing, rows):
+    asked = slice(100, 110), slice(2, 9)
+    assert around(asked, (200, 1000), spacing) == (rows, slice(0, 9 + 8 * spacing))
+
+
+def test_batches_are_as_large_as_what_is_simulated_around_a_small_grid_allows(model):
+    start = Start.of(model, surveyed((20, 30), 5), 3)
+    assert start.n_fine_cells == (20 + 2 * 8) * (30 + 2 * 8) < start.known.numel()
+
+
 def test_beyond_what_is_wanted_each_lattice_is_simulated_near_it_only(model):
     known = surveyed((200, 200), 0)
     asked = part_in_the_middle((200, 200), (40, 40))
