@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from osgeo import gdal
 from qgis.core import (
     NULL,
     QgsApplication,
+    QgsField,
+    QgsFields,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingModelAlgorithm,
@@ -28,6 +31,8 @@ from oadg.core.contract.errors import EngineError
 from oadg.core.contract.job import SURPRISE_CLASSES
 from oadg.oadg_qgis import destinations
 from oadg.oadg_qgis.algorithms import cross_validate as module
+from oadg.oadg_qgis.error_points import error_features
+from oadg.oadg_qgis.layers import Observations
 from oadg.oadg_qgis.models import installed_models
 
 NUMBERS = ["LOG_LOSS", "LOG_LOSS_KRIGING", "LOG_LOSS_NEAREST", "BRIER", "ACCURACY"]
@@ -133,6 +138,27 @@ def test_the_points_are_the_observations_and_what_was_said_of_them(cross_validat
     assert [f["fold"] for f in features].count(1) == 20
     assert {f["fold"] for f in features} == {1, 2, 3}
     assert QgsVectorLayer(result["ERRORS"]).crs().authid() == "EPSG:32632"
+
+
+def test_each_point_is_told_what_was_said_of_its_own_facies(survey, tmp_path):
+    """A file's own count of its rows is not kept; all else is, in its order."""
+    np.save(tmp_path / "probability.npy", np.array([[0.2, 0.9], [0.8, 0.1]]))
+    np.save(tmp_path / "log_loss.npy", np.array([0.3, 0.4]))
+    result = SimpleNamespace(
+        probability_path=str(tmp_path / "probability.npy"), log_loss_path=str(tmp_path / "log_loss.npy")
+    )
+    job = SimpleNamespace(class_index=(0, 1), fold=(0, 4), facies=SimpleNamespace(names=["mud", "sand"]))
+    fields = QgsFields()
+    for other in ("facies", "FID", "number"):
+        fields.append(QgsField(survey.fields().field("number")))
+        fields.rename(fields.count() - 1, other)
+    attributes = [[311, 7, 0.5], [-1, 8, 0.25]]
+    observations = Observations(np.array([1.0, 3.0]), np.array([2.0, 4.0]), [311, -1], attributes=attributes)
+    first, second = error_features(observations, fields, job, result)
+    assert [field.name() for field in first.fields()] == [*OWN_FIELDS, "facies", "number"]
+    assert first.attributes() == ["mud", "sand", 0.2, 0.3, 1, 311, 0.5]
+    assert second.attributes() == ["sand", "mud", 0.1, 0.4, 5, -1, 0.25]
+    assert (second.geometry().asPoint().x(), second.geometry().asPoint().y()) == (3, 4)
 
 
 def test_the_model_that_ships_predicts_what_is_easy(cross_validate, world):

@@ -73,8 +73,14 @@ def test_codes_of_text_are_numbered_by_name(world):
     assert class_index.tolist() == [1, 0, 1]
 
 
-def test_class_indices_belong_to_the_table_whatever_the_text():
-    values = ["sand", "sand\x00", "Sand", "sand"]  # numpy takes the first two for one
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["sand", "sand\x00", "Sand", "sand"],  # numpy takes the first two for one
+        ["10", "2", "2", "-3"],  # whose table is in the order of the numbers
+    ],
+)
+def test_class_indices_belong_to_the_table_whatever_the_text(values):
     facies, class_index = Observations(np.arange(4.0), np.arange(4.0), values).facies_table()
     assert [facies.facies[k].name for k in class_index] == values
 
@@ -103,6 +109,32 @@ def test_each_part_of_a_multipoint_is_an_observation(world):
     assert observations.values == [1, 1, 2]
     assert observations.easting.tolist() == [0, 5, 9]
     assert observations.n_empty == 2
+
+
+@pytest.mark.parametrize("code", [2**31, -(2**31) - 1])
+def test_codes_that_no_raster_holds(world, code):
+    with pytest.raises(FaciesError, match=f"holds the code {code}; codes from -2147483648 to 2147483647 fit"):
+        read(world.make_layer([(0, 0), (1, 1)], [5, code], kind="int8"))
+
+
+def read_all(layer):
+    source, context = source_of(layer)
+    how = {"with_attributes": True}
+    return observations_reader(source, layer, "facies", UTM32, context.transformContext(), **how)()
+
+
+def test_each_part_of_a_multipoint_has_the_attributes_of_its_feature(world):
+    layer = world.make_layer([[(0, 0), (5, 5)], [(9, 9)], [(1, 2), (3, 4)]], [1, 2, NULL], geometry="MultiPoint")
+    at = layer.fields().lookupField("facies")
+    assert [attributes[at] for attributes in read_all(layer).attributes] == [1, 1, 2]
+
+
+def test_points_at_no_place_are_counted_and_all_others_keep_what_is_theirs(world):
+    layer = world.make_layer([(0, 0), (np.inf, 1), (2, 2), (3, -np.inf), (4, 4)], [1, 2, 3, 4, 5])
+    at, observations = layer.fields().lookupField("facies"), read_all(layer)
+    assert observations.easting.tolist() == [0, 2, 4]
+    assert observations.values == [attributes[at] for attributes in observations.attributes] == [1, 3, 5]
+    assert (observations.n_nowhere, observations.n_points) == (2, 5)
 
 
 def test_a_file_of_points_may_hold_multipoints(world, tmp_path):

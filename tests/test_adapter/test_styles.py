@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer
 from oadg.core.contract.errors import Cancelled, EngineError, JobError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.grid import Grid
-from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, storage_of
+from oadg.oadg_qgis import rasters
+from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps, storage_of
 from oadg.oadg_qgis.styles import ApplyStyle, entropy_style, facies_style, probability_style
 
 GRID = Grid(west=100.0, north=50.0, cell_size=5.0, n_rows=3, n_cols=4)
@@ -89,6 +91,38 @@ def test_geotiff_keeps_values_place_names_and_metadata(qgis_app, tmp_path):
     assert '"name": "Sand, grün"' in dataset.GetMetadataItem("OADG_FACIES")
     assert dataset.GetMetadataItem("INTERLEAVE", "IMAGE_STRUCTURE") == "BAND"
     assert dataset.GetMetadataItem("COMPRESSION", "IMAGE_STRUCTURE") == "DEFLATE"
+
+
+def test_names_of_codes_are_listed_from_nought_within_a_byte():
+    assert rasters._category_list({1: "Ton", 3: "Sand"}) == ["", "Ton", "", "Sand"]
+    assert len(rasters._category_list({255: "Ton"})) == 256
+    for codes in ((-1, 4), (1, 256), ()):
+        assert rasters._category_list(dict.fromkeys(codes, "Ton")) == []
+
+
+def test_gaps_hold_nodata():
+    assert fill_gaps(np.array([[np.nan, 0.5]], dtype=np.float32)).tolist() == [[FLOAT_NODATA, 0.5]]
+
+
+def test_what_a_file_has_kept_is_told_by_values_place_and_crs(qgis_app, tmp_path):
+    values = np.linspace(0, 1, GRID.n_cells, dtype=np.float32).reshape(1, *GRID.shape)
+    path = write(float_plan(tmp_path / "a.tif"), values)
+    assert writer()._holds(path, GRID, values)
+    assert not writer()._holds(path, GRID, values + 1e-3)
+    for elsewhere in ({"west": 100.2}, {"north": 49.8}, {"cell_size": 5.2}):
+        assert not writer()._holds(path, replace(GRID, **elsewhere), values)
+    gdal.GetDriverByName("GTiff").CreateCopy(str(tmp_path / "b.tif"), gdal.Open(str(path))).SetProjection("")
+    assert not writer()._holds(tmp_path / "b.tif", GRID, values)
+    assert RasterWriter(GRID, QgsCoordinateReferenceSystem(), lambda: False)._holds(tmp_path / "b.tif", GRID, values)
+
+
+def test_what_gdal_tells_as_late_as_it_can_is_no_success(qgis_app, tmp_path, monkeypatch):
+    """A disk that is full shows when a file is closed."""
+    monkeypatch.setattr(rasters.gdal, "GetLastErrorType", lambda: gdal.CE_Failure)
+    monkeypatch.setattr(rasters.gdal, "GetLastErrorMsg", lambda: "No space left on device")
+    with pytest.raises(JobError, match=r"a\.tif cannot be written: No space left on device\. Choose a folder"):
+        write(class_plan(tmp_path / "a.tif"), [CLASSES])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_facies_style_is_found_when_the_file_is_opened_later(qgis_app, tmp_path):
@@ -174,7 +208,8 @@ def test_a_new_result_takes_the_place_of_an_older_one_with_its_sidecars(qgis_app
     write(float_plan(path), [np.zeros(GRID.shape, dtype=np.float32)])
     layer = QgsRasterLayer(str(path), "later")
     assert layer.renderer().type() == "singlebandpseudocolor"
-    assert gdal.Open(str(path)).GetRasterBand(1).GetCategoryNames() is None
+    dataset = gdal.Open(str(path))
+    assert dataset.GetRasterBand(1).GetCategoryNames() is None
     assert not [file for file in tmp_path.iterdir() if ".oadg-" in file.name]
 
 
@@ -197,10 +232,10 @@ def contents(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def write_two(folder, held, name):
+def write_two(folder, held, name, first="k1.tif"):
     """Replace two results by others, with a file that is held from after the check on."""
     with writer() as raster_writer:
-        plans = [float_plan(folder / "k1.tif"), float_plan(folder / "k2.tif")]
+        plans = [float_plan(folder / first), float_plan(folder / "k2.tif")]
         for plan in plans:
             raster_writer.check(plan)
         for plan in plans:
@@ -243,11 +278,21 @@ def test_a_folder_of_that_name_stays(qgis_app, tmp_path):
     assert (tmp_path / "a.tif").is_dir()
 
 
-def test_the_overviews_of_an_older_result_go_with_it(qgis_app, tmp_path):
+@pytest.mark.parametrize("suffix", [".ovr", ".msk"])
+def test_overviews_and_mask_of_an_older_result_go_with_it(qgis_app, tmp_path, suffix):
     path = write(class_plan(tmp_path / "a.tif"), [CLASSES])
-    (tmp_path / "a.tif.ovr").write_bytes(b"of the older result")
+    (tmp_path / f"a.tif{suffix}").write_bytes(b"of the older result")
     write(class_plan(path), [CLASSES])
-    assert not (tmp_path / "a.tif.ovr").exists()
+    assert not (tmp_path / f"a.tif{suffix}").exists()
+
+
+def test_files_that_a_format_has_beside_its_own_come_back_with_an_older_result(qgis_app, tmp_path, held):
+    write(float_plan(tmp_path / "k1.asc"), [np.ones(GRID.shape, dtype=np.float32)])
+    (tmp_path / "k1.prj").write_text("of the older result")
+    before = contents(tmp_path)
+    with pytest.raises(JobError, match="cannot be replaced"):
+        write_two(tmp_path, held, "k2.tif", first="k1.asc")
+    assert contents(tmp_path) == before
 
 
 def test_other_formats_are_written_when_they_hold_it(qgis_app, tmp_path):

@@ -17,7 +17,7 @@ from oadg.core.contract.model_header import read_header
 from oadg.core.contract.training_image import TrainingImage, image_of_codes
 from oadg.oadg_qgis.algorithms import train_model as module
 from oadg.oadg_qgis.algorithms.image_algorithm import nodata_of, styles_of
-from oadg.oadg_qgis.categorical_rasters import read_codes, read_training_image
+from oadg.oadg_qgis.categorical_rasters import Nodata, read_codes, read_training_image
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
 CODES = (3, 311, -1)
@@ -259,6 +259,8 @@ def test_cells_are_stored_in_metres(tmp_path, epsg, metres):
     """Whatever a unit of the image's CRS is: feet of the United States, for example."""
     path = write(tmp_path / "image.tif", stripes(), transform=(0, 82.0, 0, 0, 0, -82.0), epsg=epsg)
     assert read_training_image(path).cell_size == pytest.approx(metres, rel=1e-5)
+    feet = QgsCoordinateReferenceSystem("EPSG:2264").toWkt()
+    assert read_codes(path, crs=feet).metres == pytest.approx(0.3048, rel=1e-4), "which a layer knows better"
 
 
 def test_the_crs_of_the_layer_tells_what_a_unit_is(train_model, open_raster, tmp_path):
@@ -407,12 +409,81 @@ def test_what_is_no_data_by_the_layers_properties(tmp_path):
     assert (read_codes(path).known == (raster.codes == 2)).all()
 
 
+def test_a_raster_stored_from_south_to_north_is_the_same_map(tmp_path):
+    codes = stripes()
+    codes[:5, 7] = 99
+    up = read_codes(write(tmp_path / "up.tif", codes, nodata=99, transform=(70, 10.0, 0, 500, 0, -10.0)))
+    south = 500 - 10.0 * SIDE
+    down = read_codes(write(tmp_path / "down.tif", codes[::-1], nodata=99, transform=(70, 10.0, 0, south, 0, 10.0)))
+    for raster in (up, down):
+        np.testing.assert_array_equal(raster.codes, codes)
+        np.testing.assert_array_equal(raster.known, codes != 99)
+        assert (raster.west, raster.north, raster.cell_size) == (70, 500, 10)
+
+
+def test_what_is_no_number_and_what_a_mask_hides_is_unknown_whatever_the_nodata_value(tmp_path):
+    codes = stripes().astype(float)
+    codes[0, :3] = np.nan, np.inf, -np.inf
+    path = write(tmp_path / "image.tif", codes)
+    assert np.array_equal(read_codes(path).known, np.isfinite(codes))
+    dataset = gdal.Open(path, gdal.GA_Update)
+    dataset.CreateMaskBand(gdal.GMF_PER_DATASET)
+    dataset.GetRasterBand(1).GetMaskBand().WriteArray(np.where(np.arange(SIDE)[:, None] < 9, 0, 255) * (codes != 3))
+    del dataset
+    hidden = (np.arange(SIDE)[:, None] < 9) | (codes == 3)
+    assert np.array_equal(read_codes(path, 1, Nodata(as_stored=False)).known, ~hidden)
+
+
+@pytest.mark.parametrize("band", [0, 2])
+def test_a_band_that_is_not_there(tmp_path, band):
+    with pytest.raises(TrainingImageError, match=rf"image\.tif has 1 bands, and no band {band}\. Choose one of these"):
+        read_codes(write(tmp_path / "image.tif", stripes()), band)
+
+
+def test_cells_that_are_nearly_square_drift_along_the_longer_side(tmp_path):
+    raster = read_codes(write(tmp_path / "image.tif", stripes(), transform=(0, 10.0, 0, 0, 0, -10.05)))
+    assert raster.cell_size == 10
+    assert raster.drift == pytest.approx(0.005 * (SIDE + 8))
+
+
+def test_lengths_are_those_in_the_middle_of_a_raster(tmp_path):
+    """On a map of the whole earth, half way down from the equator: a metre is as long as the cosine of the latitude."""
+    transform = (-15e6, 1e5, 0, 0, 0, -1e5)
+    raster = read_codes(
+        write(tmp_path / "image.tif", stripes()[:64].repeat(3, axis=1)[:, :300], transform=transform, epsg=3857)
+    )
+    assert raster.metres == pytest.approx(1 / np.cosh(32e5 / 6378137), rel=0.01)
+
+
+def test_names_of_a_raster_come_before_those_of_the_simulation_that_made_it_and_a_style_before_both(tmp_path):
+    made = [{"code": code, "name": name, "color": "#112233"} for code, name in ((0, "Mergel"), (1, "Ton"), (2, "Kalk"))]
+    codes, metadata = np.searchsorted(sorted(CODES), stripes()), {"OADG_FACIES": json.dumps(made)}
+    path = write(tmp_path / "image.tif", codes, kind=gdal.GDT_Byte, metadata=metadata, names=["", "Kies"])
+    dataset = gdal.Open(path, gdal.GA_Update)
+    colors = gdal.ColorTable()
+    for code in range(3):
+        colors.SetColorEntry(code, (7, 8, 9))
+    dataset.GetRasterBand(1).SetColorTable(colors)
+    del dataset
+    raster = read_codes(path)
+    assert [raster.styles[code] for code in range(3)] == [
+        ("Mergel", "#112233"),
+        ("Kies", "#070809"),
+        ("Kalk", "#112233"),
+    ]
+    known = FaciesTable(tuple(Facies(10 + k, name, "#445566") for k, name in enumerate(("Kalk", "Kies", "Mergel"))))
+    assert raster.among(known)[1] == {0: 2, 1: 1, 2: 0}
+    assert raster.among(known, {0: ("Kalk", None), 2: ("Mergel", None)})[1] == {0: 0, 1: 1, 2: 2}
+
+
 def test_bands_of_codes_are_no_colours(tmp_path):
     """Three bands of bytes look like red, green and blue; our realizations are not, nor is a second band alone."""
     bands = np.stack([stripes() == 3, stripes() != 3, np.ones((SIDE, SIDE + 8))]).astype(np.uint8)
     path = write(tmp_path / "bands.tif", bands, kind=gdal.GDT_Byte, metadata={"OADG_FACIES": "[]"})
     for band in (1, 2, 3):
         assert np.array_equal(read_codes(path, band).codes, bands[band - 1])
+    for other in ({"names": ["mud", "sand"], "kind": gdal.GDT_Byte}, {"kind": gdal.GDT_UInt16}):
+        assert np.array_equal(read_codes(write(tmp_path / "other.tif", bands, **other)).codes, bands[0])
     plain = write(tmp_path / "plain.tif", bands, kind=gdal.GDT_Byte)
     assert "#010001" in str(read_codes(plain).styles), "a picture, as far as anybody can tell"
     assert np.array_equal(read_codes(plain, 2).codes, bands[1])

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from oadg.core.contract.cautions import cautions, neighbour_agreement, share_far_from_data, stray_caution
+from oadg.core.contract.cautions import (
+    Agreement,
+    cautions,
+    neighbour_agreement,
+    share_far_from_data,
+    stray_caution,
+)
 from oadg.core.contract.conditioning import ConditioningData
 from oadg.core.contract.grid import Grid
 
@@ -82,6 +88,19 @@ def test_traverses_leave_no_cell_far(lines):
     assert share_far_from_data(ConditioningData(row, col, (row + col) % 2), GRID) == 0
 
 
+def test_few_observations_all_over_an_area_leave_no_gaps_in_it():
+    """Twenty-five fill but a fifth of a hundred tiles, as many as they can."""
+    assert share_far_from_data(placed(25, first=25, size=50), GRID) < 0.1
+
+
+@pytest.mark.parametrize(("side", "far", "n_told"), [(44, 0.23, 0), (42, 0.29, 1)])
+def test_a_quarter_of_cells_that_lie_far_is_worth_a_word(side, far, n_told):
+    corners = np.array([50 - side // 2, 49 + side // 2])
+    data = ConditioningData(corners, corners, np.array([0, 1]))
+    assert share_far_from_data(data, GRID) == pytest.approx(far, abs=0.01)
+    assert len(cautions(data, GRID)) == n_told
+
+
 def test_an_extent_far_larger_than_the_data_is_prior():
     (told,) = cautions(placed(first=40, size=20, facies=lambda row, col: col // 50), GRID)
     assert told.startswith("84 % of the cells lie far from all observations")
@@ -98,6 +117,19 @@ def test_facies_without_correlation_are_told_with_the_distances():
 @pytest.mark.parametrize("n_data", [10, 19])
 def test_few_observations_prove_nothing(n_data):
     assert cautions(placed(n_data, facies=lambda row, col: np.arange(len(row)) % 2), GRID) == []
+
+
+@pytest.mark.parametrize(("n_data", "n_told"), [(19, 0), (20, 1)])
+def test_even_neighbours_that_never_agree_prove_nothing_when_they_are_few(n_data, n_told):
+    line = ConditioningData(np.zeros(n_data, dtype=int), 5 * np.arange(n_data), np.arange(n_data) % 2)
+    assert len(cautions(line, Grid(west=0.0, north=0.0, cell_size=10.0, n_rows=1, n_cols=100))) == n_told
+
+
+def test_weak_agreement_is_told_beyond_doubt_only():
+    """Half of all pairs agree by chance; with 1.645 standard errors more they would be less than six in ten."""
+    assert Agreement(share=0.5, by_chance=0.5, n_pairs=100).is_weak
+    assert not Agreement(share=0.5, by_chance=0.5, n_pairs=50).is_weak
+    assert not Agreement(share=0.6, by_chance=0.5, n_pairs=10**6).is_weak
 
 
 def test_one_facies_in_the_area_is_nothing_to_compare():
@@ -127,6 +159,13 @@ def test_observations_far_from_all_others_are_named(strays):
     assert told.startswith(f"{len(strays)} of {len(places)} observations lie far from all others, one at easting")
     assert "easting 0, northing 0, 5,6" in told
     assert "meters away. Are these coordinates wrong?" in told
+
+
+def test_the_outskirts_of_a_dense_survey_are_no_strays():
+    """The farthest lies beyond ten times the mean distance from the middle, and not beyond ten times all others."""
+    line = np.r_[np.linspace(-0.1, 0.1, 55), 5.0, -5.0, 6.0, 20.0]
+    assert stray_caution(line, 0 * line) is None
+    assert stray_caution(np.r_[line, 400.0], np.zeros(60)).startswith("1 of 60 observations lie far from all others")
 
 
 @pytest.mark.parametrize("places", [[(0, 0)], [(0, 0), (1, 1)], [(2, 2)] * 9 + [(5, 5)], [(0, 0)] * 2 + [(1, 0)]])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oadg.core.contract.conditioning import median_spacing, place_on_grid
+from oadg.core.contract.conditioning import ConditioningData, median_spacing, nearest_others, place_on_grid
 from oadg.core.contract.errors import ConditioningError
 from oadg.core.contract.facies import FaciesTable, build_facies_table
 from oadg.core.contract.grid import Grid
@@ -96,12 +96,18 @@ def test_points_of_one_facies_in_a_cell_count_once():
     data = place([(1001, 1999, 2), (1002, 1998, 2), (1003, 1997, 2)])
     assert len(data) == 1
     assert (data.n_duplicates, data.n_conflicts) == (2, 0)
+    assert data.n_points == 3, "the map honours all of them"
 
 
 def test_the_majority_wins_over_the_nearest():
     data = place([(1005, 1995, 0), (1001, 1999, 1), (1009, 1991, 1)])
     assert data.class_index.tolist() == [1]
     assert (data.n_duplicates, data.n_conflicts) == (1, 1)
+
+
+def test_every_point_that_loses_its_cell_counts():
+    data = place([(1001 + i, 1995, facies) for i, facies in enumerate((1, 0, 1, 0, 1))])
+    assert (data.class_index.tolist(), data.n_points, data.n_conflicts, data.n_conflict_cells) == ([1], 3, 2, 1)
 
 
 def test_a_tie_goes_to_the_point_nearest_the_centre():
@@ -176,6 +182,15 @@ def test_points_within_reach_have_cells_before_the_first_or_beyond_the_last():
         assert set(zip(data.row[held].tolist(), data.col[held].tolist())) == expected
 
 
+def test_data_on_the_grid_are_those_of_its_rows_and_columns():
+    row, col = (index.ravel() - 1 for index in np.indices((GRID.n_rows + 2, GRID.n_cols + 2)))
+    data = ConditioningData(row, col, np.ones(row.size, dtype=int))
+    held = data.is_inside(GRID.shape)
+    assert held.sum() == GRID.n_cells
+    assert (data.on_grid(GRID.shape) == 1).all()
+    assert (row[held].max(), col[held].max()) == (GRID.n_rows - 1, GRID.n_cols - 1)
+
+
 def test_a_conflict_around_the_grid_names_its_cell():
     with pytest.raises(
         ConditioningError, match=r"The cell around easting 1055, northing 2005 holds observations of different facies"
@@ -191,6 +206,16 @@ def test_borehole_intervals_are_recognized_and_the_remedy_is_a_depth():
         r"These look like intervals of boreholes.*Choose a depth first.*\"top\" <= 10",
     ):
         place(intervals)
+
+
+@pytest.mark.parametrize(("n_stacked", "is_refused"), [(2, False), (3, True)])
+def test_from_three_places_in_ten_on_points_are_intervals(n_stacked, is_refused):
+    points = [(1001 + 4 * i, 1995, 0) for i in range(10)] + [(1001 + 4 * i, 1995, 1) for i in range(n_stacked)]
+    if is_refused:
+        with pytest.raises(ConditioningError, match="3 of 10 places hold several different facies"):
+            place(points)
+    else:
+        assert len(place(points)) == 4
 
 
 def test_the_intervals_of_one_borehole_are_recognized():
@@ -252,6 +277,15 @@ def test_median_spacing_is_the_median_distance_to_the_nearest_other_place(places
 def test_median_spacing_of_many_places_looks_at_some_of_them():
     easting, northing = (25.0 * index.ravel() for index in np.indices((80, 80)))
     assert median_spacing(easting, northing) == 25
+
+
+@pytest.mark.parametrize(("n_places", "n_looking"), [(2, 2), (2000, 2000), (5000, 1667)])
+def test_up_to_two_thousand_places_are_all_looked_at_from(n_places, n_looking):
+    places = np.column_stack([np.arange(n_places) ** 2.0, np.zeros(n_places)])
+    looking, neighbour, distance = nearest_others(places)
+    assert len(looking) == n_looking
+    assert (neighbour == np.maximum(looking - 1, looking == 0)).all()
+    assert (distance == np.maximum(2 * looking - 1, 1)).all()
 
 
 @pytest.mark.parametrize("places", [[], [(1.0, 2.0)], [(1.0, 2.0), (1.0, 2.0)]])

@@ -72,6 +72,7 @@ def test_codes_are_whole_numbers_of_32_bits(type_):
     assert are_codes(np.array([-3, 0, 311], dtype=type_)).all()
     assert not are_codes(np.array([-(2**40), 2**40], dtype=type_)).any()
     assert not are_codes(np.array([0.5, np.nan, np.inf])).any()
+    assert not are_codes(np.array([-(2**31)], dtype=np.int32)).any(), "whose absolute value is no such number"
 
 
 @given(texts | codes, st.data())
@@ -92,6 +93,31 @@ def test_names_tell_before_numbers_if_all_are_told():
     assert match_facies([7, 2], {2: "sand"}, table) == {7: None, 2: 1}
 
 
+def test_a_name_is_found_in_its_own_case_or_in_any_if_no_other_could_be_meant():
+    table = FaciesTable(tuple(Facies(k, name, "#000000") for k, name in enumerate(("sand", "Sand", "Clay"))))
+    assert match_facies(["Sand", "sand", "clay"], {}, table) == {"Sand": 1, "sand": 0, "clay": 2}
+    assert match_facies(["SAND", "CLAY"], {}, table) == {"SAND": None, "CLAY": 2}
+
+
+def test_accents_and_blanks_are_written_either_way():
+    composed, apart = "l\u00f6ss", "lo\u0308ss"
+    for known, asked in ((composed, apart), (apart, composed), (f" {apart} ", f"{composed} ")):
+        table = FaciesTable((Facies(1, "clay", "#000000"), Facies(2, known, "#ffffff")))
+        assert match_facies([asked], {}, table) == {asked: 1}
+        assert match_facies([7], {7: asked}, table) == {7: 1}
+
+
+def test_a_text_is_what_it_says_before_what_it_is_shown_as():
+    table = FaciesTable((Facies(1, "clay", "#000000"), Facies(2, "sand", "#ffffff")))
+    assert match_facies(["sand", "x"], {"sand": "clay", "x": "clay"}, table) == {"sand": 1, "x": 0}
+
+
+def test_a_number_that_is_shown_as_itself_is_a_code_and_no_name():
+    table = FaciesTable((Facies(1, "2", "#000000"), Facies(2, "3", "#ffffff")))
+    assert match_facies([2], {2: "2"}, table) == match_facies([2], {}, table) == {2: 1}
+    assert match_facies(["2"], {}, table) == {"2": 0}
+
+
 @given(texts | codes)
 def test_a_table_survives_json(values):
     table = build_facies_table(values)
@@ -110,6 +136,8 @@ def test_names_and_colours_come_from_the_style_and_the_rest_from_the_palette():
     assert table.names == ["sand", "2", "clay"]
     assert table.colors[:2] == ["#123456", PALETTE[0]]
     assert table.colors[2] not in table.colors[:2]
+    first, second = build_facies_table([1, 2], {2: (None, PALETTE[0])}).colors
+    assert first != second == PALETTE[0], "nor is one taken that a later facies has"
 
 
 def test_facies_that_share_a_name_in_the_style_stay_apart():

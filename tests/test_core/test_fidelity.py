@@ -10,6 +10,7 @@ from oadg.core.measures.fidelity import (
     LAGS,
     PATTERN_STEPS,
     agreement_of_pairs,
+    averaged,
     boundary_length,
     compare,
     connectivity,
@@ -89,6 +90,7 @@ def test_divergence_by_hand():
     expected = (0.75 * np.log2(6 / 7) + 0.25 + np.log2(8 / 7)) / 2
     assert divergence_bits({0: 0.75, 1: 0.25}, {0: 1.0}) == pytest.approx(expected)
     assert divergence_bits({3: 0.5, 4: 0.5}, {5: 1.0}) == 1.0
+    assert np.isnan([divergence_bits({}, {5: 1.0}), divergence_bits({5: 1.0}, {})]).all(), "of nothing"
 
 
 @given(histograms, histograms)
@@ -110,6 +112,7 @@ def test_variogram_by_hand():
     assert variogram(maps, 1, 2, 1) == pytest.approx(0.5)  # three pairs, all of them different
     assert variogram(maps, 1, 1, 0) == 0
     assert variogram(maps, 2, 1, 1) == 0, "a facies that is not there"
+    assert np.isnan([variogram(maps, 1, lag, 1) for lag in (4, 5, 9)]).all(), "no two cells are so far apart"
     assert variogram(np.concatenate([maps, 0 * maps]), 1, 1, 1) == pytest.approx(0.5 * 2 / 11)
 
 
@@ -195,6 +198,15 @@ def test_two_points_are_compared_up_to_half_of_each_axis():
         assert known[0].tolist() == [lag < 10 for lag in found.lags]
 
 
+def test_patterns_of_each_map_are_two_cells_apart_and_those_of_all_no_larger_than_asked():
+    maps = noise(3, 20, seed=5)
+    found = measure(maps, 2, most_side=2)
+    assert found.pattern_side == 2
+    assert found.patterns[4] == pattern_histogram(maps, 2, side=2, step=4)
+    assert found.patterns_of_maps[1] == pattern_histogram(maps[1:2], 2, side=2, step=2)
+    assert measure(maps, 2).patterns_of_maps[2] == pattern_histogram(maps[2:], 2, side=3, step=2)
+
+
 def test_bodies_hang_together_at_corners():
     board = np.indices((12, 12)).sum(axis=0)[None] % 2
     found = measure(board, 2)
@@ -248,6 +260,15 @@ def test_differences_by_hand():
     assert np.isnan(compare(measure(light[:1], 2), measure(dark, 2)).within), "one map has no other"
 
 
+def test_the_average_of_comparisons_is_that_of_each_number():
+    reference, *others = (measure(noise(seed=seed), 2) for seed in range(3))
+    found = [compare(other, reference) for other in others]
+    mean = averaged(found)
+    for name in ("bodies", "proportion_difference", "between", "within", "variogram_difference", "agreement_error"):
+        assert getattr(mean, name) == pytest.approx(sum(getattr(one, name) for one in found) / 2)
+    assert mean.pattern_divergence[2] == pytest.approx(sum(one.pattern_divergence[2] for one in found) / 2)
+
+
 def test_what_hangs_together_counts_by_its_pairs():
     """A stripe of three columns parts the rest of a map in two; a gap parts it, and joins the rest."""
     whole = np.zeros((1, 12, 14), dtype=int)
@@ -279,6 +300,9 @@ def test_agreement_by_hand():
     known = np.where(np.arange(4) < 2, half, -1)  # of the cells that both know, all agree, and chance makes half of it
     assert agreement_of_pairs(np.stack([half, known]), 2) == pytest.approx([1])
     assert agreement_of_pairs(half[None], 2).size == 0, "one map has no other"
+    quarter = of("...#", "...#")  # chance is 5/8 of two such maps, and 1/2 of one with any other: 13/24 on average
+    found = agreement_of_pairs(np.stack([quarter, quarter, half]), 2)
+    assert found == pytest.approx(np.array([3 / 8, -1 / 4, -1 / 4]) / (11 / 24))
     assert agreement_of_pairs(np.zeros((2, 3, 3), dtype=int), 2) == pytest.approx([0]), "all of one facies"
 
 

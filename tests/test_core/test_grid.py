@@ -183,7 +183,15 @@ def test_fifty_million_cells_are_refused_with_the_numbers_before_anything_is_all
 
 
 @pytest.mark.parametrize(
-    "extent", [(0, 0, 5_000, 10_000), (0, 0, 1e7, 1e7), (0, 0, 4001, 4000), (0, 0, 2e7, 1), (0, 0, 1e20, 1e-3)]
+    "extent",
+    [
+        (0, 0, 5_000, 10_000),
+        (0, 0, 1e7, 1e7),
+        (0, 0, 4001, 4000),
+        (0, 0, 2e7, 1),
+        (0, 0, 1e20, 1e-3),
+        (0, 0, 4938, 4938),  # cells of 1.2345 would do, those of 1.23 are too many
+    ],
 )
 def test_the_cell_size_that_the_refusal_names_fits(extent):
     with pytest.raises(GridError, match="Use cells of at least") as refusal:

@@ -224,6 +224,50 @@ def test_data_that_are_hard_to_fit(estimator, places, facies):
     assert probability.sum(axis=0) == pytest.approx(1)
 
 
+def test_experimental_variograms_by_hand():
+    """On a line of 31 places: fifteen lags up to a third of its length hold one distance each, or none."""
+    line = np.column_stack([np.arange(31.0), np.zeros(31)])
+    lag, semivariance, n_pairs = indicators._experimental_variograms(line, (np.arange(31) % 2 == 0)[:, None] * 1.0)
+    assert lag == pytest.approx(np.arange(1, 11))
+    assert n_pairs.tolist() == list(range(30, 20, -1))
+    assert semivariance[0] == pytest.approx([0.5, 0] * 5)
+    twins = np.concatenate([line, line[:1]])
+    assert indicators._experimental_variograms(twins, np.ones((32, 1)))[0][0] == pytest.approx(1), (
+        "no pair at no distance"
+    )
+
+
+@pytest.mark.parametrize(("kind", "nugget"), [("exponential", 0.2), ("spherical", 0.0), ("gaussian", 0.3)])
+def test_a_variogram_of_a_covariance_is_fitted_by_it_and_lags_without_pairs_do_not_count(kind, nugget):
+    lag, ranges = np.array([2.0, 6.0, 12.0, 18.0, 30.0, 50.0]), np.array([10.0, 20.0, 40.0])
+    gamma, n_pairs = 1 - Covariance(kind, 20.0, nugget)(lag), np.array([50, 80, 0, 90, 70, 10])
+    gamma[2] = 0.01
+    fitted = indicators._fit(lag, gamma, n_pairs, ranges)
+    assert (fitted.kind, fitted.range, fitted.nugget) == (kind, 20.0, pytest.approx(nugget, abs=1e-9))
+
+
+def test_a_gaussian_covariance_has_a_nugget_however_smooth_the_data():
+    lag = np.linspace(1, 40, 15)
+    fitted = indicators._fit(lag, 1 - np.exp(-3 * (lag / 20) ** 2), np.ones(15), np.array([10.0, 20.0, 40.0]))
+    assert (fitted.kind, fitted.range, fitted.nugget) == ("gaussian", 20, 0.01)
+
+
+def test_ranges_reach_from_the_spacing_of_data_to_twice_their_extent():
+    ranges = indicators._ranges(np.array([[0.0, 0.0], [0.0, 2.0], [30.0, 0.0], [30.0, 40.0]]))
+    assert (ranges[0], ranges[-1]) == pytest.approx((16, 100))  # 2, 2, 30 and 40 to the nearest other
+    assert np.diff(np.log(ranges)) == pytest.approx(np.log(100 / 16) / 23)
+
+
+def test_a_facies_that_does_not_vary_and_one_that_is_rare_noise_have_no_correlation():
+    nuggets = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        places = 100 * rng.random((300, 2))
+        nuggets.append(fit_class_by_class(places, (rng.random(300) < 0.1).astype(int), 2)[1].nugget)
+    assert [of.nugget for of in fit_class_by_class(places, np.zeros(300, dtype=int), 2)] == [1, 1]
+    assert np.median(nuggets) > 0.9
+
+
 def test_twins_without_a_nugget_are_averaged():
     places, facies = np.array([[0.0, 0.0], [0.0, 0.0], [50.0, 0.0]]), np.array([0, 1, 1])
     probability = indicator_kriging(places, facies, places[:1], (EXPONENTIAL,) * 2, 2)

@@ -51,6 +51,40 @@ def test_the_lattice_is_as_fine_as_it_gets_better(model, monkeypatch, certainty,
     assert measure_marginal_level(model, IMAGE, seed=1) == level
 
 
+@pytest.mark.parametrize(
+    ("certainties", "level"),
+    [
+        ((0.9, 0.55), None),  # better in half of the surveys, and worse in the others
+        ((0.9, 0.72), 1),  # better in all of them, though by more in some than in others
+    ],
+)
+def test_a_finer_lattice_is_better_by_two_standard_errors_over_surveys(model, monkeypatch, certainties, level):
+    asked = []
+
+    def ask(model, *told, **how):
+        asked.append(model.marginal_level)
+        return answer({2: 0.7, 1: certainties[len(asked) % 2], 0: 0.6})(model, *told, **how)
+
+    monkeypatch.setattr(marginal_level, "facies_probability_from_data", ask)
+    assert measure_marginal_level(model, IMAGE, seed=1) == level
+
+
+def test_what_is_told_of_data_themselves_is_no_gain(model, monkeypatch):
+    def ask(model, known, n_facies, *, on_pass):
+        hidden = answer({2: 0.7, 1: 0.7, 0: 0.7})(model, known, n_facies, on_pass=on_pass)
+        return np.where(known.numpy() >= 0, 0.5, hidden) if model.marginal_level == 2 else hidden
+
+    monkeypatch.setattr(marginal_level, "facies_probability_from_data", ask)
+    assert measure_marginal_level(model, IMAGE, seed=1) is None
+
+
+def test_a_single_survey_proves_nothing(model, monkeypatch):
+    surveys = marginal_level._surveys
+    monkeypatch.setattr(marginal_level, "_surveys", lambda *told: surveys(*told)[:1])
+    monkeypatch.setattr(marginal_level, "facies_probability_from_data", answer({2: 0.7, 1: 0.8, 0: 0.9}))
+    assert measure_marginal_level(model, IMAGE, seed=1) is None
+
+
 def test_of_one_level_there_is_no_finer_one(model):
     alone = replace(model, network=FaciesNetwork(replace(CONFIG, n_levels=1)).eval().requires_grad_(False))
     assert measure_marginal_level(alone, IMAGE, seed=1) is None
@@ -66,6 +100,16 @@ def test_surveys_show_what_the_held_out_block_shows_and_hide_the_rest():
     for window, known in surveys:
         assert window.shape == (75, 80)
         assert (known[known >= 0] == window[known >= 0]).all()
+
+
+def test_surveys_are_as_often_sparse_as_dense_by_their_orders_of_magnitude():
+    """From a thousandth of the cells to two hundredths, about their geometric mean; four data are the fewest."""
+    surveys = [pair for seed in range(5) for pair in marginal_level._surveys(IMAGE, np.random.default_rng(seed))]
+    share = np.median([(known >= 0).mean() for _, known in surveys])
+    assert share == pytest.approx(np.sqrt(0.001 * 0.02), rel=0.4)
+    small = image_of_codes(np.random.default_rng(4).integers(2, size=(64, 64)), np.ones((64, 64), dtype=bool))
+    surveys = marginal_level._surveys(small, np.random.default_rng(0))
+    assert min((known >= 0).sum() for _, known in surveys) == 4
 
 
 def test_a_network_goes_through_it_and_it_can_be_cancelled(model):

@@ -97,6 +97,15 @@ def test_misfit_by_hand():
     assert variogram_misfit(expected - 0.1, expected, pairs, np.array([0.25, 0.25])) == pytest.approx(0.4)
     assert np.isnan(variogram_misfit(expected * np.nan, expected, pairs, np.array([0.25, 0.25])))
     assert np.isnan(variogram_misfit(expected, expected, pairs, np.zeros(2))), "one facies has no sill"
+    along = expected - np.array([0, 0.1, 0.2])[:, None]
+    assert variogram_misfit(along, expected, pairs, np.array([0.25, 0.25])) == 0, "in all directions together"
+
+
+def test_lags_count_by_their_pairs():
+    pairs = DataPairs(np.array([[0, 1], [0, 2]]), np.array([1, 3]), np.array([0, 1]))
+    expected = np.full((1, 3, 2), 0.25)
+    found = variogram_misfit(expected - np.array([0.1, 0.0]), expected, pairs, np.array([0.25]))
+    assert found == pytest.approx(np.sqrt(0.1**2 / 4) / 0.25)
 
 
 def test_measures_by_hand():
@@ -120,7 +129,22 @@ def test_measures_by_hand():
     misfit = replace(found, connectivity=apart).connectivity_misfit(found)
     assert misfit == pytest.approx(counted[1].sum() / counted.sum())
     assert misfit < 0.5, "though half of the numbers are off by 1"
+    others = replace(found, connectivity=apart, n_pairs=np.ones_like(found.n_pairs))
+    assert others.connectivity_misfit(found) == misfit, "the pairs of what is expected count"
     assert np.isnan(measure_maps(np.full((1, 4, 4), -1), 2, pairs, np.array([1])).mean_connectivity).all()
+
+
+def test_offsets_that_a_map_does_not_have_do_not_count():
+    pairs = DataPairs(np.array([[0, 1], [1, 0]]), np.array([1, 3]), np.array([0, 0]))
+    assert pairs.variograms(np.array([[0, 1, 0]]), 2)[:, 0] == pytest.approx(0.5)
+    assert pairs.variograms(np.array([[0, 1], [0, 1]]), 2)[:, 0] == pytest.approx(0.5 / 4)
+
+
+def test_bodies_of_maps_hang_together_at_corners():
+    board = np.indices((8, 8)).sum(axis=0)[None] % 2
+    found = measure_maps(board, 2, DataPairs.of(board[0]), np.array([2]))
+    assert found.bodies.tolist() == [[1, 1]]
+    assert (found.connectivity == 1).all()
 
 
 def test_lags_of_connectivity_reach_as_far_as_variograms_and_half_the_map():
@@ -168,6 +192,15 @@ def test_crops_lie_where_the_reference_is_known():
     assert (crops_like(reference, np.ones((4, 4), dtype=bool), 3) == 1).all()
     with pytest.raises(ConditioningError, match=r"0 % of the best known of \d+ pieces of the reference.*Use a refer"):
         crops_like(np.full((9, 9), -1), np.ones((4, 4), dtype=bool), 3)
+
+
+def test_crops_come_from_the_last_place_too_and_are_as_known_as_where_cells_are_simulated():
+    reference = np.full((8, 10), -1)
+    reference[5:, 6:] = 1
+    assert (crops_like(reference, np.ones((3, 4), dtype=bool), 20)[0] == 1).all()
+    corner = np.zeros((4, 5), dtype=bool)
+    corner[0, 0] = True
+    assert (crops_like(np.where(corner, 1, -1), corner, 3) == np.where(corner, 1, -1)).all()
 
 
 def test_pieces_that_are_hardly_known_are_left_out():

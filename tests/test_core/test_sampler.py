@@ -255,6 +255,26 @@ def test_kriging_is_told_on_the_coarsest_lattice_only(kriging_network, monkeypat
     assert (maps[:, known >= 0] == known[known >= 0]).all()
 
 
+def test_kriging_tells_the_marginal_of_a_survey_what_it_tells_realizations(kriging_network):
+    """Lengths are in distances from node to node."""
+    known, inside = unknown((32, 32))
+    known[::5, ::6] = torch.arange(42).view(7, 6) % 2
+    told = []
+
+    def predictor(class_index, inside, data, n_facies, *, level, features=None, context=None):
+        if features is not None:
+            told.append(features.of_place.movedim(1, -1)[inside][:, 2:])  # not where a node lies
+        return kriging_network(class_index, inside, data, n_facies, level=level, features=features)
+
+    predictor.config = kriging_network.config
+    start = Start(known, inside, 2, 2, read_survey(kriging_network, known, 2))
+    sample(predictor, start, streams_of(0, 1, (32, 32)), SCHEDULES["preview"])
+    (of_survey,) = torch.cat(told).unique(dim=0)
+    told.clear()
+    marginal(predictor, start, positions_at_once=4)
+    assert torch.equal(torch.cat(told).unique(dim=0), of_survey[None])
+
+
 def test_kriging_is_read_from_as_many_data_as_it_can_take(kriging_network, tiny_network):
     known, _ = unknown((60, 60))
     assert read_survey(kriging_network, known, 2) is None
@@ -307,6 +327,13 @@ def test_an_empty_margin_around_the_data_coarsens_the_lattice_once_less():
     assert levels == [2, 2, 3, 3, 3]
     assert [coarsest_level(NetworkConfig(), (n, n), 289) for n in (100, 200, 400)] == [2, 3, 4]
     assert level_of(NetworkConfig(n_levels=4, n_classes=2), wide) == 3, "an image's structures want the coarse start"
+
+
+@pytest.mark.parametrize(("side", "level"), [(70, 1), (71, 2)])
+def test_a_square_of_data_that_is_half_of_the_grid_has_no_margin(side, level):
+    known = torch.full((100, 100), -1)
+    known[0, 0] = known[side - 1, side - 1] = 1
+    assert level_of(NetworkConfig(), known) == level
 
 
 class SmallMemory:

@@ -21,6 +21,7 @@ def test_floored_by_hand():
 def test_log_loss_by_hand():
     loss = scores.log_loss_nats(PROBABILITY, FOUND, 0.01)
     assert loss == pytest.approx([np.log(1.01), np.log(101), np.log(2)])
+    assert (scores.log_loss_nats(PROBABILITY, FOUND) == loss).all(), "a hundredth is the floor by default"
 
 
 def test_brier_accuracy_and_sharpness_by_hand():
@@ -50,6 +51,18 @@ def test_empty_bins_hold_nothing():
     assert np.isnan(part.predicted[1])
     assert np.isnan(part.observed[1])
     assert np.isfinite(part.error)
+
+
+def test_a_bin_holds_its_lower_bound_and_the_last_one_certainty():
+    part = scores.reliability(np.array([[0.25, 0.5, 1.0], [0.75, 0.5, 0.0]]), np.array([0, 1, 0]), n_bins=4)
+    assert part.number.tolist() == [1, 1, 2, 2]
+    part = scores.reliability(np.array([[0.24], [0.76]]), np.array([0]), n_bins=4)
+    assert part.number.tolist() == [1, 0, 0, 1]
+
+
+def test_a_bin_of_a_single_pair_counts_as_one_pair():
+    part = scores.Reliability(np.array([0.1, np.nan, 0.5]), np.array([0.0, np.nan, 1.0]), np.array([3, 0, 1]))
+    assert part.error == pytest.approx((3 * 0.1 + 1 * 0.5) / 4)
 
 
 @given(seed=st.integers(0, 99), n_facies=st.integers(2, 6))
@@ -92,6 +105,17 @@ def test_twins_in_groups_do_not_count_twice():
     alone = scores.paired_interval(once)
     twins = scores.paired_interval(np.repeat(once, 5), groups=np.repeat(list("abcd"), 5))
     assert (twins.mean, twins.low, twins.high) == pytest.approx((alone.mean, alone.low, alone.high))
+
+
+def test_a_ratio_is_that_of_means_and_as_sure_as_what_it_leaves_of_each_loss():
+    """Three residuals of -3/8, 9/8 and -6/8 from a ratio of 3/2: the half width is 4.303 * 0.992 / √3."""
+    losses, reference = np.array([1.0, 3.0, 2.0]), np.array([1.0, 1.0, 2.0])
+    found = scores.ratio_interval(losses, reference)
+    assert (found.mean, found.high - 1.5, 1.5 - found.low) == pytest.approx((1.5, 2.465, 2.465), abs=1e-3)
+    twins = scores.ratio_interval(np.repeat(losses, 5), np.repeat(reference, 5), groups=np.repeat(list("abc"), 5))
+    assert (twins.mean, twins.low, twins.high) == pytest.approx((found.mean, found.low, found.high))
+    twice = scores.ratio_interval(2 * reference, reference)
+    assert (twice.mean, twice.low, twice.high) == (2, 2, 2)
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(-9.0, -1), (0.0, 0), (9.0, 1)])

@@ -25,7 +25,7 @@ from oadg.core.contract.side_by_side_job import (
     SimulationComparisonJob,
     SimulationComparisonResult,
 )
-from oadg.core.evaluation.side_by_side import Simulated, compare_simulations, simulators
+from oadg.core.evaluation.side_by_side import SideBySide, Simulated, compare_simulations, simulators
 from oadg.core.evaluation.side_by_side_page import side_by_side_page
 from oadg.core.evaluation.side_by_side_run import run_simulation_comparison
 from oadg.core.model.facies_model import FaciesModel
@@ -174,6 +174,22 @@ def test_realizations_that_miss_an_observation_are_told_of(job):
     missed = int((found.known > 0).sum())
     assert found.n_honoured(MODEL) == 40 - missed
     assert f"Realizations of model miss {missed} of 40 observed cells!" in found.verdict
+
+
+def test_a_cell_is_honoured_by_all_realizations_and_a_reference_counts_within_the_mask():
+    maps = np.array([[[0, 1, 1]], [[0, 0, 1]]])
+    crops = np.array([[[0, -1, -1]], [[0, 1, -1]]])
+    nothing = dict.fromkeys(("hidden", "pairs", "lags", "measured", "beside"))
+    found = SideBySide(
+        known=np.array([[0, 1, -1]]),
+        inside=np.array([[True, True, False]]),
+        maps={MODEL: Simulated(np.zeros((2, 1, 3)), maps, 1.0)},
+        crops=crops,
+        **nothing,
+    )
+    assert found.n_honoured(MODEL) == 1, "the second one is missed once"
+    assert found.known_share == 0.75
+    assert replace(found, crops=None).known_share == 1
 
 
 def test_the_engines_run_leaves_a_page_and_numbers_that_belong_together(real_job):

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from oadg.core.contract.facies import Facies, FaciesTable
+from oadg.core.contract.grid import Grid
+from oadg.core.contract.job import SimulationJob
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork, NetworkConfig
 from oadg.core.model.schedule import SCHEDULES
 from oadg.core.sampling.area import around, part_in_the_middle, whole
+from oadg.core.sampling.marginal import marginal
 from oadg.core.sampling.realizations import simulate_in_batches
 from oadg.core.sampling.sampler import sample
-from oadg.core.sampling.simulation import facies_probability_from_data
+from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 
@@ -103,6 +107,33 @@ def test_the_probabilities_of_a_small_grid_are_those_in_the_middle_of_the_wide_o
     assert np.allclose(found, of_wide[:, wide.asked[0], wide.asked[1]])
 
 
+def test_a_run_tells_probabilities_from_the_lattice_that_is_better(model, tmp_path):
+    """Of a model that was measured and is as likely turned."""
+    facies = FaciesTable(tuple(Facies(k, f"f{k}", "#112233") for k in range(3)))
+    provenance = {"image": {"symmetry": "rotations"}}
+    measured = replace(model, facies=facies, max_facies=3, marginal_level=1, provenance=provenance)
+    measured.save(tmp_path / "model.safetensors")
+    known = surveyed((20, 30), 9)
+    row, col = (index.tolist() for index in (known >= 0).nonzero(as_tuple=True))
+    job = SimulationJob(
+        grid=Grid(west=0.0, north=0.0, cell_size=1.0, n_rows=20, n_cols=30),
+        facies=facies,
+        row=tuple(row),
+        col=tuple(col),
+        class_index=tuple(known[row, col].tolist()),
+        model_path=str(tmp_path / "model.safetensors"),
+        work_folder=str(tmp_path),
+        n_realizations=0,
+        quality="preview",
+        device="cpu",
+    )
+    found = np.load(run_simulation(job, lambda fraction, text: None).probability_path)
+    start = Start.of(measured, known, 3, for_marginal=True)
+    assert start.level == 1
+    expected = marginal(measured.network, start, positions_at_once=2, turns=(0, 1, 2, 3))
+    assert np.allclose(found, expected, atol=1e-5)
+
+
 def test_what_is_wanted_is_cut_from_the_map_when_all_of_that_is_near(model):
     """Then it is, cell for cell, the part of a map that is simulated whole."""
     known = surveyed((40, 36), 9)
@@ -113,6 +144,17 @@ def test_what_is_wanted_is_cut_from_the_map_when_all_of_that_is_near(model):
     part = sample(model.network, replace(start, asked=asked), streams, SCHEDULES["preview"])
     all_of_it = sample(model.network, start, streams, SCHEDULES["preview"])
     assert torch.equal(part, all_of_it[:, asked[0], asked[1]])
+
+
+@pytest.mark.parametrize(("spacing", "rows"), [(1, slice(92, 118)), (4, slice(68, 142)), (16, slice(0, 200))])
+def test_around_what_is_wanted_are_eight_nodes_on_each_side(spacing, rows):
+    asked = slice(100, 110), slice(2, 9)
+    assert around(asked, (200, 1000), spacing) == (rows, slice(0, 9 + 8 * spacing))
+
+
+def test_batches_are_as_large_as_what_is_simulated_around_a_small_grid_allows(model):
+    start = Start.of(model, surveyed((20, 30), 5), 3)
+    assert start.n_fine_cells == (20 + 2 * 8) * (30 + 2 * 8) < start.known.numel()
 
 
 def test_beyond_what_is_wanted_each_lattice_is_simulated_near_it_only(model):

@@ -352,6 +352,26 @@ def test_the_block_is_where_there_is_something_to_tell(share):
     assert np.array_equal(image.held_out, block - 1)
 
 
+@pytest.mark.parametrize(("n_cells", "is_first"), [(900, True), (901, False)])
+def test_no_more_than_half_of_a_facies_is_held_out(n_cells, is_first):
+    codes = stripes(8)
+    codes[100:130, 100:130] = 5
+    block = codes[300:, 300:].copy()
+    block.flat[:n_cells] = 5
+    codes[300:, 300:] = block
+    assert (image_of(codes).held_out_corner == "lower right") == is_first
+
+
+def test_of_corners_that_would_do_the_one_where_most_is_to_be_told_apart_is_held_out():
+    """Not the one of which most is known."""
+    codes, known = stripes(8), np.ones((400, 400), dtype=bool)
+    codes[300:, :] = 1
+    codes[:100, 300:] = 1
+    codes[:5, 300:] = 2
+    known[:20, :100] = False
+    assert image_of_codes(codes, known).held_out_corner == "upper left"
+
+
 def test_many_rare_codes_are_facies_too_many_and_no_errors():
     codes = np.arange(128 * 128).reshape(128, 128)
     with pytest.raises(TrainingImageError, match=r"16,384 different values; at most 32 facies"):

@@ -87,3 +87,17 @@ def test_the_largest_survey(method):
     places, targets = rng.random((1000, 2)), rng.random((6000, 2))
     probability = method(places, rng.integers(0, 8, 1000), targets, 8)
     assert np.isfinite(probability).all()
+
+
+def test_the_nearest_observation_is_never_certain():
+    """Right at all observations, it leaves a hundredth for places where it may be wrong."""
+    places = np.column_stack([np.arange(20.0), np.zeros(20)])
+    probability = yardsticks.nearest_observation(places, np.zeros(20, dtype=int), places[:1], 3)
+    assert probability[:, 0] == pytest.approx([0.99, 0.005, 0.005])
+
+
+@pytest.mark.parametrize(("number", "counts"), [(11, True), (12, False)])
+def test_the_twelve_nearest_observations_count(number, counts):
+    places = np.column_stack([np.arange(1.0, 15.0), np.zeros(14)])
+    probability = yardsticks.inverse_distance(places, (np.arange(14) == number).astype(int), np.zeros((1, 2)), 2)
+    assert (probability[1, 0] > 0) == counts
