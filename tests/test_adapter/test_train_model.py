@@ -443,6 +443,23 @@ def test_a_band_with_a_paletted_style_holds_codes(train_model, stack, open_raste
     assert "coloured picture" not in log.text
 
 
+@pytest.mark.parametrize("is_picture", [False, True])
+@pytest.mark.parametrize("raises", [False, True], ids=["GDAL", "GDAL with exceptions"])
+def test_a_file_that_was_cut_off_is_told_with_the_reason_and_a_remedy(train_model, tmp_path, is_picture, raises):
+    codes = np.stack([stripes() % 256] * 3) if is_picture else stripes()
+    path = Path(write(tmp_path / "image.tif", codes, kind=gdal.GDT_Byte if is_picture else None))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    told = r"The cells of the raster .*image\.tif cannot be read: .*[Rr]ead.*\. Is the file complete .* again, or"
+    (gdal.UseExceptions if raises else gdal.DontUseExceptions)()
+    try:
+        with pytest.raises(TrainingImageError, match=told):
+            read_codes(str(path))
+        with pytest.raises(QgsProcessingException, match=told):
+            train_model(str(path))
+    finally:
+        gdal.DontUseExceptions()
+
+
 def test_rasters_placed_by_control_points_are_refused(tmp_path):
     path = write(tmp_path / "image.tif", stripes(), transform=None)
     dataset = gdal.Open(path, gdal.GA_Update)
