@@ -15,9 +15,9 @@ from ..reports.report import Section, bar_chart, confusion_table, page, paragrap
 from .comparison import Comparison
 
 _SIDE = 45
+"""So many by so many places are looked at for the distance to the nearest observation."""
 _FARTHER = 1.2
 """Times as far: what is no farther counts as about as far."""
-"""So many by so many places are looked at for the distance to the nearest observation."""
 
 _WORDS = (
     (
