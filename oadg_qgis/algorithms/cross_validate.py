@@ -22,7 +22,8 @@ from qgis.core import (
 
 from ...core.contract.errors import JobError
 from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
-from ...core.contract.job import MODEL, NEAREST, CrossValidationJob, CrossValidationResult
+from ...core.contract.job import MODEL, NEAREST
+from ...core.contract.validation_job import CrossValidationJob, CrossValidationResult
 from ..destinations import (
     check_destinations,
     check_format,

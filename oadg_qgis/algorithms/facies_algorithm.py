@@ -20,8 +20,8 @@ from ...core.contract.errors import JobError
 from ...core.contract.facies import Facies, FaciesTable, Value
 from ...core.contract.folds import check_facies_of_folds, check_observations, fold_cautions, folds_by_location
 from ...core.contract.grid import Grid
-from ...core.contract.job import CrossValidationJob
 from ...core.contract.model_header import ModelHeader, read_header
+from ...core.contract.validation_job import CrossValidationJob
 from ..crs import check_projected, known_crs, metres_in_unit, unit_of
 from ..destinations import files_of
 from ..grids import make_grid
