@@ -16,7 +16,8 @@ from ..core.contract.training_image import TrainingImage, image_of_codes
 from .ground import ground_size, metres_of_unit
 from .quiet import quiet_gdal
 
-MAX_CELLS = 100_000_000
+MOST_READ = 100_000_000
+"""Cells of a raster that is read: more than a grid can have, for an image is cut, and a reference may be larger."""
 FACIES_KEY = "OADG_FACIES"
 """Of a raster's metadata: the facies of the simulation that made it, as JSON."""
 _SQUARE = 0.01
@@ -166,10 +167,10 @@ def read_codes(
             raise TrainingImageError(
                 f"The raster {path} has {dataset.RasterCount} bands, and no band {band}. Choose one of these."
             )
-        if dataset.RasterXSize * dataset.RasterYSize > MAX_CELLS:
+        if dataset.RasterXSize * dataset.RasterYSize > MOST_READ:
             raise TrainingImageError(
                 f"The raster {path} has {dataset.RasterYSize:,} x {dataset.RasterXSize:,} cells; at most "
-                f"{MAX_CELLS:,} cells are read. Clip it, or resample it to coarser cells."
+                f"{MOST_READ:,} cells are read. Clip it, or resample it to coarser cells."
             )
         cell_size = _cell_size(dataset, path)
         west, width, _, north, _, height = dataset.GetGeoTransform()

@@ -15,6 +15,7 @@ from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.hub_job import mark_of
 from oadg.core.contract.model_header import read_header
 from oadg.core.contract.training_image import TrainingImage, image_of_codes
+from oadg.oadg_qgis import categorical_rasters
 from oadg.oadg_qgis.algorithms import train_model as module
 from oadg.oadg_qgis.algorithms.image_algorithm import nodata_of, styles_of
 from oadg.oadg_qgis.categorical_rasters import read_codes, read_training_image
@@ -458,6 +459,12 @@ def test_a_file_that_was_cut_off_is_told_with_the_reason_and_a_remedy(train_mode
             train_model(str(path))
     finally:
         gdal.DontUseExceptions()
+
+
+def test_a_raster_with_too_many_cells_is_told_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(categorical_rasters, "MOST_READ", SIDE * SIDE)
+    with pytest.raises(TrainingImageError, match=r"has 96 x 104 cells; at most 9,216 cells are read\. Clip it, or"):
+        read_codes(write(tmp_path / "image.tif", stripes()))
 
 
 def test_rasters_placed_by_control_points_are_refused(tmp_path):
