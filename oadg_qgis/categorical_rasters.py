@@ -17,7 +17,7 @@ from .ground import ground_size, metres_of_unit
 from .quiet import quiet_gdal
 
 MOST_READ = 100_000_000
-"""Cells of a raster that is read: more than a grid can have, for an image is cut, and a reference may be larger."""
+"""Largest number of cells that a raster may have to be read; a grid has fewer."""
 FACIES_KEY = "OADG_FACIES"
 """Of a raster's metadata: the facies of the simulation that made it, as JSON."""
 _SQUARE = 0.01

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ...core.contract.errors import EngineError
+from ..destinations import check_destinations, check_writable, put_in_place
 from ..environment import find_interpreter
 from ..models import model_path, unknown_model
 from .base import OadgAlgorithm, is_given
@@ -39,3 +40,18 @@ class EngineAlgorithm(OadgAlgorithm):
             return {}
         name = "MODEL_FILE" if is_given(parameters, "MODEL_FILE") else "MODEL"
         return {name: self.model_of(parameters, context)}
+
+    def take_page(self, parameters, context, layers: Mapping[str, Path] = {}) -> None:
+        """Take the place of the report, if there is one; raise unless it and vector layers, by name, may go there."""
+        page = self.parameterAsFileOutput(parameters, "REPORT", context)
+        self._page = Path(page) if page else None
+        outputs = {**({} if self._page is None else {"REPORT": self._page}), **layers}
+        check_destinations(outputs, self._inputs, layers=layers)
+        check_writable(outputs)
+
+    def leave_page(self, source: str) -> Optional[str]:
+        """Put the engine's page in its place, and return that; None when it is not asked for."""
+        if self._page is None:
+            return None
+        put_in_place(source, self._page)
+        return str(self._page)
