@@ -27,7 +27,8 @@ from .contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX
 from .contract.requests import REQUESTS, remedy_of
 from .machine.memory import return_freed_memory
 
-OLDEST_PYTHON = (3, 9)
+OLDEST_PYTHON = (3, 10)
+"""What torch asks for, and all of core but the contract."""
 OLDEST_TORCH = (2, 6)
 """Before it, a pickle that is read could run programs for all that `weights_only` says (CVE-2025-32434)."""
 TRACEBACK_LINES = 8

@@ -16,7 +16,8 @@ from ..core.contract.training_image import TrainingImage, image_of_codes
 from .ground import ground_size, metres_of_unit
 from .quiet import quiet_gdal
 
-MAX_CELLS = 100_000_000
+MOST_READ = 100_000_000
+"""Largest number of cells that a raster may have to be read; a grid has fewer."""
 FACIES_KEY = "OADG_FACIES"
 """Of a raster's metadata: the facies of the simulation that made it, as JSON."""
 _SQUARE = 0.01
@@ -151,7 +152,8 @@ def read_codes(
     Raises
     ------
     TrainingImageError
-        When the file cannot be read, is rotated or placed by control points, or has cells that are not square.
+        When the file cannot be read as a whole, is rotated or placed by control points, or has cells that are not
+        square.
     """
     with quiet_gdal():
         try:
@@ -165,18 +167,18 @@ def read_codes(
             raise TrainingImageError(
                 f"The raster {path} has {dataset.RasterCount} bands, and no band {band}. Choose one of these."
             )
-        if dataset.RasterXSize * dataset.RasterYSize > MAX_CELLS:
+        if dataset.RasterXSize * dataset.RasterYSize > MOST_READ:
             raise TrainingImageError(
                 f"The raster {path} has {dataset.RasterYSize:,} x {dataset.RasterXSize:,} cells; at most "
-                f"{MAX_CELLS:,} cells are read. Clip it, or resample it to coarser cells."
+                f"{MOST_READ:,} cells are read. Clip it, or resample it to coarser cells."
             )
         cell_size = _cell_size(dataset, path)
         west, width, _, north, _, height = dataset.GetGeoTransform()
         is_picture = take_colors and band == 1 and _is_coloured(dataset)
         if is_picture:
-            codes, known, styles = _read_colours(dataset)
+            codes, known, styles = _read_colours(dataset, path)
         else:
-            codes, known, styles = _read_band(dataset.GetRasterBand(band), nodata)
+            codes, known, styles = _read_band(dataset.GetRasterBand(band), path, nodata)
         declared = _declared(dataset)
     styles = {**declared, **{code: style for code, style in styles.items() if style[0] or code not in declared}}
     n_colors = np.count_nonzero(np.bincount(codes[known])) if is_picture else 0
@@ -300,10 +302,25 @@ def _is_coloured(dataset: gdal.Dataset) -> bool:
     )
 
 
-def _read_colours(dataset: gdal.Dataset) -> Tuple[np.ndarray, np.ndarray, Dict[int, Tuple[str, str]]]:
+def _cells_of(band: gdal.Band, path: str) -> np.ndarray:
+    """Return all values of a band (n_rows, n_cols); raise when GDAL opens the file, but does not get at its cells."""
+    gdal.ErrorReset()
+    try:
+        cells, reason = band.ReadAsArray(), gdal.GetLastErrorMsg()
+    except RuntimeError as error:  # where another plugin has switched GDAL's exceptions on
+        cells, reason = None, str(error)
+    if cells is None:
+        raise TrainingImageError(
+            f"The cells of the raster {path} cannot be read: {reason.strip('. ') or 'no reason is known'}. Is the file "
+            "complete and undamaged? Copy or download it again, or choose another one."
+        )
+    return cells
+
+
+def _read_colours(dataset: gdal.Dataset, path: str) -> Tuple[np.ndarray, np.ndarray, Dict[int, Tuple[str, str]]]:
     """Return codes, known cells and styles of a picture: each colour is a facies, numbered from 1."""
-    red, green, blue = (dataset.GetRasterBand(n).ReadAsArray().astype(np.int64) for n in (1, 2, 3))
-    known = dataset.GetRasterBand(1).GetMaskBand().ReadAsArray() > 0
+    red, green, blue = (_cells_of(dataset.GetRasterBand(n), path).astype(np.int64) for n in (1, 2, 3))
+    known = _cells_of(dataset.GetRasterBand(1).GetMaskBand(), path) > 0
     colors, number = np.unique(((red << 16) | (green << 8) | blue)[known], return_inverse=True)
     codes = np.zeros(red.shape, dtype=np.int64)
     codes[known] = number.reshape(-1) + 1
@@ -312,13 +329,13 @@ def _read_colours(dataset: gdal.Dataset) -> Tuple[np.ndarray, np.ndarray, Dict[i
 
 
 def _read_band(
-    band: gdal.Band, nodata: Nodata
+    band: gdal.Band, path: str, nodata: Nodata
 ) -> Tuple[np.ndarray, np.ndarray, Dict[int, Tuple[Optional[str], Optional[str]]]]:
     """Return codes, known cells and styles of a band."""
-    codes = band.ReadAsArray()
+    codes = _cells_of(band, path)
     known = np.ones(codes.shape, dtype=bool)
     if nodata.as_stored or band.GetMaskFlags() != gdal.GMF_NODATA:
-        known = band.GetMaskBand().ReadAsArray() > 0
+        known = _cells_of(band.GetMaskBand(), path) > 0
     for first, last in nodata.ranges:
         known &= ~((codes >= first) & (codes <= last))
     if np.issubdtype(codes.dtype, np.floating):

@@ -142,8 +142,8 @@ class EngineClient:
         Raises
         ------
         Cancelled, EngineError, OadgError
-            See `run_job`. After `Cancelled`, a thread in the background watches that the engine lets
-            go of the job, and deletes what it may still have written into the work folder.
+            See `engine_jobs.run_job`. After `Cancelled`, a thread in the background watches that the engine lets go of
+            the job, and deletes what it may still have written into the work folder.
         """
         message = {**request, "job_id": uuid.uuid4().hex}
         engine = _IDLE.take(self.command)
@@ -202,6 +202,6 @@ def engine_status(
     Raises
     ------
     Cancelled, EngineError
-        See `run_job`.
+        See `engine_jobs.run_job`.
     """
     return (client or EngineClient()).run({"type": "status"}, is_cancelled=is_cancelled)

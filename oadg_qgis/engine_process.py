@@ -33,7 +33,9 @@ START_LIMIT_S = 300.0
 LAST_WORDS = 3
 """How many lines of the engine's error output are quoted."""
 UNSETTLING = (errors.DeviceError, EngineError)
-"""After these errors an engine is not used again: its memory or its state may have suffered."""
+"""After these errors an engine is ended at once: its memory or its state may have suffered."""
+_ENDS = ("cancelled", "result", "status", "error")
+"""Messages after which an engine has let go of a job."""
 
 Message = Dict[str, Any]
 Progress = Callable[[float, str], None]
@@ -138,7 +140,8 @@ class Engine:
         Cancelled
             As soon as `is_cancelled()`; the engine does not know yet (see `let_go`).
         OadgError
-            What the engine objects to, or an `EngineError` when it ended or broke the protocol.
+            What the engine objects to, or an `EngineError` when it ended or broke the protocol. After an unsettling
+            one it is gone, with the memory that it held, before a next attempt asks for that.
         """
         self.has_answered = self.is_free = False
         self._remedy = remedy_of(request["type"])
@@ -158,23 +161,31 @@ class Engine:
             elif message["type"] == "error":
                 objection = self._objection(message)
                 self.is_free = message.get("job_id") is not None and not isinstance(objection, UNSETTLING)
+                if not self.is_free:
+                    self.kill()
                 raise objection
             elif message["type"] in ("result", "status"):
                 self.is_free = True
                 return message
 
     def let_go(self, job_id: str) -> None:
-        """Cancel a job and wait until the engine has let go of it; kill it when that takes over `CANCEL_GRACE_S`."""
+        """
+        Cancel a job and wait until the engine has let go of it.
+
+        It is killed when that takes over `CANCEL_GRACE_S`, or when the job ends in an error that it may suffer from.
+        """
         deadline = time.monotonic() + CANCEL_GRACE_S
         with contextlib.suppress(EngineGone):
             if self._is_ready:
                 self.send({"type": "cancel", "job_id": job_id})
             while self._is_ready and time.monotonic() < deadline:
                 message = self._next_message(POLL_S)
-                if message and message.get("job_id") == job_id and message["type"] in ("cancelled", "result"):
-                    self.is_free = True
-                    return
-        self.kill()
+                if message and message.get("job_id") == job_id and message["type"] in _ENDS:
+                    is_error = message["type"] == "error"
+                    self.is_free = not (is_error and isinstance(self._objection(message), UNSETTLING))
+                    break
+        if not self.is_free:
+            self.kill()
 
     def _next_message(self, timeout: float) -> Optional[Message]:
         """Return the next message, None when there is none in time; raise `EngineGone` when there will be none."""

@@ -28,7 +28,7 @@ BUILDS: Dict[str, str] = {"cpu": "cpu", "cuda": "cu130", "cuda-legacy": "cu126",
 DISK_GB: Dict[str, float] = {"cpu": 1.5, "cuda": 9.0, "cuda-legacy": 9.0, "default": 9.0}
 """Disk space that making the environment takes, downloads included."""
 OLDEST_PYTHON = (3, 10)
-"""What the pinned torch asks for."""
+"""What the engine asks for."""
 PIP_OPTIONS = (
     *("--no-input", "--no-cache-dir", "--disable-pip-version-check", "--only-binary", ":all:"),
     *("--progress-bar", "off", "--retries", "2", "--timeout", "30"),
@@ -191,7 +191,7 @@ def _complaint_about(candidate: str, feedback: Feedback) -> Optional[str]:
     except (ValueError, IndexError, TypeError):
         return "does not answer as a Python interpreter does"
     if (major, minor) < OLDEST_PYTHON:
-        return f"is Python {major}.{minor}, which is too old for torch"
+        return f"is Python {major}.{minor}, which is too old for the engine"
     return None if is_64_bit else "is a 32-bit Python, for which there is no torch"
 
 

@@ -23,7 +23,7 @@ from qgis.core import (
 )
 
 from ..core.contract.errors import JobError
-from ..core.contract.job import CrossValidationJob, CrossValidationResult
+from ..core.contract.validation_job import CrossValidationJob, CrossValidationResult
 from .layers import Observations
 from .quiet import quiet_gdal
 from .styles import surprise_style

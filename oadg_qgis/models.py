@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 from ..core.contract.errors import ModelError
-from ..core.contract.hub_job import origin_note, read_origin
+from ..core.contract.hub_job import SUFFIX, origin_note, read_origin
 from ..core.contract.model_header import read_header
 from ..core.contract.training_job import checkpoint_folder
 from .environment import PLUGIN_FOLDER, engine_folder
 
 UNIVERSAL = "universal"
-SUFFIX = ".safetensors"
 SHIPPED_FOLDER = PLUGIN_FOLDER / "resources" / "models"
 
 

@@ -217,8 +217,11 @@ class RasterWriter:
     def _holds(self, path: Path, grid: Grid, bands: np.ndarray) -> bool:
         """Return whether a file has kept bands (n_bands, n_rows, n_cols), where they lie, and in which CRS, if any."""
         with quiet_gdal():
-            kept = gdal.OpenEx(str(path), gdal.OF_RASTER)
-            back = kept.ReadAsArray() if kept else None
+            try:
+                kept = gdal.OpenEx(str(path), gdal.OF_RASTER)
+                back = kept.ReadAsArray() if kept else None
+            except RuntimeError:  # where another plugin has switched GDAL's exceptions on
+                back = None
             if back is None or back.size != bands.size:
                 return False
             off = np.subtract(kept.GetGeoTransform(), grid_transform(grid))

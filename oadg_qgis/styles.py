@@ -30,7 +30,7 @@ from qgis.PyQt.QtGui import QColor
 
 from ..core.contract.errors import JobError
 from ..core.contract.facies import FaciesTable
-from ..core.contract.job import SURPRISE_CLASSES
+from ..core.contract.surprise import SURPRISE_CLASSES
 from .quiet import quiet_gdal
 
 Styler = Callable[[Any], None]

@@ -25,6 +25,8 @@ DEFAULT_REVISION = "main"
 _REPOSITORY = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _FORBIDDEN = '<>:"/\\|?*'
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[1-9¹²³]) *(\..*)?", re.IGNORECASE)
+"""Names that mean a device on Windows, whatever follows their first dot."""
 _LONGEST_NAME = 160
 """Bytes of a model's name: files take 255, and those beside it have longer names."""
 _MARKED = 1 << 16
@@ -151,6 +153,12 @@ def check_name(name: str) -> None:
         )
     if not name or name != name.strip(" .") or any(c in _FORBIDDEN or not c.isprintable() for c in name):
         raise JobError(f"The name {name!r} cannot be that of a file. Use letters, figures, spaces and '-'.")
+    device = _DEVICE.fullmatch(name)
+    if device:
+        raise JobError(
+            f"The name {name!r} cannot be that of a file on Windows, where {device[1].upper()} is a device. Use "
+            f"another one, such as {f'model {name}'!r}."
+        )
 
 
 def origin_note(model_path: Path) -> Path:

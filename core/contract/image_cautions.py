@@ -33,9 +33,14 @@ def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
         told.append(f"These codes are so rare that they are taken for errors, and their cells for unknown: {codes}.")
     unseen = [image.facies.names[k] for k in image.unlearnt]
     if unseen:
+        if image.IS_WHOLE:
+            where, remedy = "images that are", "Add images that show them, or take another seed, which holds out others"
+        else:
+            where = f"the {image.held_out_corner} corner of the training image, which is"
+            remedy = "Turn the image, or clip it"
         told.append(
-            f"These facies occur only in the {image.held_out_corner} corner of the training image, which is held out "
-            f"to judge the model, so that it never sees them: {', '.join(unseen)}. Turn the image, or clip it."
+            f"These facies occur only in {where} held out to judge the model, so that it never sees them: "
+            f"{', '.join(unseen)}. {remedy}."
         )
     spacing = 2**image.coarsest_level
     independent = image.class_index.size / (spacing * FEWEST_NODES) ** 2

@@ -28,8 +28,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
-import numpy as np
-
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
@@ -39,14 +37,6 @@ QUALITIES = ("standard", "preview", "fine")
 MAX_REALIZATIONS = 1000
 MODEL, NEAREST = "model", "nearest observation"
 """What the model, and the simplest method that it is compared with, are called among all methods."""
-SURPRISE_CLASSES = (
-    (0.1, "#9e2a2b", "under 10 %"),
-    (0.25, "#e07a3f", "10 to 25 %"),
-    (0.5, "#f0c674", "25 to 50 %"),
-    (0.75, "#8fb8d0", "50 to 75 %"),
-    (1.0, "#2f6690", "75 % and more"),
-)
-"""Upper limit, colour and label of classes of the probability given to what was observed, on page and map alike."""
 WORK_FOLDER_PREFIX = "oadg-job-"
 """How the names of work folders begin; the engine deletes no folder that is called otherwise."""
 
@@ -226,130 +216,6 @@ class SimulationResult(Result):
     precision: str = "float32"
 
 
-@dataclass(frozen=True)
-class CrossValidationJob(Job):
-    """
-    Everything that one cross-validation needs.
-
-    Parameters
-    ----------
-    grid : Grid
-        The grid on which the model predicts; it holds all observations and is the same for every fold.
-    facies : FaciesTable
-        The facies of all observations; those that a fold's training data lack exist there all the same.
-    easting, northing : tuple of float
-        Where the observations are, in the grid's CRS.
-    class_index : tuple of int
-        What was observed.
-    fold : tuple of int
-        Which observations are hidden together, numbered from 0; those of a cell share a fold.
-    model_path : str
-        The model file.
-    work_folder : str
-        Where the engine writes its arrays and its page; the client makes and deletes it.
-    subject : str
-        What is cross-validated, for the page's reader: the layer and the field.
-    unit : str
-        What distances are counted in, for the page's reader.
-    device : str
-        'auto', 'cpu', 'cuda', 'cuda:1' …
-
-    Raises
-    ------
-    JobError
-        For observations that do not fit the grid or the facies, fewer than two folds, folds without observations, and
-        a cell whose observations are in different folds.
-    """
-
-    REMEDY = "use larger cells or fewer observations"
-
-    grid: Grid
-    facies: FaciesTable
-    easting: Tuple[float, ...]
-    northing: Tuple[float, ...]
-    class_index: Tuple[int, ...]
-    fold: Tuple[int, ...]
-    model_path: str
-    subject: str = ""
-    unit: str = "units of the CRS"
-    device: str = "auto"
-
-    @property
-    def n_folds(self) -> int:
-        """Number of folds."""
-        return max(self.fold, default=-1) + 1
-
-    @property
-    def places(self) -> np.ndarray:
-        """Easting and northing of the observations, shape (n_points, 2)."""
-        return np.stack([self.easting, self.northing], axis=1)
-
-    def __post_init__(self) -> None:
-        _check_lengths(
-            "observations",
-            eastings=self.easting,
-            northings=self.northing,
-            facies=self.class_index,
-            folds=self.fold,
-        )
-        missing = sorted(set(range(self.n_folds)) - set(self.fold))
-        if self.n_folds < 2 or missing or min(self.fold) < 0:
-            raise JobError(
-                f"The observations have the folds {', '.join(map(str, sorted(set(self.fold))[:5])) or 'none'} …; at "
-                "least two are needed, numbered from 0 without a gap."
-            )
-        fold_of_cell: Dict[Tuple[int, int], int] = {}
-        row, col, inside = self.grid.cell_of(np.array(self.easting), np.array(self.northing))
-        for i, class_index in enumerate(self.class_index):
-            where = f"The observation at easting {self.easting[i]:g}, northing {self.northing[i]:g}"
-            if not inside[i]:
-                raise JobError(f"{where} is not on the grid of {self.grid.n_rows} x {self.grid.n_cols} cells.")
-            _check_class_index(where, class_index, self.facies)
-            if fold_of_cell.setdefault((int(row[i]), int(col[i])), self.fold[i]) != self.fold[i]:
-                raise JobError(f"{where} shares a cell with one of another fold, which would give it away.")
-
-
-@dataclass(frozen=True)
-class CrossValidationResult(Result):
-    """
-    What the engine hands back; arrays and page lie in the job's work folder.
-
-    Parameters
-    ----------
-    probability_path : str
-        float32 array (n_facies, n_points): the model's probabilities at each observation while it was hidden.
-    log_loss_path : str
-        float32 array (n_points,): the model's log loss there, nats.
-    page_path : str
-        A self-contained HTML page.
-    scores : dict
-        Method to its scores: 'log_loss' (nats), 'brier', 'accuracy' (share). `MODEL` is the model.
-    better_kriging : str
-        Which of the krigings has the lower log loss: the one that the gain refers to.
-    gain, gain_low, gain_high : float
-        By how many percent the model's log loss is lower than the better kriging's, and its 95 % interval.
-    verdict : str
-        The same in plain words.
-    device, model_id : str
-        What it was computed on, and with.
-    seconds : float
-        Wall time in the engine, in seconds.
-    """
-
-    probability_path: str
-    log_loss_path: str
-    page_path: str
-    scores: Mapping[str, Mapping[str, float]]
-    better_kriging: str
-    gain: float
-    gain_low: float
-    gain_high: float
-    verdict: str
-    device: str
-    model_id: str
-    seconds: float
-
-
 def check_quality(quality: str) -> None:
     """Raise `JobError` for a quality that is none."""
     if quality not in QUALITIES:
@@ -372,26 +238,27 @@ def check_hard_data(
     reach: int = 0,
 ) -> None:
     """Raise `JobError` unless every datum has a cell of its own within reach and a class index of the table."""
-    _check_lengths("hard data", rows=row, columns=col, facies=class_index)
+    check_lengths("hard data", rows=row, columns=col, facies=class_index)
     seen = set()
     for cell_row, cell_col, index in zip(row, col, class_index):
         where = f"The hard datum at row {cell_row}, col {cell_col}"
         if not (-reach <= cell_row < grid.n_rows + reach and -reach <= cell_col < grid.n_cols + reach):
             around = f" or the {reach} cells around it" if reach else ""
             raise JobError(f"{where} is not on the grid of {grid.n_rows} x {grid.n_cols} cells{around}.")
-        _check_class_index(where, index, facies)
+        check_class_index(where, index, facies)
         if (cell_row, cell_col) in seen:
             raise JobError(f"{where} is given more than once; a cell can hold one facies.")
         seen.add((cell_row, cell_col))
 
 
-def _check_lengths(what: str, **columns: Tuple[Any, ...]) -> None:
+def check_lengths(what: str, **columns: Tuple[Any, ...]) -> None:
     """Raise `JobError` unless each datum has all its parts."""
     if len({len(column) for column in columns.values()}) > 1:
         told = [f"{len(column)} {name}" for name, column in columns.items()]
         raise JobError(f"The {what} have {', '.join(told[:-1])} and {told[-1]}; there must be as many of each.")
 
 
-def _check_class_index(where: str, class_index: int, facies: FaciesTable) -> None:
+def check_class_index(where: str, class_index: int, facies: FaciesTable) -> None:
+    """Raise `JobError` unless what is said to be somewhere, in words, is a facies of the table."""
     if not 0 <= class_index < len(facies):
         raise JobError(f"{where} has the class index {class_index}; it must be between 0 and {len(facies) - 1}.")

@@ -6,10 +6,11 @@ from typing import Mapping, NamedTuple, Type
 
 from .hub_job import InstallJob, InstallResult
 from .indicator_job import IndicatorJob
-from .job import CrossValidationJob, CrossValidationResult, Job, Result, SimulationJob, SimulationResult
+from .job import Job, Result, SimulationJob, SimulationResult
 from .score_job import ScoreJob, ScoreResult
 from .side_by_side_job import SimulationComparisonJob, SimulationComparisonResult
 from .training_job import EvaluationJob, EvaluationResult, TrainingJob, TrainingResult
+from .validation_job import CrossValidationJob, CrossValidationResult
 
 
 class Request(NamedTuple):

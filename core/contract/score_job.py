@@ -33,7 +33,8 @@ class ScoreJob(Job):
     work_folder : str
         Where the engine writes its array; the client makes and deletes it.
     n_paths : int
-        Along how many paths the map is scored, and how many realizations it is compared with.
+        Along how many paths the map is scored. It is compared with as many realizations of the model, but with 20 at
+        least.
     quality : str
         How many passes.
     seed : int

@@ -7,7 +7,8 @@ from typing import Mapping, Optional, Tuple
 
 from .errors import JobError
 from .grid import Grid
-from .job import MODEL, QUALITIES, CrossValidationJob, Result, SimulationJob, check_quality, check_seed
+from .job import MODEL, QUALITIES, Result, SimulationJob, check_quality, check_seed
+from .validation_job import CrossValidationJob
 
 KRIGING_OF_SIS = "kriging of SIS"
 """The probabilities that SIS draws from, given the observations alone."""

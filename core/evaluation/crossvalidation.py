@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ..contract.conditioning import place_on_grid
-from ..contract.job import MODEL, CrossValidationJob, CrossValidationResult
+from ..contract.job import MODEL
+from ..contract.validation_job import CrossValidationJob, CrossValidationResult
 from ..kriging.yardsticks import YARDSTICKS
 from ..machine.device import choose_device
 from ..model.facies_model import FaciesModel

@@ -8,16 +8,18 @@ from ..contract.cautions import cautions
 from ..contract.conditioning import place_on_grid
 from ..contract.facies import PALETTE
 from ..contract.folds import fold_cautions
-from ..contract.job import MODEL, NEAREST, SURPRISE_CLASSES, CrossValidationJob
+from ..contract.job import MODEL, NEAREST
+from ..contract.surprise import SURPRISE_CLASSES
+from ..contract.validation_job import CrossValidationJob
 from ..kriging.indicators import distances
 from ..measures.scores import confusion_matrix, reliability
 from ..reports.report import Section, bar_chart, confusion_table, page, paragraph, reliability_plot, scatter_map, table
 from .comparison import Comparison
 
 _SIDE = 45
+"""So many by so many places are looked at for the distance to the nearest observation."""
 _FARTHER = 1.2
 """Times as far: what is no farther counts as about as far."""
-"""So many by so many places are looked at for the distance to the nearest observation."""
 
 _WORDS = (
     (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
@@ -34,7 +33,7 @@ from ...core.contract.side_by_side_job import (
 )
 from ..categorical_rasters import CategoricalRaster, read_codes
 from ..crs import known_crs
-from ..destinations import check_destinations, check_writable, files_of, put_in_place
+from ..destinations import files_of
 from ..engine_jobs import run_job
 from . import parameters as shared
 from . import simulate_parameters as simulation
@@ -123,11 +122,7 @@ class CompareSimulations(FaciesAlgorithm):
         super().read(parameters, context, feedback)
         self.read_area(parameters, context, feedback)
         self._read_reference_layer(parameters, context)
-        page = self.parameterAsFileOutput(parameters, "REPORT", context)
-        self._page = Path(page) if page else None
-        if self._page is not None:
-            check_destinations({"REPORT": self._page}, self._inputs)
-            check_writable({"REPORT": self._page})
+        self.take_page(parameters, context)
 
     def _read_reference_layer(self, parameters, context) -> None:
         """Take hold of the reference's file, if one is given."""
@@ -152,11 +147,10 @@ class CompareSimulations(FaciesAlgorithm):
             job, inside, reference = self._make_job(parameters, context, feedback)
             arrays, progress = {"mask_path": inside, "reference_path": reference}, report_to(feedback)
             with run_job(job, arrays=arrays, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
-                if self._page is not None:
-                    put_in_place(result.page_path, self._page)
+                page = self.leave_page(result.page_path)
         feedback.pushInfo(result.verdict)
         return {
-            "REPORT": str(self._page) if self._page is not None else None,
+            "REPORT": page,
             **_values(result),
             "N_USED": len(job.class_index),
             "VERDICT": result.verdict,

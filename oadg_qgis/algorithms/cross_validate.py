@@ -22,16 +22,9 @@ from qgis.core import (
 
 from ...core.contract.errors import JobError
 from ...core.contract.folds import MAX_FOLDS, MIN_FOLDS
-from ...core.contract.job import MODEL, NEAREST, CrossValidationJob, CrossValidationResult
-from ..destinations import (
-    check_destinations,
-    check_format,
-    check_table,
-    check_writable,
-    file_of_sink,
-    put_in_place,
-    sink_of,
-)
+from ...core.contract.job import MODEL, NEAREST
+from ...core.contract.validation_job import CrossValidationJob, CrossValidationResult
+from ..destinations import check_format, check_table, file_of_sink, sink_of
 from ..engine_jobs import run_job
 from ..error_points import STYLE, error_features, error_fields, in_place_of_older, trial_features
 from ..layers import Observations
@@ -99,17 +92,13 @@ class CrossValidate(FaciesAlgorithm):
         """Take hold of the observations, and look where the results are to go."""
         super().read(parameters, context, feedback)
         self._fields = self.parameterAsSource(parameters, "OBSERVATIONS", context).fields()
-        page = self.parameterAsFileOutput(parameters, "REPORT", context)
-        self._page = Path(page) if page else None
         sink = sink_of(parameters.get("ERRORS"), context)
         self._points = file_of_sink(sink)
         self._is_temporary = sink == QgsProcessing.TEMPORARY_OUTPUT or sink.startswith("memory:")
-        outputs = {name: path for name, path in (("REPORT", self._page), ("ERRORS", self._points)) if path is not None}
         if self._points is not None:
             check_format("ERRORS", self._points)
-        check_destinations(outputs, self._inputs, layers=["ERRORS"])
         check_table("ERRORS", sink, self.layer_of_source(parameters, "OBSERVATIONS", context))
-        check_writable(outputs)
+        self.take_page(parameters, context, {} if self._points is None else {"ERRORS": self._points})
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write page and points; every declared key is returned, None for what is not asked for."""
@@ -120,14 +109,13 @@ class CrossValidate(FaciesAlgorithm):
             self._try_points(parameters, context, observations, job)
             progress = report_to(feedback)
             with run_job(job, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
-                if self._page is not None:
-                    put_in_place(result.page_path, self._page)
+                page = self.leave_page(result.page_path)
                 with in_place_of_older(self._points):
                     errors = self._write_points(parameters, context, observations, job, result)
         feedback.pushInfo(result.verdict)
         model = result.scores[MODEL]
         return {
-            "REPORT": str(self._page) if self._page is not None else None,
+            "REPORT": page,
             "ERRORS": errors,
             "LOG_LOSS": model["log_loss"],
             "LOG_LOSS_KRIGING": result.scores[result.better_kriging]["log_loss"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
@@ -25,7 +24,6 @@ from ...core.contract.training_job import (
     EvaluationJob,
     piece_shape,
 )
-from ..destinations import check_destinations, check_writable, put_in_place
 from ..engine_jobs import run_job
 from . import parameters as shared
 from .base import errors_for_qgis, report_to, tr
@@ -88,11 +86,7 @@ class EvaluateModel(ImageAlgorithm):
     def read(self, parameters, context, feedback) -> None:
         """Take hold of the raster, and look where the page is to go."""
         super().read(parameters, context, feedback)
-        page = self.parameterAsFileOutput(parameters, "REPORT", context)
-        self._page = Path(page) if page else None
-        if self._page is not None:
-            check_destinations({"REPORT": self._page}, self._inputs)
-            check_writable({"REPORT": self._page})
+        self.take_page(parameters, context)
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the page; every declared key is returned."""
@@ -118,11 +112,10 @@ class EvaluateModel(ImageAlgorithm):
             )
             arrays, progress = {"image_path": image.class_index}, report_to(feedback)
             with run_job(job, arrays=arrays, on_progress=progress, is_cancelled=feedback.isCanceled) as result:
-                if self._page is not None:
-                    put_in_place(result.page_path, self._page)
+                page = self.leave_page(result.page_path)
         feedback.pushInfo(result.verdict)
         return {
-            "REPORT": str(self._page) if self._page is not None else None,
+            "REPORT": page,
             **{name: result.scores[name.lower()] for name, _ in _NUMBERS},
             "VERDICT": result.verdict,
         }

@@ -8,10 +8,8 @@ import numpy as np
 from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsProcessingContext,
-    QgsProcessingFeatureSource,
     QgsProcessingFeedback,
     QgsRectangle,
-    QgsVectorLayer,
 )
 
 from ...core.contract.cautions import cautions, stray_caution
@@ -20,43 +18,29 @@ from ...core.contract.errors import JobError
 from ...core.contract.facies import Facies, FaciesTable, Value
 from ...core.contract.folds import check_facies_of_folds, check_observations, fold_cautions, folds_by_location
 from ...core.contract.grid import Grid
-from ...core.contract.job import CrossValidationJob
 from ...core.contract.model_header import ModelHeader, read_header
+from ...core.contract.validation_job import CrossValidationJob
 from ..crs import check_projected, known_crs, metres_in_unit, unit_of
 from ..destinations import files_of
 from ..grids import make_grid
-from ..layers import Observations, observations_reader
+from ..layers import Observations
 from ..mask import crop, extent_of, rasterise, read_polygons
 from .base import is_given, tr
-from .engine_algorithm import EngineAlgorithm
+from .engine_algorithm import EngineAlgorithm, extent_of_source, tell_without_crs
 
 CELL_SIZE_RATIO = 1.5
 """Between the cells of a grid and those of a model's training image: what is told to the user from here on."""
 
 
-_DEGREES = QgsRectangle(-180, -90, 180, 90)
-
-
 class FaciesAlgorithm(EngineAlgorithm):
-    """
-    Base of the algorithms that have the parameters of `parameters.py`.
+    """Base of the algorithms that have the parameters of `parameters.py`."""
 
-    Attributes
-    ----------
-    KEEPS_ATTRIBUTES : bool
-        Whether observations keep the attributes of their features.
-    """
-
-    KEEPS_ATTRIBUTES = False
     _extent: Optional[QgsRectangle] = None
     _polygons: Optional[List[bytes]] = None
 
     def read(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Take hold of the observations and the CRS, and note from which files the run reads."""
-        source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
-        layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
-        if source is None or layer is None:
-            raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
+        source, layer = self.observed(parameters, context)
         crs = known_crs(source.sourceCrs())
         if not crs.isValid() and is_given(parameters, "EXTENT"):
             crs = self.parameterAsExtentCrs(parameters, "EXTENT", context)
@@ -65,26 +49,16 @@ class FaciesAlgorithm(EngineAlgorithm):
             crs = known_crs(mask.sourceCrs())
         extent = extent_of_source(source)
         self.choose_crs(parameters, context, extent, crs)
-        _tell_without_crs(
-            source, tr("The observations have no CRS; their coordinates are taken for the grid's."), feedback
-        )
-        self._read = observations_reader(
-            source,
-            layer,
-            self.parameterAsString(parameters, "FACIES_FIELD", context),
-            self._crs,
-            context.transformContext(),
-            restricted=not isinstance(parameters["OBSERVATIONS"], (str, QgsVectorLayer)),
-            with_attributes=self.KEEPS_ATTRIBUTES,
-        )
+        self._inputs = self.model_files(parameters, context)
+        words = tr("The observations have no CRS; their coordinates are taken for the grid's.")
+        self._read = self.take_observations(parameters, context, feedback, source, layer, words)
         self._source_name = source.sourceName()
-        self._inputs = {**self.model_files(parameters, context), **files_of("OBSERVATIONS", layer, context)}
 
     def read_area(self, parameters, context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> None:
         """Read the mask, and the extent, which is the mask's where none is given; the CRS is known by then."""
         mask = self.parameterAsSource(parameters, "MASK", context)
         if mask is not None and self._crs.isValid():
-            _tell_without_crs(mask, tr("The mask has no CRS; its coordinates are taken for the grid's."), feedback)
+            tell_without_crs(mask, tr("The mask has no CRS; its coordinates are taken for the grid's."), feedback)
         self._polygons = None if mask is None else read_polygons(mask, self._crs, context.transformContext())
         self._inputs.update(files_of("MASK", self.layer_of_source(parameters, "MASK", context), context))
         self._extent = None
@@ -322,24 +296,6 @@ def tell_names(found: Mapping[Value, Optional[int]], facies: FaciesTable, name: 
                 name, ", ".join(f"{v} = {label(facies.facies[k])}" for v, k in renumbered.items())
             )
         )
-
-
-def extent_of_source(source: QgsProcessingFeatureSource) -> QgsRectangle:
-    """Return the extent of a feature source; an empty one where a point of it has no finite coordinates."""
-    try:
-        return source.sourceExtent()
-    except Exception:  # QGIS's own, of no class, for an infinite coordinate of a layer in memory
-        return QgsRectangle()
-
-
-def _tell_without_crs(source: QgsProcessingFeatureSource, words: str, feedback) -> None:
-    """Warn with some words of a layer that has no CRS, and when its coordinates look like degrees."""
-    extent = extent_of_source(source)
-    if known_crs(source.sourceCrs()).isValid() or extent.isNull():
-        return
-    feedback.pushWarning(words)
-    if _DEGREES.contains(extent):
-        feedback.pushWarning(tr("They look like degrees. If they are, give the layer its CRS (EPSG:4326?) first."))
 
 
 def label(facies: Facies) -> str:

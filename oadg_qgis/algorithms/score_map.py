@@ -28,10 +28,10 @@ from ...core.contract.job import QUALITIES
 from ...core.contract.model_header import read_header
 from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
 from ..categorical_rasters import CategoricalRaster, Styles
-from ..crs import known_crs, unit_of
-from ..destinations import check_destinations, files_of
+from ..crs import unit_of
+from ..destinations import check_destinations
 from ..engine_jobs import run_job
-from ..layers import NO_OBSERVATIONS, Observations, observations_reader
+from ..layers import NO_OBSERVATIONS, Observations
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
@@ -97,21 +97,9 @@ class ScoreMap(ImageAlgorithm):
                     "it as OBSERVATIONS, or leave both empty."
                 )
             return
-        source = self.parameterAsSource(parameters, "OBSERVATIONS", context)
-        layer = self.layer_of_source(parameters, "OBSERVATIONS", context)
-        if source is None or layer is None:
-            raise JobError(self.invalidSourceError(parameters, "OBSERVATIONS"))
-        if not known_crs(source.sourceCrs()).isValid():
-            feedback.pushWarning(tr("The observations have no CRS; their coordinates are taken for the map's."))
-        self._read_observations = observations_reader(
-            source,
-            layer,
-            self.parameterAsString(parameters, "FACIES_FIELD", context),
-            self._crs,
-            context.transformContext(),
-            restricted=not isinstance(parameters["OBSERVATIONS"], (str, type(layer))),
-        )
-        self._inputs.update(files_of("OBSERVATIONS", layer, context))
+        given = self.observed(parameters, context)
+        words = tr("The observations have no CRS; their coordinates are taken for the map's.")
+        self._read_observations = self.take_observations(parameters, context, feedback, *given, words)
 
     def processAlgorithm(self, parameters, context, feedback) -> Dict[str, Any]:
         """Run the job and write the raster; every declared key is returned."""

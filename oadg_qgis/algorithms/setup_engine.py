@@ -6,7 +6,7 @@ from typing import Any, Dict
 
 from qgis.core import QgsProcessingOutputString, QgsProcessingParameterEnum, QgsProcessingParameterFile
 
-from ..engine_setup import BUILDS, DISK_GB, set_up_engine
+from ..engine_setup import BUILDS, DISK_GB, OLDEST_PYTHON, set_up_engine
 from ..environment import find_interpreter
 from .base import OadgAlgorithm, errors_for_qgis, report_to, tr
 from .engine_status import describe_devices
@@ -62,7 +62,9 @@ class SetupEngine(OadgAlgorithm):
             "PYTHON", tr("Python interpreter to build on"), optional=True, fileFilter=tr("All files") + " (*)"
         )
         python.setHelp(
-            tr("QGIS's own Python by default. Name another one (64 bit, 3.10 or newer) when QGIS's is too old.")
+            tr(
+                "QGIS's own Python by default. Name another one (64 bit, {oldest} or newer) when QGIS's is too old."
+            ).format(oldest=".".join(map(str, OLDEST_PYTHON)))
         )
         for parameter in (build, wheels, python):
             self.addParameter(parameter)

@@ -28,7 +28,7 @@ from qgis.core import (
 from qgis.PyQt import sip
 
 from oadg.core.contract.errors import EngineError
-from oadg.core.contract.job import SURPRISE_CLASSES
+from oadg.core.contract.surprise import SURPRISE_CLASSES
 from oadg.oadg_qgis import destinations
 from oadg.oadg_qgis.algorithms import cross_validate as module
 from oadg.oadg_qgis.error_points import error_features

@@ -21,7 +21,7 @@ from oadg.core.contract.errors import Cancelled, DeviceError, EngineError, Model
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
-from oadg.oadg_qgis import engine_client
+from oadg.oadg_qgis import engine_client, engine_process
 from oadg.oadg_qgis.engine_client import EngineClient, close_idle_engines, engine_status, shut_down, start_up
 from oadg.oadg_qgis.engine_jobs import run_job
 from oadg.oadg_qgis.engine_process import Engine, describe_exit
@@ -342,7 +342,20 @@ def test_the_engines_objections_keep_their_kind_and_the_engine_stays(started):
 def test_after_a_shortage_or_a_bug_the_next_run_has_a_fresh_engine(started, seed, kind, words):
     with pytest.raises(kind, match=words):
         run(seed)
+    assert not started[0].is_alive, "the memory that it holds is what the next run may lack"
     assert run() != started[0].pid
+
+
+@pytest.mark.parametrize(("seed", "is_kept"), [(OBJECTING, True), (EXHAUSTED, False)])
+def test_an_error_that_meets_a_cancel_is_the_end_of_the_job(started, monkeypatch, seed, is_kept):
+    monkeypatch.setattr(engine_process, "CANCEL_GRACE_S", 10 * PATIENCE_S)
+    begun = threading.Event()
+    with pytest.raises(Cancelled):
+        run(seed, on_progress=lambda _, text: text == "Misbehaving" and begun.set(), is_cancelled=begun.is_set)
+    if is_kept:
+        eventually(lambda: engine_client._IDLE._engine is started[0], "an error of the job cost the engine")
+    else:
+        eventually(lambda: not started[0].is_alive, "an engine without memory was left")
 
 
 def test_an_interpreter_that_is_no_program_is_a_sentence():

@@ -161,7 +161,7 @@ def test_qgis_itself_is_never_taken_for_an_interpreter(monkeypatch):
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("echo '[3, 9, true]'", "is Python 3.9, which is too old for torch"),
+        ("echo '[3, 9, true]'", "is Python 3.9, which is too old for the engine"),
         ("echo '[3, 12, false]'", "is a 32-bit Python"),
         ("echo 'ModuleNotFoundError: no ensurepip' >&2; exit 1", "sudo apt install python3-venv"),
         ("echo 'no ssl' >&2; exit 1", "cannot make environments (no ssl)"),

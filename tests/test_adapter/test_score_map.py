@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal, osr
-from qgis.core import QgsProcessingException, QgsProject, QgsRasterLayer
+from qgis.core import QgsProcessingException, QgsProcessingFeatureSourceDefinition, QgsProject, QgsRasterLayer
 
+from oadg.core.contract.errors import JobError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.score_job import ScoreResult
+from oadg.oadg_qgis.algorithms import score_map as module
 from oadg.oadg_qgis.algorithms.score_map import _verdict
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
@@ -278,6 +280,32 @@ def test_nodata_that_is_not_declared(score_map, write_map, world, tmp_path):
 def test_a_field_without_its_layer(score_map, write_map, world):
     with pytest.raises(QgsProcessingException, match="FACIES_FIELD is 'facies', but the layer with this field"):
         score_map(write_map(codes_of(world)), FACIES_FIELD="facies")
+
+
+@pytest.mark.parametrize("only_selected", [False, True])
+def test_selected_observations_alone_count_and_a_missing_crs_is_told(
+    score_map, write_map, world, log, monkeypatch, only_selected
+):
+    jobs = []
+
+    def take(job, **_):
+        jobs.append(job)
+        raise JobError("That is enough.")
+
+    monkeypatch.setattr(module, "run_job", take)
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), [world.CODES[k] for k in index], crs="")
+    layer.selectByIds([feature.id() for feature in layer.getFeatures()][:7])
+    QgsProject.instance().addMapLayer(layer, False)
+    with pytest.raises(QgsProcessingException, match="That is enough"):
+        score_map(
+            write_map(codes_of(world)),
+            OBSERVATIONS=QgsProcessingFeatureSourceDefinition(layer.id(), only_selected) if only_selected else layer,
+            FACIES_FIELD="facies",
+        )
+    QgsProject.instance().removeMapLayer(layer.id())
+    assert len(jobs[0].row) == (7 if only_selected else 60)
+    assert "The observations have no CRS; their coordinates are taken for the map's." in log.warnings
 
 
 def test_observations_of_facies_that_the_map_has_not(score_map, write_map, world):

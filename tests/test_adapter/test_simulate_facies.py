@@ -397,10 +397,15 @@ def test_a_geopackage_names_its_table_after_the_file(simulate_facies, survey, fa
         assert tables.execute("select table_name from gpkg_contents").fetchall() == [("most",)]
 
 
-@pytest.mark.parametrize("suffix", [".nc", ".mbtiles", ".ers", ".gtx"])
-def test_formats_that_lose_bands_or_their_place(simulate_facies, survey, fake_engine, tmp_path, suffix):
-    with pytest.raises(QgsProcessingException, match=f"The format {suffix} of .* cannot hold|cannot be written"):
-        simulate_facies(survey, REALIZATIONS=str(tmp_path / f"maps{suffix}"))
+@pytest.mark.parametrize("raises", [False, True], ids=["GDAL", "GDAL with exceptions"])
+@pytest.mark.parametrize("suffix", [".nc", ".mbtiles", ".ers", ".gtx", ".kml", ".vrt"])
+def test_formats_that_lose_bands_or_their_place(simulate_facies, survey, fake_engine, tmp_path, suffix, raises):
+    (gdal.UseExceptions if raises else gdal.DontUseExceptions)()
+    try:
+        with pytest.raises(QgsProcessingException, match=f"The format {suffix} of .* cannot hold|cannot be written"):
+            simulate_facies(survey, REALIZATIONS=str(tmp_path / f"maps{suffix}"))
+    finally:
+        gdal.DontUseExceptions()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -15,6 +15,7 @@ from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.hub_job import mark_of
 from oadg.core.contract.model_header import read_header
 from oadg.core.contract.training_image import TrainingImage, image_of_codes
+from oadg.oadg_qgis import categorical_rasters
 from oadg.oadg_qgis.algorithms import train_model as module
 from oadg.oadg_qgis.algorithms.image_algorithm import nodata_of, styles_of
 from oadg.oadg_qgis.categorical_rasters import Nodata, read_codes, read_training_image
@@ -512,6 +513,29 @@ def test_a_band_with_a_paletted_style_holds_codes(train_model, stack, open_raste
     facies = read_header(Path(result["MODEL_FILE"])).facies
     assert [(f.code, f.name) for f in facies.facies] == [(0, "mud"), (1, "sand"), (2, "silt")]
     assert "coloured picture" not in log.text
+
+
+@pytest.mark.parametrize("is_picture", [False, True])
+@pytest.mark.parametrize("raises", [False, True], ids=["GDAL", "GDAL with exceptions"])
+def test_a_file_that_was_cut_off_is_told_with_the_reason_and_a_remedy(train_model, tmp_path, is_picture, raises):
+    codes = np.stack([stripes() % 256] * 3) if is_picture else stripes()
+    path = Path(write(tmp_path / "image.tif", codes, kind=gdal.GDT_Byte if is_picture else None))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    told = r"The cells of the raster .*image\.tif cannot be read: .*[Rr]ead.*\. Is the file complete .* again, or"
+    (gdal.UseExceptions if raises else gdal.DontUseExceptions)()
+    try:
+        with pytest.raises(TrainingImageError, match=told):
+            read_codes(str(path))
+        with pytest.raises(QgsProcessingException, match=told):
+            train_model(str(path))
+    finally:
+        gdal.DontUseExceptions()
+
+
+def test_a_raster_with_too_many_cells_is_told_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(categorical_rasters, "MOST_READ", SIDE * SIDE)
+    with pytest.raises(TrainingImageError, match=r"has 96 x 104 cells; at most 9,216 cells are read\. Clip it, or"):
+        read_codes(write(tmp_path / "image.tif", stripes()))
 
 
 def test_rasters_placed_by_control_points_are_refused(tmp_path):

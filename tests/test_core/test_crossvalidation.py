@@ -13,7 +13,8 @@ from oadg.core.contract.errors import Cancelled, FaciesError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.folds import folds_by_location
 from oadg.core.contract.grid import Grid
-from oadg.core.contract.job import MODEL, NEAREST, CrossValidationJob
+from oadg.core.contract.job import MODEL, NEAREST
+from oadg.core.contract.validation_job import CrossValidationJob
 from oadg.core.evaluation.comparison import Comparison
 from oadg.core.evaluation.crossvalidation import predict_hidden, run_cross_validation
 from oadg.core.evaluation.validation_page import hidden_distance, map_distance, validation_page

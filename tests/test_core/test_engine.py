@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from oadg.core import engine
+from oadg.core.contract.errors import EngineError
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import PROTOCOL_VERSION, WORK_FOLDER_PREFIX, SimulationJob
@@ -197,6 +198,14 @@ def test_without_torch_it_says_so_and_what_to_do():
         assert f"interpreter {sys.executable} lacks what it needs" in message["message"]
         assert "Run 'Set up engine'" in message["message"]
         assert talk.process.wait(PATIENCE_S) == 1
+
+
+def test_an_interpreter_that_is_too_old_is_told_with_both_versions_and_a_remedy(monkeypatch):
+    monkeypatch.setattr(engine.sys, "version_info", (3, 9, 25))
+    monkeypatch.setattr(engine.platform, "python_version", lambda: "3.9.25")
+    told = r"is Python 3\.9\.25; it must be 3\.10 or newer\. Run 'Set up engine'"
+    with pytest.raises(EngineError, match=told):
+        engine.load_runners()
 
 
 def test_the_real_engine_describes_itself():

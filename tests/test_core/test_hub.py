@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from oadg.core.contract.errors import Cancelled, HubError, JobError, ModelError
 from oadg.core.contract.facies import Facies, FaciesTable
-from oadg.core.contract.hub_job import InstallJob, read_origin
+from oadg.core.contract.hub_job import InstallJob, check_name, read_origin
 from oadg.core.hub import client as hub_client
 from oadg.core.hub import model_card
 from oadg.core.hub.__main__ import main
@@ -343,6 +343,14 @@ def test_a_folder_that_cannot_be_written(install, content, tmp_path):
 def test_what_cannot_be_asked(asked, words):
     with pytest.raises(JobError, match=words):
         InstallJob("work", "models", **asked)
+
+
+@pytest.mark.parametrize("name", ["CON", "prn", "Aux.delta", "nul .1", "COM1", "lpt9.a.b", "com¹"])
+def test_names_of_devices_of_windows_are_no_names_of_models(name):
+    with pytest.raises(JobError, match=r"of a file on Windows, where [A-Z]{3}.? is a device\. Use another one"):
+        check_name(name)
+    for other in (f"model {name}", f"{name}a".replace(".", ""), f"{name[:3]}0"):
+        check_name(other)
 
 
 def test_a_job_survives_the_way_to_the_engine():

@@ -8,6 +8,7 @@ import torch
 
 from oadg.core.contract.errors import TrainingImageError
 from oadg.core.contract.facies import build_facies_table
+from oadg.core.contract.image_cautions import image_cautions
 from oadg.core.contract.training_image import TrainingImage
 from oadg.core.model.network import NetworkConfig
 from oadg.core.training import image_examples
@@ -114,6 +115,14 @@ def test_an_array_with_three_axes_is_a_set():
     assert dataclasses.replace(rebuilt, class_index=images.class_index) == images
     single = image_or_set(np.tile(np.arange(64) // 8 % 2, (64, 1)).astype(np.int16), build_facies_table([0, 1]))
     assert type(single) is TrainingImage
+
+
+def test_facies_of_held_out_images_alone_need_a_caution_that_speaks_of_images():
+    images = numbered()
+    told = image_cautions(images, 20)[0]
+    assert told.startswith("These facies occur only in images that are held out")
+    assert f"never sees them: {', '.join(images.facies.names[k] for k in images.unlearnt)}. Add images" in told
+    assert len(images.unlearnt) == HELD_OUT_IMAGES * N_IMAGES
 
 
 def test_sets_that_nothing_can_be_learnt_from():

@@ -17,11 +17,10 @@ from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import (
     MAX_REALIZATIONS,
     QUALITIES,
-    CrossValidationJob,
-    CrossValidationResult,
     SimulationJob,
     SimulationResult,
 )
+from oadg.core.contract.validation_job import CrossValidationJob, CrossValidationResult
 
 paths = st.text(min_size=1)  # spaces and letters of any alphabet
 

@@ -30,6 +30,8 @@ GUI_PACKAGES = {"qgis", "osgeo", "PyQt5", "PyQt6", "processing"}
 CORE = sorted((ROOT / "core").rglob("*.py"))
 CONTRACT = [path for path in CORE if path.parent.name == "contract"]
 ADAPTER = sorted((ROOT / "oadg_qgis").rglob("*.py"))
+UNTIL_TOLD = [ROOT / "core" / place for place in ("engine.py", "machine/__init__.py", "machine/memory.py")]
+"""What an engine runs, beside the contract, before it tells that its Python is too old."""
 PYTHON_39 = [*ADAPTER, *CONTRACT, ROOT / "__init__.py", ROOT / "core" / "__init__.py"]
 
 
@@ -117,6 +119,11 @@ def test_the_adapter_imports_the_contract_and_nothing_else_of_core(path):
 
 @pytest.mark.parametrize("path", PYTHON_39, ids=ident)
 def test_what_runs_inside_qgis_is_python_3_9(path):
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+
+@pytest.mark.parametrize("path", UNTIL_TOLD, ids=ident)
+def test_an_engine_of_python_3_9_gets_as_far_as_telling_that_it_is_too_old(path):
     ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
 
 

@@ -11,6 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from oadg.core import engine
+from oadg.oadg_qgis import engine_setup
+
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ZIP_BYTES = 25_000_000
 
@@ -104,6 +107,12 @@ def test_the_version_is_the_same_everywhere(metadata):
         == version
     )
     assert importlib.metadata.version("oadg") == version
+
+
+def test_the_oldest_python_is_the_same_everywhere():
+    oldest = pyproject_value(r'^requires-python = ">=(.*?)"')
+    for module in (engine, engine_setup):
+        assert ".".join(map(str, module.OLDEST_PYTHON)) == oldest
 
 
 def test_the_list_of_packages_is_the_tree():
