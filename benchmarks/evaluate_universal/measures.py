@@ -17,7 +17,7 @@ from oadg.core.contract.job import SimulationJob
 from oadg.core.evaluation.surveys import Survey, evaluate, model_method, yardstick_methods
 from oadg.core.kriging.indicators import choose_by_leave_one_out
 from oadg.core.kriging.yardsticks import KRIGING, better_kriging
-from oadg.core.measures.bodies import n_bodies
+from oadg.core.measures.bodies import label_bodies
 from oadg.core.measures.scores import PairedInterval, Reliability, paired_interval
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
@@ -175,7 +175,7 @@ def calibrate(truth: Truth, model_path: str, seed: int) -> Ensemble:
         "share of the facies observed most": lambda facies: (facies == ordered[-1]).mean(),
         "share of the facies observed least": lambda facies: (facies == ordered[0]).mean(),
         "mean distance between boundaries": mean_chord_cells,
-        "number of bodies": n_bodies,
+        "number of bodies": lambda facies: label_bodies(facies).max() + 1,
     }
     ranks = {
         name: rank_among(of(truth.facies), np.array([of(facies) for facies in maps]), rng)

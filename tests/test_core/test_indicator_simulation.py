@@ -9,11 +9,13 @@ from oadg.core.contract.errors import ConditioningError, JobError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.indicator_job import IndicatorJob
-from oadg.core.kriging.indicators import Covariance, indicator_kriging, simple_kriging_weights
+from oadg.core.kriging.indicators import Covariance, indicator_kriging
 from oadg.core.sampling import indicator_simulation
 from oadg.core.sampling.indicator_run import run_indicator_simulation
 from oadg.core.sampling.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
 from oadg.core.sampling.path import dispersed_rank
+
+from .conftest import simple_kriging_weights
 
 SPHERICAL = Covariance("spherical", 12.0, 0.1)
 EXPONENTIAL = Covariance("exponential", 20.0, 0.0)
@@ -36,7 +38,7 @@ def test_simple_weights_are_those_of_kriging_and_missing_neighbours_have_none(se
     there = np.arange(n + missing) < n
     weights = Estimator([SPHERICAL, EXPONENTIAL], np.array([0.4, 0.6])).weights(target, places[None], there[None])
     for k, covariance in enumerate((SPHERICAL, EXPONENTIAL)):
-        expected = simple_kriging_weights(covariance, places[:n], target)[:, 0]
+        expected = simple_kriging_weights(covariance, places[:n], target[0])
         assert weights[0, k, :n] == pytest.approx(expected, abs=1e-6)
     assert not weights[0, :, n:].any()
 
