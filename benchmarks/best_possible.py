@@ -19,16 +19,9 @@ from torch import Tensor
 from torch.special import ndtr
 
 from benchmarks.evaluate_universal.measures import OURS
-from benchmarks.evaluate_universal.surveys import first_possible
+from benchmarks.evaluate_universal.surveys import first_possible, survey_of_map, yardstick_methods
 from benchmarks.outside_prior import draw_n_facies
-from oadg.core.evaluation.surveys import (
-    Survey,
-    evaluate,
-    model_method,
-    score,
-    survey_of_map,
-    yardstick_methods,
-)
+from oadg.core.evaluation.surveys import Survey, model_method, score
 from oadg.core.kriging.expectation_propagation import observe
 from oadg.core.kriging.yardsticks import KRIGING, better_kriging
 from oadg.core.machine.device import prepare_process
@@ -57,7 +50,7 @@ def main() -> None:
     for number in range(arguments.surveys):
         survey, best = truncated_survey(arguments.seed, number)
         methods = {OURS: ours, **{name: m for name, m in yardstick_methods().items() if name in KRIGING}}
-        found = {name: scores.mean_loss for name, scores in evaluate(survey, methods).items()}
+        found = {name: score(method(survey), survey.truth).mean_loss for name, method in methods.items()}
         losses.append((found[better_kriging(found)], found[OURS], score(best, survey.truth).mean_loss))
         n_facies.append(survey.n_facies)
     kriging, model, bound = np.array(losses).T
