@@ -29,7 +29,7 @@ from oadg.core.kriging.neighbourhood import Estimator, probabilities_from_data
 from oadg.core.measures.fidelity import measure
 from oadg.core.measures.scores import log_loss_nats
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.reports.drawing import Frame, paletted_png, span_of
 from oadg.core.sampling.indicator_simulation import simulate_indicators
 from oadg.core.sampling.likelihood import surprise_nats

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..kriging.kriging_features import KrigingFeatures
 from .hard_data import HardData
-from .network import NetworkConfig
+from .network_config import NetworkConfig
 from .refiner import refiner_radius
 from .texture import texture_of
 from .turning import Answer, Shown, answer_turned

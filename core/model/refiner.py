@@ -56,26 +56,6 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    @torch.no_grad()
-    def start_from(self, other: Refiner) -> None:
-        """
-        Take over the weights of a refiner of the same width and depth.
-
-        Facies that it lacks start as those that it has, in turn; levels coarser than its coarsest as that one.
-        """
-        n_theirs = len(other.of_data)
-        facies = torch.arange(len(self.of_data)) % n_theirs
-        inputs = torch.cat([facies, torch.tensor([n_theirs])])  # of a stem; the last one tells what lies on the grid
-        for name, mine in self.state_dict().items():
-            given = other.state_dict()[name]
-            if name.endswith("stem.weight"):
-                given = given[:, inputs]
-            elif name.startswith(("head", "of_data")):
-                given = given[facies]
-            elif name.endswith("of_level"):
-                given = given[torch.arange(len(mine)).clamp_max(len(given) - 1)]
-            mine.copy_(given)
-
     def context(self, known: Tensor, inside: Tensor, data: HardData, level: int) -> Tensor:
         """
         Read what stays as it is while the other nodes are drawn.

@@ -15,7 +15,7 @@ from ..kriging.kriging_features import FEWEST_DATA, SurveyKriging
 from ..machine.device import one_thread
 from ..model.facies_model import FaciesModel
 from ..model.lattice import Lattice
-from ..model.network import NetworkConfig
+from ..model.network_config import NetworkConfig
 from ..model.prediction import Predictor
 from .area import Area, around, part_in_the_middle
 

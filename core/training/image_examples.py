@@ -11,7 +11,7 @@ from torch import Tensor
 from ..contract.training_image import TrainingImage
 from ..kriging.kriging_features import SurveyKriging
 from ..model.lattice import Lattice
-from ..model.network import NetworkConfig
+from ..model.network_config import NetworkConfig
 from ..sampling.path import COARSER_SHARE
 from .examples import make_examples, make_refined_examples, oriented, shares_started
 from .loop import Examples

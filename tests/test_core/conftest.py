@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from oadg.core.kriging.indicators import distances
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 
 torch.set_num_threads(1)  # the networks here are tiny, and threads that wait for a busy core are slow
 

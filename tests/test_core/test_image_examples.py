@@ -9,7 +9,7 @@ import torch
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.training_image import SYMMETRIES, TrainingImage
 from oadg.core.model.lattice import Lattice
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.training import examples as examples_module
 from oadg.core.training import image_examples
 from oadg.core.training.examples import make_examples, oriented, shares_refined, shares_started

@@ -9,7 +9,8 @@ import torch
 from oadg.core.contract.errors import Cancelled
 from oadg.core.contract.training_image import image_of_codes
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.training import marginal_level
 from oadg.core.training.marginal_level import measure_marginal_level
 

@@ -8,7 +8,7 @@ import torch
 
 from oadg.core.model import prediction
 from oadg.core.model.hard_data import HardData
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.prediction import look_around, predict
 from oadg.core.model.refiner import refiner_radius
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import SCHEDULES
 from oadg.core.sampling.area import around, part_in_the_middle, whole
 from oadg.core.sampling.realizations import simulate_in_batches
