@@ -25,7 +25,7 @@ from ..model.schedule import Schedule
 from ..sampling.sampler import sample
 from ..sampling.start import Start
 from ..sampling.visits import Stream, draw_stream
-from .image_examples import surveyed
+from .image_examples import seen_at_random
 
 _FINEST = 2
 """The finest level that is measured: on finer ones nodes drawn anew change specks and edges, hardly shares."""
@@ -110,7 +110,7 @@ class _Lattices:
         self.predictor = drawing_predictor(model.network, self.device)
         self.block = image.held_out[:_SIDE_CELLS, :_SIDE_CELLS]
         rng, n_nodes = np.random.default_rng([seed, 1]), self.block.size // 4 ** (model.network.config.n_levels - 1)
-        self.surveys = [self._start(surveyed(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
+        self.surveys = [self._start(seen_at_random(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
 
     def measure(self, level: int, corrections: tuple[int, ...]) -> _Found:
         """Return what is wrong with lattices of a level, with so many passes that draw those of each level anew."""

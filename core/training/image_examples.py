@@ -224,7 +224,7 @@ def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
     )
 
 
-def surveyed(cells: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:
+def seen_at_random(cells: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:
     """
     Return what is known after some cells of a part of an image were seen, at random.
 

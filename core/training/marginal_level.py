@@ -17,7 +17,7 @@ from ..contract.training_image import TrainingImage
 from ..measures.scores import log_loss_nats
 from ..model.facies_model import FaciesModel
 from ..sampling.simulation import facies_probability_from_data
-from .image_examples import surveyed
+from .image_examples import seen_at_random
 
 _N_SURVEYS = 12
 _SIDE = 128
@@ -79,7 +79,7 @@ def _surveys(image: TrainingImage, rng: np.random.Generator) -> list[tuple[np.nd
         row, col = (int(rng.integers(side - n + 1)) for side, n in zip(block.shape, (n_rows, n_cols)))
         window = block[row : row + n_rows, col : col + n_cols].astype(np.int64)
         n_data = max(_FEWEST_DATA, int(np.exp(rng.uniform(low, high)) * window.size))
-        known = surveyed(window, n_data, rng)
+        known = seen_at_random(window, n_data, rng)
         if ((window >= 0) & (known < 0)).any():
             surveys.append((window, known))
     return surveys
