@@ -12,10 +12,10 @@ from ..contract.job import MODEL
 from ..contract.training_image import CORNERS, TrainingImage
 from ..kriging.yardsticks import YARDSTICKS
 from ..measures.fidelity import isolated_share
+from ..measures.places import draw_places
 from ..measures.scores import PairedInterval, Reliability, pooled_reliability, ratio_interval
 from ..model.facies_model import FaciesModel
 from ..sampling.realizations import simulate_given
-from .crops import draw_places
 from .surveys import MethodScores, Survey, model_method, score
 
 N_SURVEYS = 20

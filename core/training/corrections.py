@@ -19,6 +19,7 @@ import torch
 
 from ..contract.training_image import TrainingImage
 from ..measures.fidelity import Statistics, connectivity_misfit, measure
+from ..measures.places import cut, draw_places
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from ..model.schedule import Schedule
@@ -34,8 +35,8 @@ _TRIED = (0, 3, 12, 36), (0, 3, 12, 36, 120)
 _SIDE_NODES, _SIDE_CELLS = 64, 512
 """Of the lattices that are simulated: sides in nodes, and at most in cells."""
 _N_MAPS = 16
-_LATTICES_OF_IMAGE, _PLACES_TRIED = 32, 3
-"""With so many these are compared; of so many times as many places the best known are taken."""
+_LATTICES_OF_IMAGE = 32
+"""With so many these are compared."""
 _NODES_PER_DATUM = (5, 15, 40) * 2
 """Of the coarsest lattice, in surveys of the held-out block: one for each."""
 _N_MAPS_GIVEN_DATA = 8
@@ -157,13 +158,9 @@ class _Lattices:
     def _of_image(self, side: int, spacing: int) -> np.ndarray:
         """Return lattices of pieces of the image, up to so many cells wide, shape (n_lattices, n_rows, n_cols)."""
         rng, cells = np.random.default_rng([self.seed, 2]), self.image.class_index
-        n_rows, n_cols = (min(side, n) // spacing for n in cells.shape)
-        limits = cells.shape[0] - n_rows * spacing + 1, cells.shape[1] - n_cols * spacing + 1
-        places = rng.integers(limits, size=(_PLACES_TRIED * _LATTICES_OF_IMAGE, 2))
-        pieces = (cells[row : row + n_rows * spacing, col : col + n_cols * spacing] for row, col in places)
-        lattices = np.stack([piece[::spacing, ::spacing] for piece in pieces])
-        best_known = np.argsort((lattices < 0).sum(axis=(1, 2)), kind="stable")[:_LATTICES_OF_IMAGE]
-        return lattices[best_known]
+        n_rows, n_cols = (min(side, n) // spacing * spacing for n in cells.shape)
+        places = draw_places(cells, (n_rows, n_cols), _LATTICES_OF_IMAGE, rng)
+        return np.stack([cut(cells, place, (n_rows, n_cols))[::spacing, ::spacing] for place in places])
 
 
 def _unlike(found: Statistics, wanted: Statistics) -> float:
