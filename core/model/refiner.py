@@ -161,7 +161,9 @@ def _asked_of_four(unknown: Tensor) -> list[tuple[int, int]] | None:
     """
     Return the node of each square of four that is asked about: its row and column, each 0 or 1, of each map.
 
-    None where any other node of a map (n_maps, n_rows, n_cols) is unknown, too.
+    None where any other node of a map (n_maps, n_rows, n_cols) is unknown, too. To compute the last layers at these
+    nodes only, by `_Block.at_quarters`, saves 4 to 6 % of the time of a realization (measured with the models channels,
+    256 x 256 cells, and delta, 192 x 192).
     """
     n_maps, n_rows, n_cols = unknown.shape
     squares = unknown.reshape(n_maps, n_rows // 2, 2, n_cols // 2, 2)
