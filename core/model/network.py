@@ -202,7 +202,7 @@ class FaciesNetwork(nn.Module):
             trunk, stream = block(trunk, stream, n_facies, present, parts)
         logits = F.pixel_shuffle(_of_parts([self.head(F.gelu(stream[part])) for part in parts]), FOLD).view(known.shape)
         if self.config.reads_kriging:
-            logits = logits + self.trust * self._told(told)
+            logits = logits + self.trust * self._estimate(told)
         return _without_absent(logits, present)
 
     def _stems(
@@ -222,7 +222,7 @@ class FaciesNetwork(nn.Module):
         stream = [_folded(self.stream_stem, torch.cat([channels[part] for channels in flat], dim=1)) for part in parts]
         return trunk, _of_parts(stream)
 
-    def _told(self, told: KrigingFeatures) -> Tensor:
+    def _estimate(self, told: KrigingFeatures) -> Tensor:
         """Return the log-probabilities (batch, n_facies, n_rows, n_cols) that the logits start from."""
         estimates = told.log_probabilities()
         if not self.config.reads_order:

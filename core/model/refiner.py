@@ -76,7 +76,7 @@ class Refiner(nn.Module):
         Tensor, shape (batch, n_channels, n_rows, n_cols)
             For `forward`.
         """
-        x = self.far_stem(_told(known, inside))
+        x = self.far_stem(_stem_input(known, inside))
         for node, places in corners(data, known.shape[2:]):
             x = _add_at(x, node, torch.einsum("dp,dpc->dc", places, self.of_data[data.class_index]))
         for block in self.far:
@@ -102,7 +102,7 @@ class Refiner(nn.Module):
         Tensor, shape (batch, n_facies, n_rows, n_cols)
             Unnormalised log-probabilities; of known nodes they say nothing.
         """
-        x = self.stem(_told(known, inside)).add_(context)
+        x = self.stem(_stem_input(known, inside)).add_(context)
         *blocks, last = self.near
         assert isinstance(last, _Block)
         for block in blocks:
@@ -152,7 +152,7 @@ def _hats(distance: Tensor) -> Tensor:
     return (1 - (position[:, None] - torch.arange(_PLACES, device=distance.device)).abs()).clamp_min(0)
 
 
-def _told(known: Tensor, inside: Tensor) -> Tensor:
+def _stem_input(known: Tensor, inside: Tensor) -> Tensor:
     """Return the input of a stem, in the memory layout that convolutions are fastest in."""
     return torch.cat([known, inside[:, None].float()], dim=1).contiguous(memory_format=torch.channels_last)
 
