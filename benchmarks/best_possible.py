@@ -19,22 +19,15 @@ from torch import Tensor
 from torch.special import ndtr
 
 from benchmarks.evaluate_universal.measures import OURS
-from benchmarks.evaluate_universal.surveys import first_possible
+from benchmarks.evaluate_universal.surveys import first_possible, survey_of_map, yardstick_methods
 from benchmarks.outside_prior import draw_n_facies
-from oadg.core.evaluation.surveys import (
-    Survey,
-    evaluate,
-    model_method,
-    score,
-    survey_of_map,
-    yardstick_methods,
-)
+from oadg.core.evaluation.surveys import Survey, model_method, score
 from oadg.core.kriging.expectation_propagation import observe
 from oadg.core.kriging.yardsticks import KRIGING, better_kriging
 from oadg.core.machine.device import prepare_process
 from oadg.core.measures.scores import ratio_interval
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.training.random_fields import Texture, draw_surveys, draw_textures, gaussian_fields, power_spectrum
+from oadg.core.training.random_fields import FieldLaw, draw_field_laws, draw_surveys, gaussian_fields, power_spectrum
 
 MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "universal.safetensors"
 _SIDE = 256
@@ -57,7 +50,7 @@ def main() -> None:
     for number in range(arguments.surveys):
         survey, best = truncated_survey(arguments.seed, number)
         methods = {OURS: ours, **{name: m for name, m in yardstick_methods().items() if name in KRIGING}}
-        found = {name: scores.mean_loss for name, scores in evaluate(survey, methods).items()}
+        found = {name: score(method(survey), survey.truth).mean_loss for name, method in methods.items()}
         losses.append((found[better_kriging(found)], found[OURS], score(best, survey.truth).mean_loss))
         n_facies.append(survey.n_facies)
     kriging, model, bound = np.array(losses).T
@@ -79,15 +72,15 @@ def truncated_survey(seed: int, number: int) -> tuple[Survey, np.ndarray]:
 
     def draw() -> tuple[Survey, np.ndarray]:
         n_facies, shape = draw_n_facies(rng), tuple(int(n) for n in rng.integers(100, 141, 2))
-        texture = draw_textures(1, 4.0, 3.0 * max(shape), generator)
-        field = gaussian_fields(texture, 1, _SIDE, generator)[0, 0]
+        law = draw_field_laws(1, 4.0, 3.0 * max(shape), generator)
+        field = gaussian_fields(law, 1, _SIDE, generator)[0, 0]
         share = torch.as_tensor(rng.random(n_facies) + 0.1).cumsum(dim=0)
         cuts = torch.quantile(field.double(), (share / share[-1])[:-1])
         facies = torch.bucketize(field.double(), cuts)[: shape[0], : shape[1]]
         n_data = torch.tensor([int(50 * 8 ** rng.random())])
         visited = draw_surveys(facies[None], n_data, n_facies, generator)[0]
         survey = survey_of_map(facies.numpy(), visited.numpy(), kind="truncated", design="prior")
-        probability = best_probability(facies, visited, cuts, covariance_of(texture), torch.as_tensor(survey.targets))
+        probability = best_probability(facies, visited, cuts, covariance_of(law), torch.as_tensor(survey.targets))
         observed = torch.unique(facies[visited])
         # Methods are told which facies occur.
         return survey, (probability[observed] / probability[observed].sum(dim=0)).numpy()
@@ -95,9 +88,9 @@ def truncated_survey(seed: int, number: int) -> tuple[Survey, np.ndarray]:
     return first_possible(draw)
 
 
-def covariance_of(texture: Texture) -> Tensor:
+def covariance_of(law: FieldLaw) -> Tensor:
     """Return the covariance of a field less its mean, by how many rows and columns of the torus cells are apart."""
-    power = power_spectrum(texture, _SIDE).double()
+    power = power_spectrum(law, _SIDE).double()
     power[:, 0, 0] = 0
     covariance = torch.fft.irfft2(power, s=(_SIDE, _SIDE))[0]
     return covariance / covariance[0, 0]

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from osgeo import ogr, osr
 
+from benchmarks.evaluate_universal.surveys import NamedSurvey
 from oadg.core.contract.conditioning import place_on_grid
 from oadg.core.contract.facies import FaciesTable, build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import SimulationJob
-from oadg.core.evaluation.surveys import Survey
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "resources" / "examples" / "jura.gpkg"
@@ -51,7 +51,7 @@ def read_map(path: Path) -> Points:
     return Points(easting, northing, [row["rock"] for row in rows])
 
 
-def jura_survey(hidden: Points, name: str) -> Survey:
+def jura_survey(hidden: Points, name: str) -> NamedSurvey:
     """Return the observations on 50 m cells, with hidden points, all on the grid, as targets."""
     job, facies = jura_job("")
     grid, observed = job.grid, read_points("observations")
@@ -64,7 +64,7 @@ def jura_survey(hidden: Points, name: str) -> Survey:
     def class_index(points: Points) -> np.ndarray:
         return np.array([facies.names.index(rock) for rock in points.rock])
 
-    return Survey(
+    return NamedSurvey(
         places=in_cells(observed),
         class_index=class_index(observed),
         targets=in_cells(hidden),

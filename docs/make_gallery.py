@@ -16,7 +16,7 @@ from qgis.PyQt.QtGui import QColor, QFont, QGuiApplication, QImage, QPainter
 
 from oadg.core.contract.facies import PALETTE
 from oadg.core.training import random_fields
-from oadg.core.training.random_fields import draw_surveys, draw_textures
+from oadg.core.training.random_fields import draw_field_laws, draw_surveys
 
 IMAGE = Path(__file__).resolve().parent / "images" / "prior.png"
 SEED = 5
@@ -38,8 +38,8 @@ def draw_column(draw_family, generator: torch.Generator) -> np.ndarray:
     maps = []
     for _ in range(N_ROWS):
         n_facies = _FACIES[int(torch.randint(len(_FACIES), (), generator=generator))]
-        texture = draw_textures(1, 15.0, 90.0, generator)
-        maps.append(draw_family(texture, n_facies, 256, generator)[:, :SIDE, :SIDE])
+        law = draw_field_laws(1, 15.0, 90.0, generator)
+        maps.append(draw_family(law, n_facies, 256, generator)[:, :SIDE, :SIDE])
     maps[-1] = random_fields._add_inclusions(maps[-1], 5.0, generator)
     n_data = torch.tensor([int(60 * 5 ** float(torch.rand((), generator=generator)))])
     surveyed = draw_surveys(maps[-1], n_data, max(_FACIES), generator)

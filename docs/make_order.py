@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.evaluate_universal.surveys import survey_of_map
 from benchmarks.outside_prior import draw_cells, draw_map
-from oadg.core.evaluation.surveys import probability_map, survey_of_map
+from oadg.core.evaluation.surveys import probability_map
 from oadg.core.kriging.yardsticks import kriging_one_covariance
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.reports.drawing import paletted_png

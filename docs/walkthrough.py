@@ -25,13 +25,14 @@ import oadg
 from oadg.core.contract.ensemble import entropy_bits, facies_frequency
 from oadg.core.contract.training_image import TrainingImage
 from oadg.core.kriging.indicators import choose_by_leave_one_out
+from oadg.core.kriging.neighbourhood import Estimator, probabilities_from_data
 from oadg.core.measures.fidelity import measure
 from oadg.core.measures.scores import log_loss_nats
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import legs
 from oadg.core.reports.drawing import Frame, paletted_png, span_of
-from oadg.core.sampling.indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
+from oadg.core.sampling.indicator_simulation import simulate_indicators
 from oadg.core.sampling.likelihood import surprise_nats
 from oadg.core.sampling.marginal import marginal
 from oadg.core.sampling.sampler import draw_facies, sample

@@ -14,17 +14,17 @@ from oadg.core.contract.ensemble import entropy_bits
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import SimulationJob
-from oadg.core.evaluation.surveys import Survey, evaluate, model_method, yardstick_methods
+from oadg.core.evaluation.surveys import Survey, model_method, score
 from oadg.core.kriging.indicators import choose_by_leave_one_out
 from oadg.core.kriging.yardsticks import KRIGING, better_kriging
-from oadg.core.measures.bodies import n_bodies
+from oadg.core.measures.bodies import label_bodies
 from oadg.core.measures.scores import PairedInterval, Reliability, paired_interval
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
 
 from .calibration import mean_chord_cells, rank_among
 from .remembered import remembered
-from .surveys import Truth
+from .surveys import NamedSurvey, Truth, yardstick_methods
 
 OURS, BETTER_KRIGING = "ours", "better kriging"
 N_RANKED = 19
@@ -133,19 +133,20 @@ class Refined:
         return f"{self.kind}, {self.n_data} data: mean entropy {self.coarse_bits:.3f}, {self.fine_bits:.3f} bits"
 
 
-def compare(survey: Survey, model: FaciesModel, memory: Path) -> Compared:
+def compare(survey: NamedSurvey, model: FaciesModel, memory: Path) -> Compared:
     """Ask all methods at a survey's targets; what the krigings answer is kept in a folder."""
     methods = {OURS: model_method(model), **yardstick_methods()}
     methods.update({name: remembered(name, methods[name], memory) for name in KRIGING})
-    of_methods = evaluate(survey, methods)
+    answers = {name: method(survey) for name, method in methods.items()}
+    of_methods = {name: score(answer, survey.truth) for name, answer in answers.items()}
     better = better_kriging({name: found.mean_loss for name, found in of_methods.items()})
-    of_methods[BETTER_KRIGING] = of_methods[better]
+    answers[BETTER_KRIGING], of_methods[BETTER_KRIGING] = answers[better], of_methods[better]
     scores = {
         name: {
             "log_loss": found.mean_loss,
             "brier": found.brier,
             "accuracy": found.accuracy,
-            "sharpness_bits": found.sharpness_bits,
+            "sharpness_bits": float(entropy_bits(answers[name]).mean()),
         }
         for name, found in of_methods.items()
     }
@@ -175,7 +176,7 @@ def calibrate(truth: Truth, model_path: str, seed: int) -> Ensemble:
         "share of the facies observed most": lambda facies: (facies == ordered[-1]).mean(),
         "share of the facies observed least": lambda facies: (facies == ordered[0]).mean(),
         "mean distance between boundaries": mean_chord_cells,
-        "number of bodies": n_bodies,
+        "number of bodies": lambda facies: label_bodies(facies).max() + 1,
     }
     ranks = {
         name: rank_among(of(truth.facies), np.array([of(facies) for facies in maps]), rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Callable, NamedTuple, TypeVar
 
 import numpy as np
@@ -9,13 +10,37 @@ import torch
 
 from benchmarks.outside_prior import DESIGNS, MECHANISMS, draw_cells, draw_map, draw_n_facies
 from oadg.core.contract.errors import ConditioningError
-from oadg.core.evaluation.surveys import Survey, survey_of_map
+from oadg.core.evaluation.surveys import Method, Survey
+from oadg.core.kriging.yardsticks import YARDSTICKS, Yardstick
 from oadg.core.training.random_fields import categorical_fields, draw_surveys
 
 _OUTSIDE, _INSIDE, _CALIBRATION = range(3)  # streams of random numbers that never meet
 _Drawn = TypeVar("_Drawn")
 _SHORTEST_CELLS = 4.0
 """Of the ranges of the prior: users choose cells that resolve what they map."""
+_BLOCKS = 5
+"""Along each side of the grid."""
+
+
+@dataclass(frozen=True)
+class NamedSurvey(Survey):
+    """
+    A survey with what made the map, and how it was surveyed; each of its facies was observed at least once.
+
+    Parameters
+    ----------
+    kind, design : str
+        Names of these.
+    """
+
+    kind: str = ""
+    design: str = ""
+
+    def blocks(self) -> np.ndarray:
+        """Return the block (m,) of the grid that each target lies in: neighbours resemble each other."""
+        cell = np.floor(self.targets * _BLOCKS / np.array(self.known.shape)).astype(int)
+        row, col = cell.clip(0, _BLOCKS - 1).T
+        return row * _BLOCKS + col
 
 
 class Truth(NamedTuple):
@@ -30,12 +55,67 @@ class Truth(NamedTuple):
         return int(self.facies.max()) + 1
 
 
-def outside_survey(seed: int, number: int) -> Survey:
+def survey_of_map(
+    facies: np.ndarray, visited: np.ndarray, *, most_targets: int = 400, kind: str = "", design: str = ""
+) -> NamedSurvey:
+    """
+    Make a survey of a map.
+
+    Facies that were not observed are none that a method could name: the others are numbered anew, in their order, and
+    no target lies on an unobserved one.
+
+    Parameters
+    ----------
+    facies : int array, shape (n_rows, n_cols)
+        The truth.
+    visited : bool array, shape (n_rows, n_cols)
+        Observed cells.
+    most_targets : int
+        Targets, spread evenly over the unvisited cells; all of them where there are fewer.
+    kind, design : str
+        Are kept.
+
+    Raises
+    ------
+    ConditioningError
+        When fewer than two facies were observed, or there is nowhere left to ask.
+    """
+    observed = np.unique(facies[visited])
+    cells = np.argwhere(~visited & np.isin(facies, observed))
+    if observed.size < 2 or not len(cells):
+        raise ConditioningError(
+            f"The survey {kind!r} observed {observed.size} facies and leaves {len(cells)} cells to predict; methods "
+            "are compared where at least two facies were observed and one cell is left. Draw another survey."
+        )
+    chosen = cells[np.linspace(0, len(cells) - 1, min(most_targets, len(cells))).astype(int)]
+    renumbered = np.searchsorted(observed, facies)
+    return NamedSurvey(
+        places=np.argwhere(visited) + 0.5,
+        class_index=renumbered[visited],
+        targets=chosen + 0.5,
+        truth=renumbered[tuple(chosen.T)],
+        known=np.where(visited, renumbered, -1),
+        n_facies=int(observed.size),
+        kind=kind,
+        design=design,
+    )
+
+
+def yardstick_methods() -> dict[str, Method]:
+    """Return the simple methods of `yardsticks` by name."""
+
+    def as_method(yardstick: Yardstick) -> Method:
+        return lambda survey: yardstick(survey.places, survey.class_index, survey.targets, survey.n_facies)
+
+    return {name: as_method(yardstick) for name, yardstick in YARDSTICKS.items()}
+
+
+def outside_survey(seed: int, number: int) -> NamedSurvey:
     """Return a survey outside the prior: kinds and designs in turn, 2 to 17 facies, 50 to 1,000 data."""
     rng = np.random.default_rng([seed, _OUTSIDE, number])
     kind, design = (list(names)[number % len(names)] for names in (MECHANISMS, DESIGNS))
 
-    def draw() -> Survey:
+    def draw() -> NamedSurvey:
         facies = draw_map(rng, kind, _draw_shape(rng, 100, 140), draw_n_facies(rng))
         visited = draw_cells(rng, design, facies, _draw_n_data(rng, 50, 1000))
         return survey_of_map(facies, visited, kind=kind, design=design)
@@ -43,11 +123,11 @@ def outside_survey(seed: int, number: int) -> Survey:
     return first_possible(draw)
 
 
-def inside_survey(seed: int, number: int) -> Survey:
+def inside_survey(seed: int, number: int) -> NamedSurvey:
     """Return a survey of the prior, of the same sizes."""
     rng = np.random.default_rng([seed, _INSIDE, number])
 
-    def draw() -> Survey:
+    def draw() -> NamedSurvey:
         shape, n_data = _draw_shape(rng, 100, 140), _draw_n_data(rng, 50, 1000)
         facies, visited = _draw_of_prior(rng, shape, n_data)
         return survey_of_map(facies, visited, kind="prior", design="prior")

@@ -14,12 +14,11 @@ import numpy as np
 import torch
 
 from benchmarks.jura import jura_job, jura_survey, read_map, read_points
-from oadg.core.evaluation.surveys import Survey
 from oadg.core.machine.device import prepare_process
 from oadg.core.model.facies_model import FaciesModel
 
 from .measures import Compared, Ensemble, Refined, calibrate, compare, halved, refine, simulate
-from .surveys import calibration_truth, inside_survey, outside_survey
+from .surveys import NamedSurvey, calibration_truth, inside_survey, outside_survey
 
 Found = Union[Compared, Ensemble, Refined]
 _N_REALIZATIONS, _N_REALIZATIONS_JURA = 20, 60
@@ -74,7 +73,7 @@ def _inside(context: Context, number: int) -> Compared:
     return compare(inside_survey(context.seed, number), context.model, context.memory)
 
 
-def _either(context: Context, number: int) -> Survey:
+def _either(context: Context, number: int) -> NamedSurvey:
     """Return surveys outside and inside the prior in turn, of those that are compared."""
     return (inside_survey if number % 2 else outside_survey)(context.seed, number)
 

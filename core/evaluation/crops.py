@@ -16,18 +16,18 @@ from ..measures.fidelity import (
     pattern_histogram,
     pattern_side,
 )
+from ..measures.places import cut, draw_places
 
 _N_OF_HALF = 20  # crops
 _CHANCE_PATTERNS = 0.05
 """Bits by which crops may differ for patterns of a size to be compared."""
-_CROPS_TRIED, _MOST_UNKNOWN, _LEAST_KNOWN = 8, 0.2, 0.3
-"""Of an image with nodata: times as many crops are drawn as are taken; share of their cells that may be unknown, where
-there are enough of such; share that each has to know."""
+_LEAST_KNOWN = 0.3
+"""Of an image with nodata: share of its cells that each crop has to know."""
 
 
 def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
     """
-    Cut crops out of an image at random; of one with nodata those that are known for the most part, as far as there are.
+    Cut crops out of an image at random; of one with nodata those that `draw_places` takes.
 
     Parameters
     ----------
@@ -44,31 +44,7 @@ def draw_crops(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rn
     -------
     int array, shape (n_crops, *shape)
     """
-    return np.stack([_cut(class_index, place, shape) for place in draw_places(class_index, shape, n_crops, rng)])
-
-
-def draw_places(class_index: np.ndarray, shape: tuple[int, int], n_crops: int, rng: np.random.Generator) -> np.ndarray:
-    """
-    Return where crops of an image lie; parameters as `draw_crops` has them.
-
-    Returns
-    -------
-    int array, shape (n_crops, 2)
-        Row and column of the first cell of each.
-    """
-    is_known = bool((class_index >= 0).all())
-    n_drawn = n_crops if is_known else _CROPS_TRIED * n_crops
-    places = np.stack([rng.integers(0, np.array(class_index.shape) - shape + 1) for _ in range(n_drawn)])
-    if is_known:
-        return places
-    unknown = np.array([(_cut(class_index, place, shape) < 0).mean() for place in places])
-    good = np.flatnonzero(unknown <= _MOST_UNKNOWN)[:n_crops]  # as they were drawn, which is anywhere
-    return places[good if len(good) == n_crops else np.argsort(unknown, kind="stable")[:n_crops]]
-
-
-def _cut(class_index: np.ndarray, place: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return the crop (n_rows, n_cols) of an image whose first cell lies at a place."""
-    return class_index[place[0] : place[0] + shape[0], place[1] : place[1] + shape[1]]
+    return np.stack([cut(class_index, place, shape) for place in draw_places(class_index, shape, n_crops, rng)])
 
 
 def compare_halves(

@@ -15,11 +15,10 @@ from ..measures.fidelity import isolated_share
 from ..measures.scores import PairedInterval, Reliability, pooled_reliability, ratio_interval
 from ..model.facies_model import FaciesModel
 from ..sampling.realizations import simulate_given
-from .crops import draw_places
+from ..training.image_examples import survey_windows
 from .surveys import MethodScores, Survey, model_method, score
 
 N_SURVEYS = 20
-SURVEY_SIDE = 128
 N_TARGETS = 400
 N_GIVEN = 2
 """Realizations of each survey, given its data."""
@@ -27,8 +26,6 @@ FEWEST_TILES = 4
 """Of the held-out block that hold targets, for an interval: what lies in one of them resembles itself."""
 _WIDE_BLOCK = 375
 """Cells a side from which a block has four tiles along each side, not two: smaller tiles are too much alike."""
-_SHARES = (0.001, 0.02)
-"""Of a survey's cells that are data, from and to."""
 
 
 @dataclass(frozen=True)
@@ -166,26 +163,21 @@ def draw_surveys_of(class_index: np.ndarray, n_facies: int, n_surveys: int, rng:
 
     Windows where fewer than two facies were observed are left out, for no simple method says anything there.
     """
-    shape = (min(SURVEY_SIDE, class_index.shape[0]), min(SURVEY_SIDE, class_index.shape[1]))
     surveys = []
-    for row, col in draw_places(class_index, shape, n_surveys, rng):
-        window = class_index[row : row + shape[0], col : col + shape[1]]
-        low, high = np.log(_SHARES)
-        n_data = max(8, int(np.exp(rng.uniform(low, high)) * window.size))
-        cells = rng.permutation(np.argwhere(window >= 0))
-        data, targets = cells[:n_data], cells[n_data : n_data + N_TARGETS]
-        known = np.full(window.shape, -1, dtype=np.int64)
-        known[tuple(data.T)] = window[tuple(data.T)]
-        if len(targets) and np.unique(window[tuple(data.T)]).size >= 2:
+    for corner, window, known in survey_windows(class_index, n_surveys, rng):
+        data = np.argwhere(known >= 0)
+        targets = rng.permutation(np.argwhere((window >= 0) & (known < 0)))[:N_TARGETS]
+        observed = window[tuple(data.T)]
+        if len(targets) and np.unique(observed).size >= 2:
             surveys.append(
                 Survey(
                     places=data + 0.5,
-                    class_index=window[tuple(data.T)].astype(np.int64),
+                    class_index=observed,
                     targets=targets + 0.5,
-                    truth=window[tuple(targets.T)].astype(np.int64),
+                    truth=window[tuple(targets.T)],
                     known=known,
                     n_facies=n_facies,
-                    corner=(int(row), int(col)),
+                    corner=corner,
                 )
             )
     return surveys

@@ -89,27 +89,6 @@ def distances(places: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.hypot(between[..., 0], between[..., 1])
 
 
-def simple_kriging_weights(covariance: Covariance, places: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """
-    Return the weights of observations in simple kriging estimates (Goovaerts 1997, equation 5.10).
-
-    Parameters
-    ----------
-    covariance : Covariance
-        The covariance of what is estimated, up to its sill.
-    places : array, shape (..., n, 2)
-        Where the observations are; leading axes are independent neighbourhoods.
-    targets : array, shape (..., m, 2)
-        Where to estimate, in the same units.
-
-    Returns
-    -------
-    array, shape (..., n, m)
-        The estimate is `mean + weights.T @ (observed - mean)`.
-    """
-    return np.linalg.solve(_among(covariance, places), covariance(distances(places, targets)))
-
-
 def indicator_kriging(
     places: np.ndarray,
     class_index: np.ndarray,
@@ -163,25 +142,20 @@ def indicator_kriging(
 
 
 def leave_one_out(
-    places: np.ndarray,
-    class_index: np.ndarray,
-    covariances: Sequence[Covariance],
-    n_facies: int,
-    *,
-    proportions: np.ndarray | None = None,
+    places: np.ndarray, class_index: np.ndarray, covariances: Sequence[Covariance], n_facies: int
 ) -> np.ndarray:
     """
     Estimate facies probabilities at each observation from all others, with the same covariances and proportions.
 
     The error of the estimate is `(C⁻¹ r)ᵢ / (C⁻¹)ᵢᵢ`, where `r` are the data less their mean (Dubrule 1983).
-    Parameters and errors are those of `indicator_kriging`.
+    Parameters and errors are those of `indicator_kriging`, around the shares of all observations.
 
     Returns
     -------
     array, shape (n_facies, n)
         Within [0, 1], and they sum to 1 over the first axis.
     """
-    indicator, mean = _indicators(class_index, n_facies, proportions)
+    indicator, mean = _indicators(class_index, n_facies)
     estimate = np.empty((n_facies, len(places)))
     for covariance, alike in _different(covariances, n_facies):
         correlation = KINDS[covariance.kind](distances(places, places) / covariance.range)
@@ -317,8 +291,8 @@ def _ranges(places: np.ndarray) -> np.ndarray:
 
 
 def _among(covariance: Covariance, places: np.ndarray) -> np.ndarray:
-    """Return the covariance matrix (..., n, n) of observations."""
-    return covariance(distances(places, places)) + (covariance.nugget + _JITTER) * np.eye(places.shape[-2])
+    """Return the covariance matrix (n, n) of observations."""
+    return covariance(distances(places, places)) + (covariance.nugget + _JITTER) * np.eye(len(places))
 
 
 def _indicators(

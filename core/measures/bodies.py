@@ -19,7 +19,7 @@ def label_bodies(class_index: np.ndarray, *, diagonal: bool = False) -> np.ndarr
     Returns
     -------
     int64 array, shape (n_rows, n_cols)
-        Number of each cell's body, 0 … n_bodies - 1.
+        Number of each cell's body, counted from 0.
     """
     n_rows, n_cols = class_index.shape
     # Cells in a row are one run; runs that touch in neighbouring rows are joined.
@@ -44,20 +44,3 @@ def label_bodies(class_index: np.ndarray, *, diagonal: bool = False) -> np.ndarr
             body = body[body]
     _, number = np.unique(body, return_inverse=True)
     return number.reshape(-1)[run]
-
-
-def n_bodies(class_index: np.ndarray, facies: int | None = None, *, diagonal: bool = False) -> int:
-    """
-    Return the number of bodies of a map.
-
-    Parameters
-    ----------
-    class_index : int array, shape (n_rows, n_cols)
-        Class index of each cell.
-    facies : int, optional
-        Count those of one facies; of all by default.
-    diagonal : bool
-        As `label_bodies` takes it.
-    """
-    body = label_bodies(class_index, diagonal=diagonal)
-    return int(np.unique(body if facies is None else body[class_index == facies]).size)

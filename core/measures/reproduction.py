@@ -17,13 +17,13 @@ import numpy as np
 from ..contract.errors import ConditioningError
 from .bodies import label_bodies
 from .fidelity import connected_pairs
+from .places import TIMES_AS_MANY, best_known, cut
 
 DIRECTIONS = ("in all directions", "north to south", "west to east")
 """Of variograms; either axis with all that is nearer to it than to the other."""
 MAX_LAGS = 12
 _PAIRS_OF_A_LAG = 60
 _LONGEST = 1 / 3  # of the diagonal of the data's extent
-_CROPS_TRIED = 8
 _LEAST_KNOWN = 0.1
 """Of the cells that are simulated: what must be known of a reference for its bodies and pairs to tell anything."""
 
@@ -298,8 +298,8 @@ def crops_like(reference: np.ndarray, inside: np.ndarray, n_crops: int, *, seed:
     inside : bool array
         Cells of the grid that are simulated; the others are -1 in the crops.
     n_crops : int
-        How many; fewer where there are not so many places. Of several times as many, the best known are taken, and
-        none of which hardly anything is known.
+        How many; fewer where there are not so many places. Of several times as many, those known about as
+        well as the best one are taken, or else the best known, and none of which hardly anything is known.
     seed : int
         From which their places descend.
 
@@ -313,11 +313,9 @@ def crops_like(reference: np.ndarray, inside: np.ndarray, n_crops: int, *, seed:
         When hardly anything is known in any of them.
     """
     rng = np.random.default_rng([seed, 2])
-    n_rows, n_cols = inside.shape
     limits = np.array(reference.shape) - inside.shape + 1
-    places = rng.permutation(np.unique(rng.integers(0, limits, (_CROPS_TRIED * n_crops, 2)), axis=0))
-    crops = (reference[row : row + n_rows, col : col + n_cols] for row, col in places)
-    known = np.array([(crop[inside] >= 0).mean() for crop in crops])
+    places = rng.permutation(np.unique(rng.integers(0, limits, (TIMES_AS_MANY * n_crops, 2)), axis=0))
+    places, known = best_known(reference, places, inside)
     if known.max() < _LEAST_KNOWN:
         where = "the reference" if len(places) == 1 else f"the best known of {len(places)} pieces of the reference"
         raise ConditioningError(
@@ -325,6 +323,5 @@ def crops_like(reference: np.ndarray, inside: np.ndarray, n_crops: int, *, seed:
             f"{100 * _LEAST_KNOWN:.0f} % bodies and connectivity tell nothing. Use a reference with less nodata, an "
             "extent or mask of the area in which it is known, or none."
         )
-    best = np.argsort(-known, kind="stable")[:n_crops]
-    chosen = places[best[known[best] >= _LEAST_KNOWN]]
-    return np.stack([np.where(inside, reference[row : row + n_rows, col : col + n_cols], -1) for row, col in chosen])
+    chosen = places[known >= _LEAST_KNOWN][:n_crops]
+    return np.stack([np.where(inside, cut(reference, place, inside.shape), -1) for place in chosen])

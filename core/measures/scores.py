@@ -15,7 +15,6 @@ from typing import Sequence
 
 import numpy as np
 
-from ..contract.ensemble import entropy_bits
 from ..contract.errors import JobError
 
 FLOOR = 0.01
@@ -201,11 +200,6 @@ def pooled_reliability(parts: Sequence[Reliability]) -> Reliability:
         np.nansum([part.observed * part.number for part in parts], axis=0),
         np.sum([part.number for part in parts], axis=0),
     )
-
-
-def sharpness_bits(probability: np.ndarray) -> float:
-    """Mean entropy of probabilities (n_facies, n), bits: how little a method commits itself; of no worth by itself."""
-    return float(entropy_bits(probability).mean())
 
 
 def paired_interval(

@@ -16,7 +16,8 @@ from safetensors.torch import save
 from ..contract.errors import FaciesError, JobError, ModelError
 from ..contract.facies import MAX_FACIES, FaciesTable
 from ..contract.model_header import FORMAT, HEADER_KEY, parse_header
-from .network import FaciesNetwork, NetworkConfig
+from .network import FaciesNetwork
+from .network_config import NetworkConfig
 from .reference import KIND, ReferenceConfig, ReferenceNetwork
 from .schedule import SCHEDULES, Schedule
 

@@ -10,130 +10,20 @@ Sources: Hoogeboom et al. 2021, arXiv 2110.02037, for the objective; Zaheer et a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Mapping, Sequence
+from typing import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..contract.errors import ModelError
-from ..kriging.kriging_features import (
-    N_OF_FACIES,
-    N_OF_FACIES_BY_KRIGING,
-    N_OF_PLACE,
-    N_OF_PLACE_BY_KRIGING,
-    KrigingFeatures,
-)
+from ..kriging.kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingFeatures
 from .hard_data import HardData
-from .refiner import Refiner, refiner_radius
+from .network_config import FOLD, NetworkConfig
+from .refiner import Refiner
 from .texture import N_OF_TEXTURE, share_of, texture_of
-
-FOLD = 2
-"""Cells of FOLD x FOLD are folded into channels at the stem: full resolution costs a quarter."""
 
 _PART_NODES_TIMES_FACIES = 500_000
 """Streams go through convolutions some at a time, of so many nodes together; nodes of one stream may be more."""
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """
-    Shape of a network.
-
-    Parameters
-    ----------
-    trunk : tuple of int
-        Channels of the shared trunk at each scale, fine to coarse; each scale halves the one before.
-    stream : tuple of int
-        Channels of each facies' own stream at each scale.
-    n_pooled : int
-        Channels that the trunk sees of all streams together.
-    n_evidence : int
-        Channels that describe a datum beside the lattice.
-    n_bottom : int
-        Blocks at the coarsest scale.
-    reads_kriging : bool
-        Whether the network takes `KrigingFeatures`, and starts from their estimate.
-    reads_order : bool
-        Whether of these it takes also what truncated Gaussian fields read, that of all facies in an order and those of
-        each, and leans on them where it trusts them.
-    n_levels : int
-        Levels of lattices that the network tells apart, fine to coarse; the last one stands for all that are coarser.
-    n_classes : int
-        Facies that the network knows one by one, as those of a training image; 0 when it takes any, as a set.
-    refiner, n_refiner_blocks, n_pass_blocks : int
-        Channels and blocks, those of its context and those of each pass, of the refiner that answers in its place where
-        a coarser lattice is known; 0: none does. It takes a network that knows its facies one by one.
-    refined_above : int
-        Levels above the lattice that the simulation starts on, the one which the network sees, on which the refiner
-        draws nodes, too.
-    n_refiners : int
-        Refiners with weights of their own: of each of the finest levels one, and the last of all further ones.
-    reads_texture : bool
-        Whether the network is told the texture of the known nodes.
-    """
-
-    trunk: tuple[int, ...] = (64, 96, 128)
-    stream: tuple[int, ...] = (32, 32, 32)
-    n_pooled: int = 32
-    n_evidence: int = 8
-    n_bottom: int = 2
-    reads_kriging: bool = False
-    reads_order: bool = False
-    n_levels: int = 1
-    n_classes: int = 0
-    refiner: int = 0
-    n_refiner_blocks: int = 6
-    n_pass_blocks: int = 2
-    refined_above: int = 0
-    n_refiners: int = 1
-    reads_texture: bool = False
-
-    @property
-    def n_of_facies(self) -> int:
-        """How many of the `KrigingFeatures` of each facies it takes, the first ones."""
-        return (N_OF_FACIES if self.reads_order else N_OF_FACIES_BY_KRIGING) if self.reads_kriging else 0
-
-    @property
-    def n_of_place(self) -> int:
-        """How many of those that all facies share it takes, the first ones."""
-        return (N_OF_PLACE if self.reads_order else N_OF_PLACE_BY_KRIGING) if self.reads_kriging else 0
-
-    @property
-    def total_stride(self) -> int:
-        """Lattices are padded to a multiple of this, and tiles are aligned to it, in nodes."""
-        return int(FOLD * 2 ** (len(self.trunk) - 1))
-
-    @property
-    def n_started(self) -> int:
-        """
-        How many levels above the lattice that the simulation starts on those of its nodes lie that are drawn from it.
-
-        All finer ones are refined. Without a refiner that is the lattice itself.
-        """
-        return 1 + self.refined_above if self.refiner else 0
-
-    @property
-    def receptive_radius(self) -> int:
-        """Worst-case distance, in nodes along an axis, at which an input can change an output."""
-        strides = [FOLD * 2**scale for scale in range(len(self.trunk))]
-        blocks = [*(2 for _ in strides[:-1]), self.n_bottom]
-        # A block reaches three nodes of its scale (two convolutions of the trunk, one of the streams), the head one
-        # more of the finest; folding and halving add what a coarse node covers beyond the fine node it serves.
-        folded = sum(3 * s * n for s, n in zip(strides, blocks)) + FOLD + strides[-1] - 1
-        return max(folded, refiner_radius(self.n_refiner_blocks, self.n_pass_blocks) if self.refiner else 0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> NetworkConfig:
-        """Rebuild the configuration from `to_dict`."""
-        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in description.items()}
-        plain.pop("n_of_place", None)  # files tell it, though it follows from the rest
-        return cls(**plain)
 
 
 class FaciesNetwork(nn.Module):
@@ -190,41 +80,6 @@ class FaciesNetwork(nn.Module):
         """Return the name of the refiner that answers on a level: what the names of its weights begin with."""
         index = min(level, self.config.n_refiners - 1)
         return f"coarser_refiners.{index - 1}" if index else "refiner"
-
-    def start_from(self, other: nn.Module) -> None:
-        """
-        Take over the weights of another network where both have them; what that one lacks stays as it is.
-
-        Of the stems, whose input channels may differ in number, the common ones are taken, and those that the other one
-        lacks count for nothing at first; levels that it does not tell apart start as its last. Refiners start from
-        those of the same width and depth.
-
-        Raises
-        ------
-        ModelError
-            For a network of another kind, which has no weights in common.
-        """
-        if not isinstance(other, FaciesNetwork):
-            raise ModelError(
-                "The model to start from is a checkpoint of the reference, whose weights a training of OADG has no "
-                "place for. Start from another model, such as the universal one."
-            )
-        theirs = other.state_dict()
-        with torch.no_grad():
-            for name, mine in self.state_dict().items():
-                given = theirs.get(name)
-                if given is None or given.dim() != mine.dim() or "refiner" in name:
-                    continue
-                if name == "of_level":
-                    given = torch.cat([given, given[-1:].expand(max(0, len(mine) - len(given)), -1)])
-                if name.endswith("stem.weight"):
-                    mine[:, given.shape[1] :] = 0
-                common = tuple(slice(min(a, b)) for a, b in zip(mine.shape, given.shape))
-                mine[common] = given[common]
-        shape, of_other = ((c.refiner, c.n_refiner_blocks, c.n_pass_blocks) for c in (self.config, other.config))
-        if self.config.refiner and shape == of_other:
-            for level in range(self.config.n_refiners):
-                self._refiner(level).start_from(other._refiner(level))
 
     def encode(self, data: HardData, shape: Sequence[int]) -> Tensor:
         """
@@ -347,7 +202,7 @@ class FaciesNetwork(nn.Module):
             trunk, stream = block(trunk, stream, n_facies, present, parts)
         logits = F.pixel_shuffle(_of_parts([self.head(F.gelu(stream[part])) for part in parts]), FOLD).view(known.shape)
         if self.config.reads_kriging:
-            logits = logits + self.trust * self._told(told)
+            logits = logits + self.trust * self._estimate(told)
         return _without_absent(logits, present)
 
     def _stems(
@@ -367,7 +222,7 @@ class FaciesNetwork(nn.Module):
         stream = [_folded(self.stream_stem, torch.cat([channels[part] for channels in flat], dim=1)) for part in parts]
         return trunk, _of_parts(stream)
 
-    def _told(self, told: KrigingFeatures) -> Tensor:
+    def _estimate(self, told: KrigingFeatures) -> Tensor:
         """Return the log-probabilities (batch, n_facies, n_rows, n_cols) that the logits start from."""
         estimates = told.log_probabilities()
         if not self.config.reads_order:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..machine.device import fast_precision
-from .network import FaciesNetwork, NetworkConfig
+from .network import FaciesNetwork
+from .network_config import NetworkConfig
 from .prediction import Predictor
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..kriging.kriging_features import KrigingFeatures
 from .hard_data import HardData
-from .network import NetworkConfig
+from .network_config import NetworkConfig
 from .refiner import refiner_radius
 from .texture import texture_of
 from .turning import Answer, Shown, answer_turned
@@ -75,7 +75,7 @@ def predict(
     """
     Return the logits on a lattice; a large one is cut into tiles, each with a halo as wide as the network sees.
 
-    Where a device's memory does not suffice for a tile, smaller ones are tried.
+    Where a device's memory does not suffice, fewer maps are asked about at a time, then smaller tiles.
 
     Parameters
     ----------
@@ -142,21 +142,34 @@ def look_around(
 def _ask_about(
     ask: Answer, config: NetworkConfig, radius: int, n_nodes: int, turns: Sequence[int], shown: Shown
 ) -> Tensor:
-    """Ask what sees `radius` nodes far about maps, turned, and in tiles of `n_nodes` or fewer if memory is short."""
-    halo = -(-radius // config.total_stride) * config.total_stride
+    """
+    Ask what sees `radius` nodes far about maps, turned, and in tiles of `n_nodes` or fewer.
 
-    def in_tiles(shown: Shown) -> Tensor:
-        nonlocal n_nodes
+    If memory is short, half as many maps at a time are tried until it is one, then tiles of half as many nodes.
+    """
+    halo = -(-radius // config.total_stride) * config.total_stride
+    fewest_nodes = (3 * halo) ** 2  # smaller tiles would be halo for more than eight ninths
+    n_maps = len(shown.class_index)
+
+    def in_parts(shown: Shown) -> Tensor:
+        nonlocal n_maps, n_nodes
         while True:
             try:
-                return _ask_in_tiles(ask, halo, config.total_stride, n_nodes, shown)
+                parts = [_ask_in_tiles(ask, halo, config.total_stride, n_nodes, part) for part in shown.parts(n_maps)]
+                return parts[0] if len(parts) == 1 else torch.cat(parts)
             except torch.cuda.OutOfMemoryError:
-                n_nodes //= 4
-                if n_nodes < (4 * halo) ** 2:
-                    raise  # a tile would be halo for the most part
+                n_tried, n_tried_nodes = min(n_maps, len(shown.class_index)), min(n_nodes, shown.class_index[0].numel())
+                if n_tried == 1 and n_tried_nodes <= fewest_nodes:
+                    raise
+            # Not before the error is gone: it holds on to what the network had made so far.
+            if torch.cuda.is_available():
                 torch.cuda.empty_cache()
+            if n_tried > 1:
+                n_maps = n_tried // 2
+            else:
+                n_nodes = max(fewest_nodes, n_tried_nodes // 2)
 
-    return answer_turned(in_tiles, turns, shown) if any(turns) else in_tiles(shown)
+    return answer_turned(in_parts, turns, shown) if any(turns) else in_parts(shown)
 
 
 def _ask_in_tiles(ask: Answer, halo: int, stride: int, n_nodes: int, shown: Shown) -> Tensor:

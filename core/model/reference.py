@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..contract.errors import JobError, ModelError
 from ..kriging.kriging_features import KrigingFeatures
 from .hard_data import HardData
-from .network import NetworkConfig
+from .network_config import NetworkConfig
 
 KIND = "reference"
 N_FACIES = 2

@@ -56,26 +56,6 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    @torch.no_grad()
-    def start_from(self, other: Refiner) -> None:
-        """
-        Take over the weights of a refiner of the same width and depth.
-
-        Facies that it lacks start as those that it has, in turn; levels coarser than its coarsest as that one.
-        """
-        n_theirs = len(other.of_data)
-        facies = torch.arange(len(self.of_data)) % n_theirs
-        inputs = torch.cat([facies, torch.tensor([n_theirs])])  # of a stem; the last one tells what lies on the grid
-        for name, mine in self.state_dict().items():
-            given = other.state_dict()[name]
-            if name.endswith("stem.weight"):
-                given = given[:, inputs]
-            elif name.startswith(("head", "of_data")):
-                given = given[facies]
-            elif name.endswith("of_level"):
-                given = given[torch.arange(len(mine)).clamp_max(len(given) - 1)]
-            mine.copy_(given)
-
     def context(self, known: Tensor, inside: Tensor, data: HardData, level: int) -> Tensor:
         """
         Read what stays as it is while the other nodes are drawn.
@@ -96,7 +76,7 @@ class Refiner(nn.Module):
         Tensor, shape (batch, n_channels, n_rows, n_cols)
             For `forward`.
         """
-        x = self.far_stem(_told(known, inside))
+        x = self.far_stem(_stem_input(known, inside))
         for node, places in corners(data, known.shape[2:]):
             x = _add_at(x, node, torch.einsum("dp,dpc->dc", places, self.of_data[data.class_index]))
         for block in self.far:
@@ -122,7 +102,7 @@ class Refiner(nn.Module):
         Tensor, shape (batch, n_facies, n_rows, n_cols)
             Unnormalised log-probabilities; of known nodes they say nothing.
         """
-        x = self.stem(_told(known, inside)).add_(context)
+        x = self.stem(_stem_input(known, inside)).add_(context)
         *blocks, last = self.near
         assert isinstance(last, _Block)
         for block in blocks:
@@ -172,7 +152,7 @@ def _hats(distance: Tensor) -> Tensor:
     return (1 - (position[:, None] - torch.arange(_PLACES, device=distance.device)).abs()).clamp_min(0)
 
 
-def _told(known: Tensor, inside: Tensor) -> Tensor:
+def _stem_input(known: Tensor, inside: Tensor) -> Tensor:
     """Return the input of a stem, in the memory layout that convolutions are fastest in."""
     return torch.cat([known, inside[:, None].float()], dim=1).contiguous(memory_format=torch.channels_last)
 
@@ -181,7 +161,9 @@ def _asked_of_four(unknown: Tensor) -> list[tuple[int, int]] | None:
     """
     Return the node of each square of four that is asked about: its row and column, each 0 or 1, of each map.
 
-    None where any other node of a map (n_maps, n_rows, n_cols) is unknown, too.
+    None where any other node of a map (n_maps, n_rows, n_cols) is unknown, too. To compute the last layers at these
+    nodes only, by `_Block.at_quarters`, saves 4 to 6 % of the time of a realization (measured with the models channels,
+    256 x 256 cells, and delta, 192 x 192).
     """
     n_maps, n_rows, n_cols = unknown.shape
     squares = unknown.reshape(n_maps, n_rows // 2, 2, n_cols // 2, 2)

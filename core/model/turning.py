@@ -40,6 +40,13 @@ class Shown(NamedTuple):
             None if self.texture is None else turned_texture(self.texture[chosen], turn),
         )
 
+    def parts(self, n_maps: int) -> list[Shown]:
+        """Return the maps so many at a time."""
+        total = len(self.class_index)
+        if total <= n_maps:
+            return [self]
+        return [self.turned(range(first, min(total, first + n_maps)), 0) for first in range(0, total, n_maps)]
+
     def window(self, rows: slice, cols: slice) -> Shown:
         """Return what lies in a window of the maps."""
         data = self.data

@@ -13,8 +13,9 @@ from ..contract.indicator_job import IndicatorJob
 from ..contract.job import SimulationResult
 from ..contract.job_arrays import read_maps, save_probability_maps
 from ..kriging.indicators import LEAST_NUGGET, Covariance, choose_by_leave_one_out, fit_class_by_class, leave_one_out
+from ..kriging.neighbourhood import Estimator, probabilities_from_data
 from ..measures.scores import log_loss_nats
-from .indicator_simulation import Estimator, probabilities_from_data, simulate_indicators
+from .indicator_simulation import simulate_indicators
 
 MOST_FITTED = 1000
 """Observations that a covariance is fitted to; of more, a random part."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..kriging.kriging_features import FEWEST_DATA, SurveyKriging
 from ..machine.device import one_thread
 from ..model.facies_model import FaciesModel
-from ..model.network import NetworkConfig
+from ..model.network_config import NetworkConfig
 from ..model.prediction import Predictor
 from ..model.schedule import Leg
 from .area import Area, around, part_in_the_middle, whole

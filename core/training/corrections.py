@@ -19,13 +19,14 @@ import torch
 
 from ..contract.training_image import TrainingImage
 from ..measures.fidelity import Statistics, connectivity_misfit, measure
+from ..measures.places import cut, draw_places
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from ..model.schedule import Schedule
 from ..sampling.sampler import sample
 from ..sampling.start import Start
 from ..sampling.visits import Stream, draw_stream
-from .image_examples import surveyed
+from .image_examples import seen_at_random
 
 _FINEST = 2
 """The finest level that is measured: on finer ones nodes drawn anew change specks and edges, hardly shares."""
@@ -34,8 +35,8 @@ _TRIED = (0, 3, 12, 36), (0, 3, 12, 36, 120)
 _SIDE_NODES, _SIDE_CELLS = 64, 512
 """Of the lattices that are simulated: sides in nodes, and at most in cells."""
 _N_MAPS = 16
-_LATTICES_OF_IMAGE, _PLACES_TRIED = 32, 3
-"""With so many these are compared; of so many times as many places the best known are taken."""
+_LATTICES_OF_IMAGE = 32
+"""With so many these are compared."""
 _NODES_PER_DATUM = (5, 15, 40) * 2
 """Of the coarsest lattice, in surveys of the held-out block: one for each."""
 _N_MAPS_GIVEN_DATA = 8
@@ -109,7 +110,7 @@ class _Lattices:
         self.predictor = drawing_predictor(model.network, model.device)
         self.block = image.held_out[:_SIDE_CELLS, :_SIDE_CELLS]
         rng, n_nodes = np.random.default_rng([seed, 1]), self.block.size // 4 ** (model.network.config.n_levels - 1)
-        self.surveys = [self._start(surveyed(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
+        self.surveys = [self._start(seen_at_random(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
 
     def measure(self, level: int, corrections: tuple[int, ...]) -> _Found:
         """Return what is wrong with lattices of a level, with so many passes that draw those of each level anew."""
@@ -155,13 +156,9 @@ class _Lattices:
     def _of_image(self, side: int, spacing: int) -> np.ndarray:
         """Return lattices of pieces of the image, up to so many cells wide, shape (n_lattices, n_rows, n_cols)."""
         rng, cells = np.random.default_rng([self.seed, 2]), self.image.class_index
-        n_rows, n_cols = (min(side, n) // spacing for n in cells.shape)
-        limits = cells.shape[0] - n_rows * spacing + 1, cells.shape[1] - n_cols * spacing + 1
-        places = rng.integers(limits, size=(_PLACES_TRIED * _LATTICES_OF_IMAGE, 2))
-        pieces = (cells[row : row + n_rows * spacing, col : col + n_cols * spacing] for row, col in places)
-        lattices = np.stack([piece[::spacing, ::spacing] for piece in pieces])
-        best_known = np.argsort((lattices < 0).sum(axis=(1, 2)), kind="stable")[:_LATTICES_OF_IMAGE]
-        return lattices[best_known]
+        n_rows, n_cols = (min(side, n) // spacing * spacing for n in cells.shape)
+        places = draw_places(cells, (n_rows, n_cols), _LATTICES_OF_IMAGE, rng)
+        return np.stack([cut(cells, place, (n_rows, n_cols))[::spacing, ::spacing] for place in places])
 
 
 def _unlike(found: Statistics, wanted: Statistics) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterator
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from ..contract.training_image import TrainingImage
 from ..kriging.kriging_features import SurveyKriging
+from ..measures.places import cut, draw_places
 from ..model.lattice import Lattice
-from ..model.network import NetworkConfig
+from ..model.network_config import NetworkConfig
 from ..sampling.path import COARSER_SHARE
 from .examples import make_examples, make_refined_examples, oriented, shares_started
 from .loop import Examples
@@ -43,6 +45,9 @@ _MOST_DATA_SHARE, _MOST_DATA = 0.05, 1000
 """Of a window's cells that are data, at most; and how many at most."""
 _FINEST_SURVEYED = 8
 """Where nodes are farther apart, surveys choose among squares of so many to a side of those between nodes."""
+_SURVEY_SIDE, _SURVEY_SHARES, _SURVEY_FEWEST = 128, (0.001, 0.02), 8
+"""Of windows that models are judged by: cells a side, at most; share of their cells that are data, from and to, on a
+logarithmic scale; and how many at least."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +229,7 @@ def _level_shares(n_levels: int, *, refines: bool) -> np.ndarray:
     )
 
 
-def surveyed(cells: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:
+def seen_at_random(cells: np.ndarray, n_data: int, rng: np.random.Generator) -> np.ndarray:
     """
     Return what is known after some cells of a part of an image were seen, at random.
 
@@ -246,3 +251,35 @@ def surveyed(cells: np.ndarray, n_data: int, rng: np.random.Generator) -> np.nda
     seen = tuple(rng.permutation(np.argwhere(cells >= 0))[: max(1, n_data)].T)
     known[seen] = cells[seen]
     return known
+
+
+def survey_windows(
+    cells: np.ndarray, n_windows: int, rng: np.random.Generator
+) -> Iterator[tuple[tuple[int, int], np.ndarray, np.ndarray]]:
+    """
+    Survey windows of a part of an image, as models are judged by: so many cells of each as users have data.
+
+    Parameters
+    ----------
+    cells : int array, shape (n_rows, n_cols)
+        Class index, -1 where the image has no facies.
+    n_windows : int
+        How many.
+    rng : numpy Generator
+        Source of places and numbers of data.
+
+    Yields
+    ------
+    corner : (int, int)
+        Row and column of the window's first cell.
+    window : int64 array, shape (n_window_rows, n_window_cols)
+        Class index in the window.
+    known : int64 array, shape (n_window_rows, n_window_cols)
+        Class index where it was seen, -1 elsewhere.
+    """
+    shape = min(_SURVEY_SIDE, cells.shape[0]), min(_SURVEY_SIDE, cells.shape[1])
+    low, high = np.log(_SURVEY_SHARES)
+    for place in draw_places(cells, shape, n_windows, rng):
+        window = cut(cells, place, shape).astype(np.int64)
+        n_data = max(_SURVEY_FEWEST, int(np.exp(rng.uniform(low, high)) * window.size))
+        yield (int(place[0]), int(place[1])), window, seen_at_random(window, n_data, rng)

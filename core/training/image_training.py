@@ -23,7 +23,8 @@ from ..contract.training_job import TrainingJob, TrainingResult, checkpoint_fold
 from ..machine.device import choose_device
 from ..machine.lock import alone
 from ..model.facies_model import FaciesModel
-from ..model.network import FaciesNetwork, NetworkConfig
+from ..model.network import FaciesNetwork
+from ..model.network_config import NetworkConfig
 from ..model.schedule import Schedule
 from .corrections import measure_corrections
 from .image_examples import ImageExamples

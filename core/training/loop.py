@@ -25,10 +25,12 @@ from ..contract.training_job import MAX_STEPS
 from ..kriging.kriging_features import KrigingFeatures
 from ..machine.device import fast_precision
 from ..model.hard_data import HardData
-from ..model.network import FaciesNetwork, NetworkConfig
+from ..model.network import FaciesNetwork
+from ..model.network_config import NetworkConfig
 from ..model.turning import Shown
 from .muon import MuonAndAdamW
 from .objective import nll_nats
+from .warm_start import start_from
 
 _NOISE = 1.1
 """By this factor a held-out loss may be above its lowest without being worse. Of a small image little is held out, and
@@ -221,7 +223,7 @@ def train(
     torch.manual_seed(config.seed)
     network = FaciesNetwork(network_config).to(device)
     if start is not None:
-        network.start_from(start)
+        start_from(network, start)
     run = _Run(network, config, torch.device(device))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"

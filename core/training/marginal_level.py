@@ -17,14 +17,9 @@ from ..contract.training_image import TrainingImage
 from ..measures.scores import log_loss_nats
 from ..model.facies_model import FaciesModel
 from ..sampling.simulation import facies_probability_from_data
-from .image_examples import surveyed
+from .image_examples import survey_windows
 
 _N_SURVEYS = 12
-_SIDE = 128
-"""Of their windows, at most, in cells."""
-_SHARES = 0.001, 0.02
-"""Of the cells that are surveyed."""
-_FEWEST_DATA = 4
 _LEAST_ERRORS = 2.0
 """Standard errors over surveys by which a finer lattice must be better to be taken."""
 
@@ -46,7 +41,8 @@ def measure_marginal_level(
     on_pass : callable
         Called before each pass; what it raises ends the measuring.
     """
-    surveys = _surveys(image, np.random.default_rng([seed, 3]))
+    drawn = survey_windows(image.held_out, _N_SURVEYS, np.random.default_rng([seed, 3]))
+    surveys = [(window, known) for _, window, known in drawn if ((window >= 0) & (known < 0)).any()]
 
     def losses(level: int) -> np.ndarray:
         """Return the mean log loss, nats, of each survey."""
@@ -67,18 +63,3 @@ def measure_marginal_level(
             break
         level, of_level = level - 1, of_finer
     return level if level < coarsest else None
-
-
-def _surveys(image: TrainingImage, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return windows of the held-out block (n_rows, n_cols), and what is known of each after a survey, -1 elsewhere."""
-    block, surveys = image.held_out, []
-    n_rows, n_cols = (min(_SIDE, side) for side in block.shape)
-    low, high = np.log(_SHARES)
-    for _ in range(_N_SURVEYS):
-        row, col = (int(rng.integers(side - n + 1)) for side, n in zip(block.shape, (n_rows, n_cols)))
-        window = block[row : row + n_rows, col : col + n_cols].astype(np.int64)
-        n_data = max(_FEWEST_DATA, int(np.exp(rng.uniform(low, high)) * window.size))
-        known = surveyed(window, n_data, rng)
-        if ((window >= 0) & (known < 0)).any():
-            surveys.append((window, known))
-    return surveys

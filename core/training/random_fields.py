@@ -1,8 +1,9 @@
 """
 The prior of the universal model: categorical random fields as geologists map them, and surveys of them.
 
-Everything is drawn in torch, in batches, so that a graphics card can feed its own training. A field lives on a square
-torus; the windows that are learnt from are cut from it.
+Everything is drawn in torch, in batches, so that a graphics card can feed its own training. Fields are square, and the
+windows that are learnt from are cut from them. Gaussian fields live on a torus; trends, layers and mosaics do not, and
+what is made with them has an edge.
 Sources: truncated and plurigaussian fields, Armstrong et al. 2011, *Plurigaussian Simulations in Geosciences*;
 spectral simulation, Dietrich and Newsam 1993.
 """
@@ -20,9 +21,9 @@ _FAMILY_SHARES = (0.34, 0.14, 0.22, 0.14, 0.09, 0.07)
 """Of argmax, truncated, tree, plurigaussian, mosaic and layered fields."""
 
 
-class Texture(NamedTuple):
+class FieldLaw(NamedTuple):
     """
-    Parameters of Gaussian fields, tensors of shape (n_fields,).
+    Laws that Gaussian fields follow: their parameters, tensors of shape (n_fields,).
 
     Parameters
     ----------
@@ -48,9 +49,9 @@ class Texture(NamedTuple):
     nested_range: Tensor
 
 
-def draw_textures(n_fields: int, shortest: float, longest: float, generator: torch.Generator) -> Texture:
+def draw_field_laws(n_fields: int, shortest: float, longest: float, generator: torch.Generator) -> FieldLaw:
     """
-    Draw textures with ranges log-uniform between `shortest` and `longest` cells.
+    Draw laws with ranges log-uniform between `shortest` and `longest` cells.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def draw_textures(n_fields: int, shortest: float, longest: float, generator: tor
     isotropic = uniform() < 0.4
     ratio = torch.where(isotropic, torch.ones(()).to(isotropic.device), 8 ** uniform())
     ratio = torch.minimum(ratio, range_cells / shortest)
-    return Texture(
+    return FieldLaw(
         range_cells=range_cells,
         ratio=ratio,
         azimuth=math.pi * uniform(),
@@ -79,16 +80,16 @@ def draw_textures(n_fields: int, shortest: float, longest: float, generator: tor
     )
 
 
-def gaussian_fields(texture: Texture, n_each: int, size: int, generator: torch.Generator) -> Tensor:
+def gaussian_fields(law: FieldLaw, n_each: int, size: int, generator: torch.Generator) -> Tensor:
     """
     Draw standard Gaussian fields on the torus.
 
     Parameters
     ----------
-    texture : Texture
+    law : FieldLaw
         Parameters of `n_fields` fields.
     n_each : int
-        Independent fields drawn of each texture.
+        Independent fields drawn of each law.
     size : int
         Side of the torus, in cells.
     generator : torch.Generator
@@ -100,30 +101,30 @@ def gaussian_fields(texture: Texture, n_each: int, size: int, generator: torch.G
         Mean 0 and variance 1 over each field.
     """
     device = generator.device
-    amplitude = power_spectrum(texture, size).sqrt()
-    shape = (texture.azimuth.numel(), n_each, size, size // 2 + 1)
+    amplitude = power_spectrum(law, size).sqrt()
+    shape = (law.azimuth.numel(), n_each, size, size // 2 + 1)
     noise = torch.randn(shape, dtype=torch.complex64, generator=generator, device=device)
     fields = torch.fft.irfft2(noise * amplitude[:, None], s=(size, size))
     mean, deviation = fields.mean(dim=(2, 3), keepdim=True), fields.std(dim=(2, 3), keepdim=True)
     return (fields - mean) / deviation.clamp_min(1e-12)
 
 
-def power_spectrum(texture: Texture, size: int) -> Tensor:
+def power_spectrum(law: FieldLaw, size: int) -> Tensor:
     """Return the power (n_fields, size, size // 2 + 1) of Gaussian fields on the torus, frequencies as in rfft2."""
-    device = texture.azimuth.device
+    device = law.azimuth.device
     frequency = torch.fft.fftfreq(size, device=device)  # cycles per cell
     across = torch.fft.rfftfreq(size, device=device)[None, None, :]
     down = frequency[None, :, None]
-    cos, sin = (f(texture.azimuth)[:, None, None] for f in (torch.cos, torch.sin))
-    long = texture.range_cells[:, None, None]
-    short = long / texture.ratio[:, None, None]
+    cos, sin = (f(law.azimuth)[:, None, None] for f in (torch.cos, torch.sin))
+    long = law.range_cells[:, None, None]
+    short = long / law.ratio[:, None, None]
     squared = (long * (across * cos + down * sin)) ** 2 + (short * (down * cos - across * sin)) ** 2
     # The spectrum of a Matern covariance. Dividing by the exponent keeps the practical range while smoothness varies.
-    exponent = texture.roughness[:, None, None]
+    exponent = law.roughness[:, None, None]
     squared = squared * (2 * math.pi) ** 2 / (6 * exponent)
     power = (1 + squared) ** -exponent
-    nested = (1 + squared * texture.nested_range[:, None, None] ** 2) ** -exponent
-    share = texture.nested_share[:, None, None]
+    nested = (1 + squared * law.nested_range[:, None, None] ** 2) ** -exponent
+    share = law.nested_share[:, None, None]
     return (1 - share) * power / power.sum(dim=(1, 2), keepdim=True) + share * nested / nested.sum(
         dim=(1, 2), keepdim=True
     )
@@ -140,7 +141,7 @@ def categorical_fields(
     n_fields, n_facies : int
         How many fields; of how many facies each (a field may lack some of them).
     size : int
-        Side of the torus, in cells.
+        Side of the fields, in cells.
     shortest, longest : float
         Bounds of the ranges, in cells.
     generator : torch.Generator
@@ -159,19 +160,19 @@ def categorical_fields(
         chosen = family == index
         n_chosen = int(chosen.sum())
         if n_chosen:
-            texture = draw_textures(n_chosen, shortest, longest, generator)
-            fields[chosen] = draw_family(texture, n_facies, size, generator)
+            law = draw_field_laws(n_chosen, shortest, longest, generator)
+            fields[chosen] = draw_family(law, n_facies, size, generator)
     return _add_inclusions(_shuffle_classes(fields, n_facies, generator), shortest, generator)
 
 
-def _argmax_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+def _argmax_fields(law: FieldLaw, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
     """Let the largest of K Gaussian fields win: compact bodies, any facies beside any other, some along a trend."""
-    device, n_fields = generator.device, len(texture.azimuth)
+    device, n_fields = generator.device, len(law.azimuth)
     # In half of the fields each facies has a range of its own.
     own = torch.rand(n_fields, 1, generator=generator, device=device) < 0.5
     factor = 2 ** (2 * torch.rand(n_fields, n_facies, generator=generator, device=device) - 1)
     factor = torch.where(own, factor, 1.0).flatten()
-    each = Texture(*(values.repeat_interleave(n_facies) for values in texture))
+    each = FieldLaw(*(values.repeat_interleave(n_facies) for values in law))
     scores = gaussian_fields(each._replace(range_cells=each.range_cells * factor), 1, size, generator)
     scores = scores.view(n_fields, n_facies, size, size)
     strength = torch.rand(n_fields * n_facies, 1, 1, generator=generator, device=device)
@@ -181,9 +182,9 @@ def _argmax_fields(texture: Texture, n_facies: int, size: int, generator: torch.
     return (scores + bias[:, :, None, None]).argmax(dim=1)
 
 
-def _truncated_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+def _truncated_fields(law: FieldLaw, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
     """Cut one Gaussian field at thresholds: facies follow each other in order, as in graded or layered maps."""
-    field = gaussian_fields(texture, 1, size, generator)[:, 0] + _trend(len(texture.azimuth), 1.5, size, generator)
+    field = gaussian_fields(law, 1, size, generator)[:, 0] + _trend(len(law.azimuth), 1.5, size, generator)
     share = torch.rand(len(field), n_facies, generator=generator, device=generator.device) + 0.1
     cuts = (share.cumsum(dim=1) / share.sum(dim=1, keepdim=True))[:, :-1]
     return torch.stack([_cut(f, c) for f, c in zip(field, cuts)])
@@ -196,14 +197,14 @@ def _cut(field: Tensor, fractions: Tensor) -> Tensor:
     return torch.bucketize(field, thresholds)
 
 
-def _tree_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+def _tree_fields(law: FieldLaw, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
     """Split one region after another by a threshold or a sinuous band of a new field: units, intrusions, channels."""
-    device, n_fields = generator.device, len(texture.azimuth)
+    device, n_fields = generator.device, len(law.azimuth)
     label = torch.zeros(n_fields, size, size, dtype=torch.int64, device=device)
     for new in range(1, n_facies):
         # Each split has its own scale, not far from the field's.
         factor = 2 ** (2 * torch.rand(n_fields, generator=generator, device=device) - 1)
-        split = texture._replace(range_cells=texture.range_cells * factor, roughness=texture.roughness.clamp_min(2.5))
+        split = law._replace(range_cells=law.range_cells * factor, roughness=law.roughness.clamp_min(2.5))
         field = gaussian_fields(split, 1, size, generator)[:, 0]
         band = torch.rand(n_fields, generator=generator, device=device) < 0.3
         field = torch.where(band[:, None, None], field.abs(), field)
@@ -215,23 +216,23 @@ def _tree_fields(texture: Texture, n_facies: int, size: int, generator: torch.Ge
     return label
 
 
-def _plurigaussian_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+def _plurigaussian_fields(law: FieldLaw, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
     """Map two Gaussian fields through a random partition of their plane: some contacts never occur."""
-    pair = gaussian_fields(texture, 2, size, generator) + _trend(len(texture.azimuth), 1.0, size, generator)[:, None]
+    pair = gaussian_fields(law, 2, size, generator) + _trend(len(law.azimuth), 1.0, size, generator)[:, None]
     centre = torch.randn(len(pair), n_facies, 2, generator=generator, device=generator.device)
     distance = ((pair[:, None] - centre[:, :, :, None, None]) ** 2).sum(dim=2)
     return distance.argmin(dim=1)
 
 
-def _mosaic_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+def _mosaic_fields(law: FieldLaw, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
     """Give the tiles of a warped Voronoi mosaic independent facies: parcels, blocks, soil units."""
     device = generator.device
-    warp = gaussian_fields(texture, 2, size, generator)
+    warp = gaussian_fields(law, 2, size, generator)
     axis = torch.arange(size, device=device, dtype=torch.float32)
     place = torch.stack(torch.meshgrid(axis, axis, indexing="ij"))
     mosaics = []
     for index in range(len(warp)):
-        range_cells = float(texture.range_cells[index])
+        range_cells = float(law.range_cells[index])
         n_tiles = int(min(max((size / range_cells) ** 2, 3 * n_facies), 120))
         strength = 0.25 * min(range_cells, 60.0) * torch.rand((), generator=generator, device=device)
         centres = size * torch.rand(n_tiles, 2, generator=generator, device=device)
@@ -242,14 +243,14 @@ def _mosaic_fields(texture: Texture, n_facies: int, size: int, generator: torch.
     return torch.stack(mosaics)
 
 
-def _layered_fields(texture: Texture, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
+def _layered_fields(law: FieldLaw, n_facies: int, size: int, generator: torch.Generator) -> Tensor:
     """Let bent layers of uneven thickness follow each other along a direction: strata, some of which come again."""
-    device, n_fields = generator.device, len(texture.azimuth)
+    device, n_fields = generator.device, len(law.azimuth)
     axis = torch.linspace(-0.5, 0.5, size, device=device)
-    across = axis[:, None] * torch.cos(texture.azimuth)[:, None, None]
-    across = across - axis * torch.sin(texture.azimuth)[:, None, None]
-    n_layers = (size / texture.range_cells.clamp_min(1)).clamp(2, 24)
-    bend = gaussian_fields(texture, 1, size, generator)[:, 0]
+    across = axis[:, None] * torch.cos(law.azimuth)[:, None, None]
+    across = across - axis * torch.sin(law.azimuth)[:, None, None]
+    n_layers = (size / law.range_cells.clamp_min(1)).clamp(2, 24)
+    bend = gaussian_fields(law, 1, size, generator)[:, 0]
     strength = 1.2 * torch.rand(n_fields, generator=generator, device=device)
     phase = across * n_layers[:, None, None] + strength[:, None, None] * bend
     first = torch.rand(n_fields, 1, generator=generator, device=device) - 32
@@ -280,11 +281,11 @@ def _add_inclusions(fields: Tensor, shortest: float, generator: torch.Generator)
     Up to 40 % of a field are inclusions, mostly few; between observations further apart they are a nugget.
     """
     device, (n_fields, size, _) = generator.device, fields.shape
-    texture = draw_textures(n_fields, shortest, 8 * shortest, generator)
+    law = draw_field_laws(n_fields, shortest, 8 * shortest, generator)
     wanted = torch.rand(n_fields, generator=generator, device=device) < 0.4
     share = torch.where(wanted, 0.4 * torch.rand(n_fields, generator=generator, device=device) ** 2, 0.0)
     threshold = torch.special.ndtri(1 - share.double()).float()
-    body = gaussian_fields(texture, 1, size, generator)[:, 0] > threshold[:, None, None]
+    body = gaussian_fields(law, 1, size, generator)[:, 0] > threshold[:, None, None]
     row, col = torch.randint(size, (2,), generator=generator, device=device).tolist()
     return torch.where(body, fields.roll((row, col), dims=(1, 2)), fields)
 

@@ -26,7 +26,7 @@ from ..kriging.kriging_features import FEWEST_DATA, SurveyKriging
 from ..machine.device import prepare_process
 from ..model.facies_model import FaciesModel
 from ..model.lattice import Lattice
-from ..model.network import NetworkConfig
+from ..model.network_config import NetworkConfig
 from .examples import make_examples, oriented, shares_refined, shares_started
 from .loop import Examples, TrainingConfig, train, validation_nats
 from .random_fields import categorical_fields, draw_surveys

@@ -198,7 +198,8 @@ _MAKE_TINY_MODEL = """
 import sys, torch
 from pathlib import Path
 from core.model.facies_model import FaciesModel
-from core.model.network import FaciesNetwork, NetworkConfig
+from core.model.network import FaciesNetwork
+from core.model.network_config import NetworkConfig
 torch.manual_seed(0)
 network = FaciesNetwork(NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1))
 FaciesModel("tiny", network.eval()).save(Path(sys.argv[1]))

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.kriging.indicators import distances
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 
 torch.set_num_threads(1)  # the networks here are tiny, and threads that wait for a busy core are slow
+
+
+def simple_kriging_weights(covariance, places, target):
+    """Return the weights (n,) of data at places (n, 2) in the estimate at a target (2,): Goovaerts 1997, eq. 5.10."""
+    among = covariance(distances(places, places))
+    np.fill_diagonal(among, 1)
+    return np.linalg.solve(among, covariance(distances(places, target[None])))[:, 0]
 
 
 class ExactPredictor:

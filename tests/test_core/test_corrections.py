@@ -11,7 +11,8 @@ from oadg.core.contract.errors import Cancelled
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.training_image import image_of_codes
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream

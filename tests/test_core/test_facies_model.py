@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from oadg.core.contract.errors import ModelError
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import SCHEDULES, Schedule
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.start import Start

@@ -9,11 +9,11 @@ import torch
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.training_image import SYMMETRIES, TrainingImage
 from oadg.core.model.lattice import Lattice
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.training import examples as examples_module
 from oadg.core.training import image_examples
 from oadg.core.training.examples import make_examples, oriented, shares_refined, shares_started
-from oadg.core.training.image_examples import ImageExamples
+from oadg.core.training.image_examples import ImageExamples, survey_windows
 
 ORIENTATIONS = {"none": 1, "half turn": 2, "flips": 4, "rotations": 8}
 
@@ -444,3 +444,26 @@ def test_a_facies_that_is_never_learnt_is_not_asked_of_what_is_held_out():
     shown = torch.cat([draw.held_out(step, refines=refines).truth.flatten() for step in range(4) for refines in (0, 1)])
     assert not (shown == unlearnt).any()
     assert (shown >= 0).any()
+
+
+def test_surveys_show_what_windows_of_a_block_show_and_hide_the_rest():
+    block = np.random.default_rng(4).integers(2, size=(100, 150))
+    surveys = list(survey_windows(block, 12, np.random.default_rng(0)))
+    assert len(surveys) == 12
+    n_data = [int((known >= 0).sum()) for _, _, known in surveys]
+    assert min(n_data) >= 8
+    assert max(n_data) <= 0.02 * surveys[0][1].size + 1
+    assert len(set(n_data)) > 6
+    for (row, col), window, known in surveys:
+        assert window.shape == (100, 128)
+        assert (window == block[row : row + 100, col : col + 128]).all()
+        assert (known[known >= 0] == window[known >= 0]).all()
+
+
+def test_surveys_are_as_often_sparse_as_dense_by_their_orders_of_magnitude():
+    """From a thousandth of the cells to two hundredths, about their geometric mean; eight data are the fewest."""
+    block = np.random.default_rng(4).integers(2, size=(128, 140))
+    shares = [(known >= 0).mean() for _, _, known in survey_windows(block, 60, np.random.default_rng(0))]
+    assert np.median(shares) == pytest.approx(np.sqrt(0.001 * 0.02), rel=0.4)
+    ((_, _, known),) = survey_windows(block[:40, :40], 1, np.random.default_rng(0))
+    assert (known >= 0).sum() == 8

@@ -10,7 +10,7 @@ from oadg.core.contract.errors import TrainingImageError
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.image_cautions import image_cautions
 from oadg.core.contract.training_image import TrainingImage
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.training import image_examples
 from oadg.core.training.image_examples import ImageExamples
 from oadg.core.training.image_set import HELD_OUT_IMAGES, MIN_IMAGES, ImageSet, image_or_set

@@ -30,13 +30,15 @@ from oadg.core.machine import lock
 from oadg.core.machine.lock import alone
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.lattice import Lattice
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training import image_examples, image_training, loop, schedules, train_universal
 from oadg.core.training.digits import digit_set, draw_digits
 from oadg.core.training.image_training import run_training
+from oadg.core.training.warm_start import start_from
 
 NETWORKS = dict(image_training.NETWORKS)  # as they are shipped
 SMALL = NetworkConfig(trunk=(8, 8), stream=(8, 8), n_pooled=4, n_evidence=4, n_bottom=1)
@@ -573,7 +575,7 @@ def test_a_started_network_says_what_the_other_one_does_where_kriging_tells_noth
     expected = other(*inputs, 3, level=level)
     for started in (network, with_classes):
         assert not torch.allclose(started(*inputs, 3, level=level), expected, atol=1e-2)
-        started.start_from(other)
+        start_from(started, other)
         assert torch.allclose(started(*inputs, 3, level=level), expected, atol=1e-5)
     assert (other(*inputs, 3, level=0) - other(*inputs, 3, level=1)).abs().max() > 0.01, "levels are told apart"
 
@@ -582,7 +584,7 @@ def test_a_start_takes_over_the_common_part_and_leaves_the_rest():
     smaller = random_network(dataclasses.replace(SMALL, trunk=(4, 8)))
     network = random_network(dataclasses.replace(SMALL, n_levels=2, n_classes=3), seed=4)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    network.start_from(smaller)
+    start_from(network, smaller)
     after, theirs = network.state_dict(), smaller.state_dict()
     common = theirs["trunk_stem.weight"].shape[0]
     assert torch.equal(after["trunk_stem.weight"][:common], theirs["trunk_stem.weight"])
@@ -596,7 +598,7 @@ def test_what_the_start_was_not_told_counts_for_nothing_at_first():
     told_less = random_network(dataclasses.replace(SMALL, reads_kriging=True))
     config = dataclasses.replace(SMALL, reads_kriging=True, reads_order=True)
     network = random_network(config, seed=4)
-    network.start_from(told_less)
+    start_from(network, told_less)
     for name in ("trunk_stem.weight", "stream_stem.weight"):
         theirs, mine = told_less.state_dict()[name], network.state_dict()[name]
         assert torch.equal(mine[:, : theirs.shape[1]], theirs)

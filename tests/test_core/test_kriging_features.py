@@ -10,14 +10,14 @@ from oadg.core.kriging import kriging_features
 from oadg.core.kriging.covariances import GAUSSIAN
 from oadg.core.kriging.indicators import Covariance, indicator_kriging
 from oadg.core.kriging.kriging_features import MOST_DATA, MOST_SEEN, N_OF_FACIES, N_OF_PLACE, SurveyKriging
-from oadg.core.training.random_fields import Texture, gaussian_fields
+from oadg.core.training.random_fields import FieldLaw, gaussian_fields
 
 
 def survey_of(n_data, range_cells, n_facies=3, noise=0.0, seed=0):
     """Return places (n, 2) and facies of data from a smooth field of 64 x 64 cells."""
     generator = torch.Generator().manual_seed(seed)
-    texture = Texture(*(torch.full((1,), v) for v in (range_cells, 1.0, 0.0, 4.0, 0.0, 0.1)))
-    field = gaussian_fields(texture, n_facies, 64, generator)[0].argmax(dim=0)
+    law = FieldLaw(*(torch.full((1,), v) for v in (range_cells, 1.0, 0.0, 4.0, 0.0, 0.1)))
+    field = gaussian_fields(law, n_facies, 64, generator)[0].argmax(dim=0)
     cell = torch.randperm(64 * 64, generator=generator)[:n_data]
     facies = field.flatten()[cell]
     other = torch.randint(n_facies, facies.shape, generator=generator)

@@ -21,7 +21,8 @@ from oadg.core.evaluation.model_evaluation import run_evaluation
 from oadg.core.evaluation.model_page import evaluation_page
 from oadg.core.evaluation.verdict import describe_verdict
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import Schedule
 from oadg.core.sampling.realizations import simulate_freely
 

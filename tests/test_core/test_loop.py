@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from oadg.core.contract.errors import JobError
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.training import loop, train_universal
 from oadg.core.training.loop import TrainingConfig, examples_nats, train, validation_nats
 from oadg.core.training.train_universal import draw_examples

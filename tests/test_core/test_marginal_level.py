@@ -9,7 +9,8 @@ import torch
 from oadg.core.contract.errors import Cancelled
 from oadg.core.contract.training_image import image_of_codes
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.training import marginal_level
 from oadg.core.training.marginal_level import measure_marginal_level
 
@@ -79,8 +80,7 @@ def test_what_is_told_of_data_themselves_is_no_gain(model, monkeypatch):
 
 
 def test_a_single_survey_proves_nothing(model, monkeypatch):
-    surveys = marginal_level._surveys
-    monkeypatch.setattr(marginal_level, "_surveys", lambda *told: surveys(*told)[:1])
+    monkeypatch.setattr(marginal_level, "_N_SURVEYS", 1)
     monkeypatch.setattr(marginal_level, "facies_probability_from_data", answer({2: 0.7, 1: 0.8, 0: 0.9}))
     assert measure_marginal_level(model, IMAGE, seed=1) is None
 
@@ -88,28 +88,6 @@ def test_a_single_survey_proves_nothing(model, monkeypatch):
 def test_of_one_level_there_is_no_finer_one(model):
     alone = replace(model, network=FaciesNetwork(replace(CONFIG, n_levels=1)).eval().requires_grad_(False))
     assert measure_marginal_level(alone, IMAGE, seed=1) is None
-
-
-def test_surveys_show_what_the_held_out_block_shows_and_hide_the_rest():
-    surveys = marginal_level._surveys(IMAGE, np.random.default_rng(0))
-    assert len(surveys) == 12
-    n_data = [int((known >= 0).sum()) for _, known in surveys]
-    assert min(n_data) >= 4
-    assert max(n_data) <= 0.02 * surveys[0][0].size + 1
-    assert len(set(n_data)) > 6
-    for window, known in surveys:
-        assert window.shape == (75, 80)
-        assert (known[known >= 0] == window[known >= 0]).all()
-
-
-def test_surveys_are_as_often_sparse_as_dense_by_their_orders_of_magnitude():
-    """From a thousandth of the cells to two hundredths, about their geometric mean; four data are the fewest."""
-    surveys = [pair for seed in range(5) for pair in marginal_level._surveys(IMAGE, np.random.default_rng(seed))]
-    share = np.median([(known >= 0).mean() for _, known in surveys])
-    assert share == pytest.approx(np.sqrt(0.001 * 0.02), rel=0.4)
-    small = image_of_codes(np.random.default_rng(4).integers(2, size=(64, 64)), np.ones((64, 64), dtype=bool))
-    surveys = marginal_level._surveys(small, np.random.default_rng(0))
-    assert min((known >= 0).sum() for _, known in surveys) == 4
 
 
 def test_a_network_goes_through_it_and_it_can_be_cancelled(model):

@@ -9,7 +9,8 @@ from oadg.core.kriging.kriging_features import N_OF_FACIES, N_OF_PLACE, KrigingF
 from oadg.core.model import network as network_module
 from oadg.core.model.hard_data import HardData
 from oadg.core.model.lattice import Lattice
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.texture import texture_of
 from oadg.core.training import train_universal
 

@@ -8,7 +8,7 @@ import torch
 
 from oadg.core.model import prediction
 from oadg.core.model.hard_data import HardData
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.prediction import look_around, predict
 from oadg.core.model.refiner import refiner_radius
 
@@ -82,3 +82,61 @@ def test_a_tile_of_the_refiner_has_a_halo_as_wide_as_that_part_of_it_sees(monkey
     near = -(-refiner_radius(0, CONFIG.n_pass_blocks) // CONFIG.total_stride) * CONFIG.total_stride
     assert echo.shapes == [(80 + near, 64)] * 2
     assert near < far < CONFIG.receptive_radius
+
+
+AS_SHIPPED, HALO = NetworkConfig(n_bottom=3), 120
+
+
+class SmallMemory(Echo):
+    """An echo on a device whose memory holds so many nodes of a batch."""
+
+    def __init__(self, most_nodes, config):
+        super().__init__()
+        self.most_nodes, self.config = most_nodes, config
+
+    def __call__(self, class_index, inside, data, n_facies, **options):
+        self.shapes.append(tuple(class_index.shape))
+        if class_index.numel() > self.most_nodes:
+            raise torch.OutOfMemoryError("out of memory")
+        answer = class_index[:, None].expand(-1, n_facies, -1, -1).float().clone()
+        answer[data.batch, data.class_index, data.row, data.col] += 10
+        return answer
+
+
+def ask_small_memory(most_nodes, shape, *, turns=()):
+    """Return what a network as deep as the shipped ones was asked of maps with data, when it is right in the end."""
+    echo, rng = SmallMemory(most_nodes, AS_SHIPPED), np.random.default_rng(3)
+    assert -(-AS_SHIPPED.receptive_radius // 8) * 8 == HALO
+    class_index = torch.from_numpy(rng.integers(-1, 2, shape))
+    batch, row, col = (torch.from_numpy(rng.permutation(n)[np.arange(30) % n]) for n in shape)
+    facies = torch.arange(30) % 2
+    data = HardData(batch.sort().values, facies, row, col, torch.zeros(30), torch.zeros(30))
+    expected = class_index[:, None].expand(-1, 2, -1, -1).float().clone()
+    expected[data.batch, facies, row, col] += 10
+    answer = predict(echo, class_index, class_index > -2, data, 2, level=0, turns=turns)
+    assert torch.equal(answer, expected)
+    return echo.shapes
+
+
+def test_where_memory_is_short_fewer_maps_are_asked_about_at_a_time():
+    assert ask_small_memory(50_000, (5, 200, 200)) == [(5, 200, 200), (2, 200, 200), *[(1, 200, 200)] * 5]
+    turned = ask_small_memory(50_000, (5, 200, 200), turns=(0, 1, 1, 2, 3))
+    assert turned == [(1, 200, 200), (2, 200, 200), *[(1, 200, 200)] * 4], "what was too much is not tried again"
+
+
+@pytest.mark.parametrize("most_nodes", [500_000, 250_000, 140_000])
+def test_where_one_map_does_not_fit_tiles_are_halved_until_they_do(most_nodes):
+    shapes = ask_small_memory(most_nodes, (2, 900, 900))
+    too_large = [n * rows * cols for n, rows, cols in shapes if n * rows * cols > most_nodes]
+    assert too_large[:2] == [2 * 900**2, 900**2]
+    assert all(larger > smaller for larger, smaller in zip(too_large, too_large[1:]))
+    assert len(too_large) <= 4
+    assert min(rows * cols for _, rows, cols in shapes) >= HALO**2
+
+
+def test_where_tiles_would_be_halo_for_the_most_part_the_shortage_is_told():
+    echo = SmallMemory(300**2, AS_SHIPPED)
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(echo, torch.zeros(1, 900, 900).long(), torch.ones(1, 900, 900).bool(), NO_DATA, 2, level=0)
+    assert 4 <= len(echo.shapes) <= 5
+    assert min(rows * cols for _, rows, cols in echo.shapes) <= (3 * HALO) ** 2

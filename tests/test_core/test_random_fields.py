@@ -1,4 +1,4 @@
-"""The prior: fields have the textures that were asked for, surveys the numbers."""
+"""The prior: fields have the laws that were asked for, surveys the numbers."""
 
 import math
 
@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from oadg.core.training import random_fields
-from oadg.core.training.random_fields import Texture, categorical_fields, draw_surveys, gaussian_fields
+from oadg.core.training.random_fields import FieldLaw, categorical_fields, draw_surveys, gaussian_fields
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def texture(range_cells, ratio=1.0, azimuth=0.0, roughness=4.0, nested=0.0, n=4):
+def law(range_cells, ratio=1.0, azimuth=0.0, roughness=4.0, nested=0.0, n=4):
     values = (range_cells, ratio, azimuth, roughness, nested, 0.1)
-    return Texture(*(torch.full((n,), float(v)) for v in values))
+    return FieldLaw(*(torch.full((n,), float(v)) for v in values))
 
 
 def correlation(fields, south, east):
@@ -24,43 +24,43 @@ def correlation(fields, south, east):
 
 
 def test_gaussian_fields_are_standard():
-    fields = gaussian_fields(texture(10), 2, 128, generator())
+    fields = gaussian_fields(law(10), 2, 128, generator())
     assert fields.shape == (4, 2, 128, 128)
     assert fields.mean(dim=(2, 3)).abs().max() < 1e-4
     assert fields.std(dim=(2, 3)) == pytest.approx(1, abs=1e-3)
 
 
 def test_correlation_fades_with_the_range():
-    at_lag = [correlation(gaussian_fields(texture(r), 2, 128, generator()), 0, 8) for r in (2, 8, 24)]
+    at_lag = [correlation(gaussian_fields(law(r), 2, 128, generator()), 0, 8) for r in (2, 8, 24)]
     assert at_lag[0] < 0.05 < at_lag[1] < 0.5 < at_lag[2]
 
 
 def test_azimuth_is_the_long_axis():
     """Azimuth 0 runs along columns, pi / 2 along rows."""
-    east = gaussian_fields(texture(20, ratio=5), 2, 128, generator())
-    south = gaussian_fields(texture(20, ratio=5, azimuth=math.pi / 2), 2, 128, generator())
+    east = gaussian_fields(law(20, ratio=5), 2, 128, generator())
+    south = gaussian_fields(law(20, ratio=5, azimuth=math.pi / 2), 2, 128, generator())
     assert correlation(east, 0, 8) > correlation(east, 8, 0) + 0.3
     assert correlation(south, 8, 0) > correlation(south, 0, 8) + 0.3
 
 
 def test_nested_structures_keep_the_long_range_and_add_a_short_one():
     """Half of the variance at a tenth of the range: a drop near the origin, then the long structure's fall."""
-    smooth, nested = (gaussian_fields(texture(40, nested=share, n=8), 2, 128, generator()) for share in (0.0, 0.5))
+    smooth, nested = (gaussian_fields(law(40, nested=share, n=8), 2, 128, generator()) for share in (0.0, 0.5))
     assert correlation(nested, 0, 8) < correlation(smooth, 0, 8) - 0.2
     assert correlation(nested, 0, 8) > 0.2
 
 
 def test_no_detail_is_shorter_than_asked():
-    texture = random_fields.draw_textures(2000, 4.0, 100.0, generator())
-    assert (texture.range_cells / texture.ratio).min() >= 4.0 * 0.999
-    nested = texture.range_cells * texture.nested_range / texture.ratio
+    law = random_fields.draw_field_laws(2000, 4.0, 100.0, generator())
+    assert (law.range_cells / law.ratio).min() >= 4.0 * 0.999
+    nested = law.range_cells * law.nested_range / law.ratio
     assert nested.min() >= 4.0 * 0.999
     assert nested.max() > 20
 
 
 def test_layers_follow_each_other_along_a_direction():
     """Across the layers facies change more often than along them, which azimuth 0 puts along columns."""
-    layered = random_fields._layered_fields(texture(30, ratio=5, n=30), 4, 128, generator())
+    layered = random_fields._layered_fields(law(30, ratio=5, n=30), 4, 128, generator())
     down, along = ((layered.diff(dim=axis) != 0).float().mean() for axis in (1, 2))
     assert down > 2 * along > 0
 
@@ -85,7 +85,7 @@ def test_no_facies_is_special():
 
 def test_truncated_fields_have_ordered_contacts():
     """Neighbours differ by one class, for nothing can be skipped in a smooth field."""
-    fields = random_fields._truncated_fields(texture(60, n=6), 4, 128, generator())
+    fields = random_fields._truncated_fields(law(60, n=6), 4, 128, generator())
     jump = (fields[:, 1:] - fields[:, :-1]).abs()
     assert (jump > 1).float().mean() < 0.01 * (jump > 0).float().mean() + 1e-3
 

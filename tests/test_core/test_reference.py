@@ -25,7 +25,8 @@ from oadg.core.hub.model_card import draw_example
 from oadg.core.hub.reference_checkpoint import FACIES, find_name_and_side, import_checkpoint, read_reference_checkpoint
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.lattice import Lattice
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.reference import ReferenceConfig
 from oadg.core.model.schedule import Schedule
 from oadg.core.sampling.marginal import marginal
@@ -33,6 +34,7 @@ from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.simulation import run_simulation
 from oadg.core.sampling.start import Start, coarsest_level
 from oadg.core.sampling.visits import draw_stream
+from oadg.core.training.warm_start import start_from
 
 PUBLISHED = (64, 64, 128, 128)
 SMALL = (32, 32, 64, 64)  # one channel in each of the 32 groups of the normalisation
@@ -254,7 +256,7 @@ def test_a_picture_of_it_has_its_size(model):
 def test_no_training_starts_from_it(model):
     ours = FaciesNetwork(NetworkConfig(trunk=(8,), stream=(8,), n_pooled=4, n_evidence=4, n_bottom=1))
     with pytest.raises(ModelError, match="is a checkpoint of the reference.*Start from another model"):
-        ours.start_from(model.network)
+        start_from(ours, model.network)
 
 
 def test_facies_of_other_codes(job):

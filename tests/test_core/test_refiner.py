@@ -11,7 +11,8 @@ from oadg.core.contract.facies import build_facies_table
 from oadg.core.contract.training_image import TrainingImage
 from oadg.core.model import prediction, refiner
 from oadg.core.model.hard_data import HardData
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.refiner import corners, refiner_radius
 from oadg.core.model.schedule import Schedule
 from oadg.core.sampling.sampler import sample
@@ -19,6 +20,7 @@ from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.image_examples import ImageExamples
 from oadg.core.training.loop import examples_nats
+from oadg.core.training.warm_start import start_from
 
 FACIES = build_facies_table([0, 1, 2])
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
@@ -150,7 +152,7 @@ def test_it_tells_levels_apart_up_to_the_last(network):
 def test_each_level_may_have_a_refiner_of_its_own_which_starts_as_the_one_of_all(network, n_refiners):
     known, inside = scene()
     apart = FaciesNetwork(replace(CONFIG, n_refiners=n_refiners)).eval().requires_grad_(False)
-    apart.start_from(network)
+    start_from(apart, network)
     levels = [0, 1, 2, 7]
     before = [refined(network, known, inside, level=level) for level in levels]
     for level, answer in zip(levels, before):
@@ -165,7 +167,7 @@ def test_each_level_may_have_a_refiner_of_its_own_which_starts_as_the_one_of_all
             f"{name}.head.bias",
         }
     again = FaciesNetwork(replace(CONFIG, n_refiners=3))
-    again.start_from(apart)
+    start_from(again, apart)
     assert torch.equal(
         again.get_submodule(again.refiner_of(2)).head.bias, apart.get_submodule(apart.refiner_of(2)).head.bias
     )
@@ -175,7 +177,7 @@ def test_each_level_may_have_a_refiner_of_its_own_which_starts_as_the_one_of_all
 def test_it_starts_from_one_of_other_facies_and_fewer_levels(network, n_facies):
     """Facies that both have are answered alike; of those beyond, each begins as one that the other has."""
     started = FaciesNetwork(replace(CONFIG, n_classes=n_facies, n_levels=5)).eval().requires_grad_(False)
-    started.refiner.start_from(network.refiner)
+    start_from(started, network)
     known, inside = scene()
     known = torch.where(known == 2, 0, known)
     for level, as_level in ((0, 0), (2, 2), (4, 2)):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from oadg.core.model import prediction
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import SCHEDULES, Schedule
 from oadg.core.sampling import marginal as marginal_module
 from oadg.core.sampling.marginal import marginal

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from oadg.core.model.hard_data import HardData
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import Schedule
 from oadg.core.training import schedules
 from oadg.core.training.loop import Examples

@@ -24,10 +24,9 @@ def test_log_loss_by_hand():
     assert (scores.log_loss_nats(PROBABILITY, FOUND) == loss).all(), "a hundredth is the floor by default"
 
 
-def test_brier_accuracy_and_sharpness_by_hand():
+def test_brier_and_accuracy_by_hand():
     assert scores.brier(PROBABILITY, FOUND) == pytest.approx([0, 2, 0.5])
     assert scores.accuracy(PROBABILITY, FOUND) == pytest.approx(1.5 / 3), "of two equals one is right"
-    assert scores.sharpness_bits(PROBABILITY) == pytest.approx(1 / 3)
 
 
 def test_confusion_by_hand():

@@ -10,7 +10,8 @@ from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import SimulationJob
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import SCHEDULES
 from oadg.core.sampling.area import around, part_in_the_middle, whole
 from oadg.core.sampling.marginal import marginal

@@ -7,9 +7,10 @@ import torch
 
 from oadg.core.model import prediction, texture
 from oadg.core.model.hard_data import HardData
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.prediction import predict
 from oadg.core.model.texture import LAGS, share_of, texture_of, turned_texture
+from oadg.core.training.warm_start import start_from
 
 from .conftest import make_network
 
@@ -105,7 +106,7 @@ def test_a_network_goes_by_the_texture_and_tells_facies_alike(textured_network):
 def test_a_textured_network_starts_as_what_it_learns_from(deep_network):
     """Before it has learnt anything the texture changes nothing."""
     textured = make_network(replace(deep_network.config, reads_texture=True))
-    textured.start_from(deep_network)
+    start_from(textured, deep_network)
     class_index, inside = some_maps(), torch.ones(3, 24, 32, dtype=torch.bool)
     assert torch.equal(textured(class_index, inside, NO_DATA, 4), deep_network(class_index, inside, NO_DATA, 4))
 

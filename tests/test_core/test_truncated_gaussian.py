@@ -7,7 +7,7 @@ from torch.special import ndtr
 
 from oadg.core.kriging.covariances import MATERN, Covariances
 from oadg.core.kriging.truncated_gaussian import TruncatedGaussian
-from oadg.core.training.random_fields import Texture, gaussian_fields
+from oadg.core.training.random_fields import FieldLaw, gaussian_fields
 
 SIDE = 96
 NEAR = Covariances(*(torch.tensor([value]) for value in (30.0, 1.0, 0.0, float(MATERN), 0.05)))
@@ -16,8 +16,8 @@ NEAR = Covariances(*(torch.tensor([value]) for value in (30.0, 1.0, 0.0, float(M
 def ordered_survey(n_data, n_facies, seed=0):
     """Return places (n, 2) and facies of data from a field whose facies follow each other, and that field."""
     generator = torch.Generator().manual_seed(seed)
-    texture = Texture(*(torch.full((1,), value) for value in (40.0, 1.0, 0.0, 3.0, 0.0, 0.1)))
-    field = gaussian_fields(texture, 1, SIDE, generator)[0, 0]
+    law = FieldLaw(*(torch.full((1,), value) for value in (40.0, 1.0, 0.0, 3.0, 0.0, 0.1)))
+    field = gaussian_fields(law, 1, SIDE, generator)[0, 0]
     cuts = torch.quantile(field, torch.arange(1, n_facies) / n_facies)
     facies = torch.bucketize(field, cuts)
     cell = torch.randperm(SIDE * SIDE, generator=generator)[:n_data]
@@ -112,8 +112,8 @@ def test_the_deviation_is_computed_on_fewer_places_and_hardly_differs():
 def mosaic_survey(n_data, n_facies, seed=0):
     """Return places (n, 2) and facies of data from fields of which the largest wins, and the map: no order, bodies."""
     generator = torch.Generator().manual_seed(seed)
-    texture = Texture(*(torch.full((1,), value) for value in (40.0, 1.0, 0.0, 3.0, 0.0, 0.1)))
-    facies = gaussian_fields(texture, n_facies, SIDE, generator)[0].argmax(dim=0)
+    law = FieldLaw(*(torch.full((1,), value) for value in (40.0, 1.0, 0.0, 3.0, 0.0, 0.1)))
+    facies = gaussian_fields(law, n_facies, SIDE, generator)[0].argmax(dim=0)
     cell = torch.randperm(SIDE * SIDE, generator=generator)[:n_data]
     return torch.stack([cell // SIDE, cell % SIDE], dim=1).float(), facies.flatten()[cell], facies
 

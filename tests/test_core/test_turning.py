@@ -8,7 +8,8 @@ from oadg.core.kriging.kriging_features import KrigingFeatures, SurveyKriging
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.hard_data import HardData
 from oadg.core.model.lattice import Lattice
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.prediction import predict
 from oadg.core.model.turning import Shown, answer_turned
 from oadg.core.sampling.marginal import marginal, marginal_batches, marginal_offsets

@@ -11,11 +11,21 @@ from benchmarks.evaluate_universal.figures import figures_of
 from benchmarks.evaluate_universal.measures import BETTER_KRIGING, OURS, Compared, Refined, against_first_pass, halved
 from benchmarks.evaluate_universal.pages import evaluation_page
 from benchmarks.evaluate_universal.remembered import remembered
-from benchmarks.evaluate_universal.surveys import calibration_truth, inside_survey, outside_survey
+from benchmarks.evaluate_universal.surveys import (
+    calibration_truth,
+    inside_survey,
+    outside_survey,
+    survey_of_map,
+    yardstick_methods,
+)
 from benchmarks.outside_prior import DESIGNS, MECHANISMS, draw_cells, draw_map, draw_n_facies
+from oadg.core.contract.errors import ConditioningError
+from oadg.core.evaluation.surveys import score
+from oadg.core.kriging.yardsticks import YARDSTICKS
 from oadg.core.measures.scores import PairedInterval, Reliability
 
 SHAPE = (60, 45)
+FACIES = np.repeat([[0, 1, 2, 3]], 4, axis=0)  # a column of each of four facies
 
 
 @pytest.mark.parametrize("n_facies", [2, 5, 17])
@@ -182,3 +192,61 @@ def test_the_page_says_what_the_figures_say():
     )
     for text in ("2 of 4 targets are met", "missed by 0.025", "halos", "1.100", "tiny-0", "1 of 5 tasks were left"):
         assert text in page
+
+
+def visited(*cells):
+    chosen = np.zeros(FACIES.shape, dtype=bool)
+    chosen[tuple(np.transpose(cells))] = True
+    return chosen
+
+
+@pytest.fixture
+def survey():
+    return survey_of_map(FACIES, visited((0, 1), (2, 3), (3, 3)), kind="columns", design="by hand")
+
+
+def test_facies_that_were_not_observed_are_hidden(survey):
+    """Facies 1 and 3 were observed: they become 0 and 1, and nobody is asked where 0 and 2 lie."""
+    assert survey.n_facies == 2
+    assert survey.class_index.tolist() == [0, 1, 1]
+    assert survey.known[[0, 2, 3], [1, 3, 3]].tolist() == [0, 1, 1]
+    assert (survey.known >= 0).sum() == 3
+    assert set(survey.targets[:, 1]) == {1.5, 3.5}
+    assert survey.truth.tolist() == (survey.targets[:, 1] > 2).astype(int).tolist()
+
+
+def test_targets_are_never_observed_cells(survey):
+    cells = {tuple(cell) for cell in survey.targets}
+    assert len(cells) == 2 * 4 - 3
+    assert not cells & {tuple(place) for place in survey.places}
+
+
+def test_targets_are_at_most_as_many_as_wanted():
+    survey = survey_of_map(FACIES, visited((0, 0), (0, 1), (0, 2), (0, 3)), most_targets=5)
+    assert len(survey.targets) == len(survey.truth) == 5
+    assert len(np.unique(survey.targets, axis=0)) == 5
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [(visited((0, 0), (1, 0)), "observed 1 facies"), (np.ones((4, 4), dtype=bool), "leaves 0 cells")],
+)
+def test_surveys_that_compare_nothing_are_refused(chosen, message):
+    with pytest.raises(ConditioningError, match=message):
+        survey_of_map(FACIES, chosen)
+
+
+def test_neighbouring_targets_share_a_block():
+    facies = np.arange(400).reshape(20, 20) % 2
+    survey = survey_of_map(facies, np.arange(400).reshape(20, 20) < 2)
+    blocks = survey.blocks()
+    assert set(blocks) == set(range(25))
+    row, col = np.floor(survey.targets).astype(int).T
+    assert blocks.tolist() == (row // 4 * 5 + col // 4).tolist()
+
+
+def test_yardsticks_are_scored_at_the_same_points(survey):
+    found = {name: score(method(survey), survey.truth) for name, method in yardstick_methods().items()}
+    assert set(found) == set(YARDSTICKS)
+    assert {scored.loss.shape for scored in found.values()} == {(len(survey.targets),)}
+    assert found["proportions"].mean_loss == pytest.approx(-np.log(np.where(survey.truth == 0, 1 / 3, 2 / 3)).mean())

@@ -29,7 +29,8 @@ from benchmarks.peers.variograms import (
 from oadg.core.contract.facies import build_facies_table
 from oadg.core.kriging.indicators import KINDS
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import FaciesNetwork, NetworkConfig
+from oadg.core.model.network import FaciesNetwork
+from oadg.core.model.network_config import NetworkConfig
 
 SIDE = 16
 LAGS = np.array([1, 2, 4, 8, 16, 24, 32])

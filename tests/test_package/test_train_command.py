@@ -21,7 +21,7 @@ from osgeo import gdal
 
 from oadg.core.contract.errors import Cancelled, JobError, TrainingImageError
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.model.network import NetworkConfig
+from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.precision import precision_of
 from oadg.core.training import image_examples, image_training, loop, schedules, terminal_training
 from oadg.core.training.digits import draw_digits
