@@ -20,9 +20,9 @@ from oadg.core.machine.device import batch_size, fast_precision
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.precision import drawing_predictor
 from oadg.core.model.prediction import Predictor
+from oadg.core.sampling.probability import facies_probability_from_data
 from oadg.core.sampling.realizations import simulate_freely
 from oadg.core.sampling.sampler import sample
-from oadg.core.sampling.simulation import facies_probability_from_data
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.random_fields import categorical_fields

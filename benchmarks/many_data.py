@@ -18,7 +18,7 @@ from oadg.core.kriging import kriging_features
 from oadg.core.machine.device import prepare_process
 from oadg.core.measures.scores import log_loss_nats
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.sampling.simulation import facies_probability_from_data
+from oadg.core.sampling.probability import facies_probability_from_data
 from oadg.core.training.train_universal import SHIPPED
 
 _SIDE = 180

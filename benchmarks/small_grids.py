@@ -23,8 +23,8 @@ from oadg.core.machine.device import prepare_process
 from oadg.core.measures.fidelity import Statistics, compare, measure
 from oadg.core.measures.scores import log_loss_nats
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.probability import Question
 from oadg.core.sampling.realizations import simulate_in_batches
-from oadg.core.sampling.simulation import facies_probability_from_start
 from oadg.core.sampling.start import Start
 
 _N_MAPS, _N_CROPS, _N_COUNTED = 40, 200, 12
@@ -80,7 +80,7 @@ def losses(model: FaciesModel, crop: np.ndarray, number: int, *, widens: bool) -
     maps = simulate(model, known, _N_COUNTED, widens=widens, seed=number)
     counts = np.stack([(maps == facies).sum(axis=0) for facies in range(n_facies)])
     frequency = (counts + 0.5) / (_N_COUNTED + 0.5 * n_facies)
-    both = facies_probability_from_start(model, start), frequency
+    both = Question(model, start, None).answer(), frequency
     return Losses(*(float(log_loss_nats(of[:, hidden], crop[hidden]).mean()) for of in both))
 
 

@@ -17,8 +17,8 @@ from benchmarks.peers.contract import PeerJob, PeerResult
 from oadg.core.kriging.indicators import Covariance, indicator_kriging
 from oadg.core.machine.device import batch_size
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.probability import facies_probability_from_data
 from oadg.core.sampling.realizations import simulate_in_batches
-from oadg.core.sampling.simulation import facies_probability_from_data
 from oadg.core.sampling.start import Start
 
 from .draws import Draw, Setting

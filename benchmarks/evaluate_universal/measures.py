@@ -20,7 +20,8 @@ from oadg.core.kriging.yardsticks import KRIGING, better_kriging
 from oadg.core.measures.bodies import label_bodies
 from oadg.core.measures.scores import PairedInterval, Reliability, paired_interval
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
+from oadg.core.sampling.probability import facies_probability_from_data
+from oadg.core.sampling.simulation import run_simulation
 
 from .calibration import mean_chord_cells, rank_among
 from .remembered import remembered

@@ -184,7 +184,7 @@ class SimulationResult(Result):
     Parameters
     ----------
     probability_path : str
-        float32 array (n_facies, n_rows, n_cols): the facies probabilities of the first pass; NaN outside the mask.
+        float32 array (n_facies, n_rows, n_cols): the facies probabilities given the data; NaN outside the mask.
     entropy_path : str
         float32 array (n_rows, n_cols), bits; NaN outside the mask.
     most_probable_path : str

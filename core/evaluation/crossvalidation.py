@@ -16,7 +16,7 @@ from ..contract.validation_job import CrossValidationJob, CrossValidationResult
 from ..kriging.yardsticks import YARDSTICKS
 from ..machine.device import choose_device
 from ..model.facies_model import FaciesModel
-from ..sampling.simulation import facies_probability_from_data
+from ..sampling.probability import facies_probability_from_data
 from .comparison import Comparison
 from .validation_page import validation_page
 

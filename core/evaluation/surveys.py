@@ -15,7 +15,7 @@ import torch
 
 from ..measures import scores
 from ..model.facies_model import FaciesModel
-from ..sampling.simulation import facies_probability_from_data
+from ..sampling.probability import facies_probability_from_data
 
 
 @dataclass(frozen=True)

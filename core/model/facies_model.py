@@ -47,6 +47,9 @@ class FaciesModel:
     marginal_level : int, optional
         Level of the lattice on which it is asked for probabilities given dense data, where that is finer than the
         coarsest one, on which realizations start.
+    expected_share : float
+        Of the facies probabilities given data: so much of them is their expectation over coarse lattices that are
+        simulated, the rest what the network answers at once; from 0 to 1.
     provenance : dict
         How it was made: recipe, seed, steps, data and their origin, scores, versions.
     licence : str
@@ -60,6 +63,7 @@ class FaciesModel:
     cell_size: float | None = None
     schedules: dict[str, Schedule] = field(default_factory=lambda: dict(SCHEDULES))
     marginal_level: int | None = None
+    expected_share: float = 0.0
     provenance: dict[str, Any] = field(default_factory=dict)
     licence: str = "GPL-3.0-or-later"
 
@@ -155,6 +159,7 @@ class FaciesModel:
             "cell_size": self.cell_size,
             "schedules": {quality: schedule.to_dict() for quality, schedule in self.schedules.items()},
             "marginal_level": self.marginal_level,
+            "expected_share": self.expected_share,
             "provenance": self.provenance,
             "licence": self.licence,
         }
@@ -198,6 +203,7 @@ class FaciesModel:
                 cell_size=None if header.get("cell_size") is None else float(header["cell_size"]),
                 schedules={quality: Schedule.from_dict(s) for quality, s in header["schedules"].items()},
                 marginal_level=_level(header.get("marginal_level"), header["network"]),
+                expected_share=_share(header.get("expected_share", 0.0)),
                 provenance=dict(header["provenance"]),
                 licence=str(header["licence"]),
             )
@@ -214,6 +220,13 @@ def _level(level: object, network: dict[str, Any]) -> int | None:
     if level is None or (isinstance(level, int) and 0 <= level < network["n_levels"]):
         return level
     raise ValueError(f"there is no level {level!r}")
+
+
+def _share(share: object) -> float:
+    """Return a share; raise `ValueError` for what is none."""
+    if isinstance(share, (int, float)) and 0 <= share <= 1:
+        return float(share)
+    raise ValueError(f"{share!r} is no share")
 
 
 def _build_network(description: dict[str, Any]) -> FaciesNetwork | ReferenceNetwork:

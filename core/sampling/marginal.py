@@ -117,7 +117,7 @@ def marginal(
         torch.div(col, step, rounding_mode="floor").clamp_max(len(ticks[1]) - 1),
     ] = 1
     probability = _smooth_far_from_data(probability.view(n_facies, *has_datum.shape), has_datum, 2**level // step)
-    probability = _interpolate(probability, step, known.shape)
+    probability = interpolate(probability, step, known.shape, first=(step // 2, step // 2))
     probability[:, row, col] = 0
     probability[known[row, col], row, col] = 1
     return probability[:, start.wanted[0], start.wanted[1]]
@@ -136,17 +136,30 @@ def _features_at(told: tuple[Tensor, Tensor], place: Tensor, on_grid: Tensor) ->
     return KrigingFeatures(of_facies.permute(2, 0, 1, 3, 4), of_place.permute(1, 0, 2, 3))
 
 
-def _interpolate(values: Tensor, step: int, shape: torch.Size) -> Tensor:
-    """Interpolate values (n, n_asked_rows, n_asked_cols) of every `step`-th cell to all cells, linearly."""
+def interpolate(values: Tensor, step: int, shape: Sequence[int], *, first: tuple[int, int]) -> Tensor:
+    """
+    Interpolate values of every `step`-th cell to all cells, linearly.
+
+    Parameters
+    ----------
+    values : Tensor, shape (n, n_asked_rows, n_asked_cols)
+        Values of these cells.
+    step : int
+        Cells from one to the next.
+    shape : (int, int)
+        Rows and columns of the grid.
+    first : (int, int)
+        Row and column of the first one.
+    """
     if step == 1:
         return values
-    for axis, n_cells in ((1, shape[0]), (2, shape[1])):
-        position = (torch.arange(n_cells, device=values.device) - step // 2) / step
-        position = position.clamp(0, values.shape[axis] - 1)
-        below = position.long().clamp_max(max(0, values.shape[axis] - 2))
-        share = (position - below).view(-1, 1) if axis == 1 else position - below
-        above = (below + 1).clamp_max(values.shape[axis] - 1)
-        values = torch.lerp(values.index_select(axis, below), values.index_select(axis, above), share)
+    for axis in (0, 1):
+        position = (torch.arange(shape[axis], device=values.device) - first[axis]) / step
+        position = position.clamp(0, values.shape[1 + axis] - 1)
+        below = position.long().clamp_max(max(0, values.shape[1 + axis] - 2))
+        share = (position - below).view(-1, 1) if axis == 0 else position - below
+        above = (below + 1).clamp_max(values.shape[1 + axis] - 1)
+        values = torch.lerp(values.index_select(1 + axis, below), values.index_select(1 + axis, above), share)
     return values
 
 

@@ -16,9 +16,8 @@ from ..contract.job import SimulationJob, SimulationResult
 from ..contract.job_arrays import JobMaps, read_maps, save_probability_maps
 from ..machine.device import batch_size, choose_device
 from ..model.facies_model import FaciesModel
-from ..model.lattice import Lattice
 from ..model.precision import precision_of
-from .marginal import marginal, marginal_batches
+from .probability import Question
 from .progress import PassCounter
 from .realizations import simulate_in_batches
 from .start import Start
@@ -52,19 +51,19 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
     maps = read_maps(job)
     known, inside = (torch.as_tensor(of_grid, device=device) for of_grid in (maps.known, maps.inside))
     reading = partial(progress, 0.0, "Reading the observations")
-    start_of = partial(Start.of, model, known, len(job.facies), on_part=reading)
-    at = start = start_of(for_marginal=True)
+    question = Question.of(model, known, len(job.facies), reading)
+    start = question.at
     if job.n_realizations:
-        start = start_of(inside, like=at)
+        like = question.drawn_from or question.at
+        start = Start.of(model, known, len(job.facies), inside, like=like, on_part=reading)
     at_once = batch_size(start.n_fine_cells, start.n_facies, device)
     n_passes = model.schedules[job.quality].n_passes(start.level, model.network.config.n_started)
     n_batches = -(-job.n_realizations // at_once)
-    of_marginal = marginal_batches(at.level, _positions_at_once(model, at), model.turns)
-    report = PassCounter(progress, len(of_marginal) + n_passes * n_batches)
+    report = PassCounter(progress, question.n_passes + n_passes * n_batches)
 
     report.text = "Facies probabilities"
-    from_data = facies_probability_from_start(model, at, report)
-    paths, mean_entropy_bits = save_probability_maps(job.work_folder, maps.of_grid(from_data, np.nan))
+    from_data = maps.of_grid(question.answer(report), np.nan)
+    paths, mean_entropy_bits = save_probability_maps(job.work_folder, from_data)
     realizations_path = None
     if job.n_realizations:
         report.text = "Realizations"
@@ -80,68 +79,6 @@ def run_simulation(job: SimulationJob, progress: Callable[[float, str], None]) -
         seconds=time.monotonic() - began,
         precision=precision_of(model.network, device),
     )
-
-
-def facies_probability_from_data(
-    model: FaciesModel,
-    known: torch.Tensor,
-    n_facies: int,
-    *,
-    on_pass: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """
-    Facies probabilities given hard data, before anything is simulated: what the probability layer shows.
-
-    Parameters
-    ----------
-    model : FaciesModel
-        What predicts.
-    known : int64 Tensor, shape (n_rows, n_cols)
-        Hard data: class index, -1 elsewhere.
-    n_facies : int
-        Number of facies.
-    on_pass : callable
-        Called before each pass; what it raises ends the computation.
-
-    Returns
-    -------
-    float32 array, shape (n_facies, n_rows, n_cols)
-        Certain at hard data.
-    """
-    start = Start.of(model, known.to(model.device), n_facies, for_marginal=True, on_part=on_pass)
-    return facies_probability_from_start(model, start, on_pass)
-
-
-def facies_probability_from_start(
-    model: FaciesModel, start: Start, on_pass: Callable[[], None] = lambda: None
-) -> np.ndarray:
-    """
-    Facies probabilities from a start given, as `facies_probability_from_data` returns them.
-
-    Parameters
-    ----------
-    model : FaciesModel
-        What predicts.
-    start : Start
-        By `Start.of`, `for_marginal`.
-    on_pass : callable
-        Called before each pass; what it raises ends the computation.
-
-    Returns
-    -------
-    float32 array, shape (n_facies, n_rows, n_cols)
-        Of the grid that is asked for.
-    """
-    at_once = _positions_at_once(model, start)
-    probability = marginal(model.network, start, positions_at_once=at_once, turns=model.turns, on_pass=on_pass)
-    return probability.cpu().numpy()
-
-
-def _positions_at_once(model: FaciesModel, start: Start) -> int:
-    """Return how many positions of the coarsest lattice go through the network together."""
-    position = start.known.new_zeros(1, 2)
-    n_rows, n_cols = Lattice.at(start.shape, 2**start.level, position, model.network.config.total_stride).shape
-    return batch_size(n_rows * n_cols, start.n_facies, start.known.device)
 
 
 def _fitting_model(job: SimulationJob, device: torch.device) -> FaciesModel:

@@ -26,11 +26,11 @@ from ..model.facies_model import FaciesModel
 from ..model.network import FaciesNetwork
 from ..model.network_config import NetworkConfig
 from ..model.schedule import Schedule
+from .asking import measure_expected_share, measure_marginal_level
 from .corrections import measure_corrections
 from .image_examples import ImageExamples
 from .image_set import image_or_set
 from .loop import Examples, TrainingConfig, train, validation_nats
-from .marginal_level import measure_marginal_level
 from .schedules import COSTS, choose_schedule, loss_table, measured_schedules
 from .training_note import read_note, write_note
 
@@ -281,7 +281,10 @@ def _with_schedules(
     corrected = measure_corrections(model, examples.image, seed=examples.seed, on_pass=ask)
     ask = partial(progress, (1 + _LEARNT) / 2, "Measuring on which lattice probabilities are best")
     level = measure_marginal_level(model, examples.image, seed=examples.seed, on_pass=ask)
-    return replace(model, schedules=corrected, marginal_level=level)
+    model = replace(model, schedules=corrected, marginal_level=level)
+    ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how probabilities are best asked")
+    share = measure_expected_share(model, examples.image, seed=examples.seed, on_pass=ask)
+    return replace(model, expected_share=share)
 
 
 def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:

@@ -110,7 +110,14 @@ def test_the_level_of_the_marginal_is_kept(saved, level):
     assert FaciesModel.load(path).marginal_level == level
 
 
-@pytest.mark.parametrize("spoil", ["weights", "network", "facies", "level"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_of_the_expectation_is_kept(saved, share):
+    model, path = saved
+    replace(model, expected_share=share).save(path)
+    assert FaciesModel.load(path).expected_share == share
+
+
+@pytest.mark.parametrize("spoil", ["weights", "network", "facies", "level", "share"])
 def test_a_file_that_does_not_hold_together(saved, spoil):
     path = saved[1]
     with safe_open(path, framework="pt") as file:
@@ -122,6 +129,8 @@ def test_a_file_that_does_not_hold_together(saved, spoil):
         header["network"]["trunk"] = [8, 8]
     elif spoil == "level":
         header["marginal_level"] = 1  # it has one, level 0
+    elif spoil == "share":
+        header["expected_share"] = 1.5
     else:
         header["facies"] = header["facies"][:1]
     save_file(weights, path, metadata={"oadg": json.dumps(header)})

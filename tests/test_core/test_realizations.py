@@ -10,8 +10,8 @@ import oadg
 from oadg.core.contract.errors import Cancelled
 from oadg.core.machine.device import batches_at_once, one_thread
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.sampling.probability import facies_probability_from_data
 from oadg.core.sampling.realizations import simulate_in_batches
-from oadg.core.sampling.simulation import facies_probability_from_data
 from oadg.core.sampling.start import Start
 
 MODELS = Path(oadg.__file__).parent / "resources" / "models"

@@ -17,7 +17,8 @@ from oadg.core.contract.job import SimulationJob
 from oadg.core.kriging.kriging_features import SurveyKriging
 from oadg.core.machine.device import batch_size, choose_device, describe_devices
 from oadg.core.model.facies_model import FaciesModel
-from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
+from oadg.core.sampling.probability import facies_probability_from_data
+from oadg.core.sampling.simulation import run_simulation
 
 MODEL = Path(oadg.__file__).parent / "resources" / "models" / "universal.safetensors"
 

@@ -15,9 +15,10 @@ from oadg.core.model.network_config import NetworkConfig
 from oadg.core.model.schedule import SCHEDULES
 from oadg.core.sampling.area import around, part_in_the_middle, whole
 from oadg.core.sampling.marginal import marginal
+from oadg.core.sampling.probability import facies_probability_from_data
 from oadg.core.sampling.realizations import simulate_in_batches
 from oadg.core.sampling.sampler import sample
-from oadg.core.sampling.simulation import facies_probability_from_data, run_simulation
+from oadg.core.sampling.simulation import run_simulation
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 

@@ -11,8 +11,8 @@ from oadg.core.contract.training_image import image_of_codes
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork
 from oadg.core.model.network_config import NetworkConfig
-from oadg.core.training import marginal_level
-from oadg.core.training.marginal_level import measure_marginal_level
+from oadg.core.training import asking
+from oadg.core.training.asking import measure_expected_share, measure_marginal_level
 
 CONFIG = NetworkConfig(
     trunk=(8,), stream=(8,), n_pooled=4, n_evidence=4, n_bottom=1, n_levels=3, n_classes=2, refiner=8
@@ -48,7 +48,7 @@ def answer(certainty):
     ],
 )
 def test_the_lattice_is_as_fine_as_it_gets_better(model, monkeypatch, certainty, level):
-    monkeypatch.setattr(marginal_level, "facies_probability_from_data", answer(certainty))
+    monkeypatch.setattr(asking, "facies_probability_from_data", answer(certainty))
     assert measure_marginal_level(model, IMAGE, seed=1) == level
 
 
@@ -66,7 +66,7 @@ def test_a_finer_lattice_is_better_by_two_standard_errors_over_surveys(model, mo
         asked.append(model.marginal_level)
         return answer({2: 0.7, 1: certainties[len(asked) % 2], 0: 0.6})(model, *told, **how)
 
-    monkeypatch.setattr(marginal_level, "facies_probability_from_data", ask)
+    monkeypatch.setattr(asking, "facies_probability_from_data", ask)
     assert measure_marginal_level(model, IMAGE, seed=1) == level
 
 
@@ -75,19 +75,53 @@ def test_what_is_told_of_data_themselves_is_no_gain(model, monkeypatch):
         hidden = answer({2: 0.7, 1: 0.7, 0: 0.7})(model, known, n_facies, on_pass=on_pass)
         return np.where(known.numpy() >= 0, 0.5, hidden) if model.marginal_level == 2 else hidden
 
-    monkeypatch.setattr(marginal_level, "facies_probability_from_data", ask)
+    monkeypatch.setattr(asking, "facies_probability_from_data", ask)
     assert measure_marginal_level(model, IMAGE, seed=1) is None
 
 
 def test_a_single_survey_proves_nothing(model, monkeypatch):
-    monkeypatch.setattr(marginal_level, "_N_SURVEYS", 1)
-    monkeypatch.setattr(marginal_level, "facies_probability_from_data", answer({2: 0.7, 1: 0.8, 0: 0.9}))
+    monkeypatch.setattr(asking, "_N_SURVEYS", 1)
+    monkeypatch.setattr(asking, "facies_probability_from_data", answer({2: 0.7, 1: 0.8, 0: 0.9}))
     assert measure_marginal_level(model, IMAGE, seed=1) is None
 
 
 def test_of_one_level_there_is_no_finer_one(model):
     alone = replace(model, network=FaciesNetwork(replace(CONFIG, n_levels=1)).eval().requires_grad_(False))
     assert measure_marginal_level(alone, IMAGE, seed=1) is None
+
+
+def answer_by_share(at_once, expected):
+    """Return probabilities of the truth, as certain as either way of asking is, by the number of the survey."""
+    asked = []
+
+    def ask(model, known, n_facies, *, on_pass):
+        asked.append(model.expected_share)
+        right = (expected if model.expected_share else at_once)(len(asked))
+        return np.stack([np.where(IMAGE.held_out == facies, right, 1 - right) for facies in range(2)])
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("at_once", "expected", "share"),
+    [
+        (lambda _: 0.6, lambda _: 0.9, 1.0),
+        (lambda _: 0.9, lambda _: 0.6, 0.0),
+        (lambda _: 0.6, lambda n: (0.9, 0.3)[n % 2], 0.0),  # better in half of the surveys, and worse in the others
+        (lambda n: (0.9, 0.01)[n % 2], lambda n: (0.01, 0.9)[n % 2], 0.5),  # what either misses the other knows
+    ],
+)
+def test_the_expectation_has_a_share_where_that_is_better(model, monkeypatch, at_once, expected, share):
+    monkeypatch.setattr(asking, "facies_probability_from_data", answer_by_share(at_once, expected))
+    assert measure_expected_share(model, IMAGE, seed=1) == share
+
+
+def test_a_simulation_of_few_legs_has_no_expectation(model, monkeypatch):
+    monkeypatch.setattr(asking, "facies_probability_from_data", answer_by_share(lambda _: 0.6, lambda _: 0.9))
+    alone = replace(model, network=FaciesNetwork(replace(CONFIG, n_levels=1)).eval().requires_grad_(False))
+    assert measure_expected_share(alone, IMAGE, seed=1) == 0
+    monkeypatch.setattr(asking, "_N_SURVEYS", 1)
+    assert measure_expected_share(model, IMAGE, seed=1) == 0
 
 
 def test_a_network_goes_through_it_and_it_can_be_cancelled(model):
