@@ -14,7 +14,6 @@ from qgis.core import (
     QgsFeatureRequest,
     QgsField,
     QgsProcessingFeatureSource,
-    QgsProject,
     QgsVectorLayer,
     QgsVectorLayerFeatureSource,
     QgsWkbTypes,
@@ -313,9 +312,10 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
     """
     if layer is None:
         return {}
-    if QgsProject.instance().mapLayer(layer.id()) is None and not _is_categorised(layer):
-        layer = QgsVectorLayer(layer.source(), layer.name(), layer.providerType())  # opened with its saved style
     position = layer.fields().lookupField(field_name)
+    if position >= 0 and layer.project() is None and not (_is_categorised(layer) or _value_map(layer, position)):
+        layer = QgsVectorLayer(layer.source(), layer.name(), layer.providerType())  # opened with its saved style
+        position = layer.fields().lookupField(field_name)
     if position < 0:
         return {}
     integer = _type_number(layer.fields().at(position)) in _INTEGER_TYPES

@@ -257,6 +257,23 @@ def test_names_and_colours_come_from_the_categorised_style(world):
     assert facies.facies[2].name == "3"
 
 
+@pytest.mark.parametrize("where", ["no project", "a project of its own"])
+def test_a_layer_of_a_script_tells_its_own_names(world, tmp_path, where):
+    """Be it in no project, or in another one than that which is open: a copy from its file does not know them."""
+    path, project = str(tmp_path / "survey.gpkg"), QgsProject()
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    made = world.make_layer([(0, 0), (1, 1)], [1, 4])
+    QgsVectorFileWriter.writeAsVectorFormatV3(made, path, project.transformContext(), options)
+    layer = QgsVectorLayer(path, "survey", "ogr")
+    position = layer.fields().lookupField("facies")
+    if where != "no project":
+        project.addMapLayer(layer)
+    layer.setEditorWidgetSetup(position, QgsEditorWidgetSetup("ValueMap", {"map": [{"Sand": "1"}, {"Clay": "4"}]}))
+    assert layer_styles(layer, "facies") == {1: ("Sand", None), 4: ("Clay", None)}
+    categorise(layer, [(1, "#112233", "gravel")])
+    assert layer_styles(layer, "facies") == {1: ("gravel", "#112233")}
+
+
 @pytest.mark.parametrize("shown", [[{"Sand": "1"}, {" Clay ": "4"}, {"none": "{2839923C}"}], {"Sand": 1, "Clay": 4}])
 def test_names_come_from_the_value_map_of_the_field_where_no_style_tells(world, shown):
     layer = world.make_layer([(0, 0), (1, 1)], [1, 4])
