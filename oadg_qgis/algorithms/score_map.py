@@ -71,6 +71,8 @@ class ScoreMap(ImageAlgorithm):
     GROUP = "Validation"
     TAGS = tuple(_TAGS.split(","))
     RASTER = "MAP"
+    CALLED = "map"
+    STRETCHED = "the model takes them for square"
 
     def initAlgorithm(self, configuration=None) -> None:
         """Declare parameters and outputs."""
@@ -150,6 +152,7 @@ class ScoreMap(ImageAlgorithm):
                 "'Warp (reproject)' and resampling by nearest neighbour."
             )
         observations = self._read_observations() if self._read_observations else NO_OBSERVATIONS
+        self.tell_cells(raster, header)
         codes = _codes_of(raster)
         if header.facies is None:
             facies = _facies_of_map(raster, codes, self._styles, observations)
