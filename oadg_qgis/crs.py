@@ -15,7 +15,7 @@ from qgis.core import (
 )
 
 from ..core.contract.errors import GridError
-from .ground import metres_of_unit
+from .ground import metres_of_unit, nominal_metres
 
 _PLACEHOLDERS = ("Undefined geographic SRS", "Undefined Cartesian SRS")
 """What GeoPackages say of layers without a CRS."""
@@ -118,7 +118,7 @@ def metres_in_unit(
     caution : str
         That it is not; else empty.
     """
-    nominal = QgsUnitTypes.fromUnitToUnitFactor(crs.mapUnits(), QgsUnitTypes.DistanceMeters)
+    nominal = nominal_metres(crs.toWkt()) or 1.0  # as of rasters; QGIS's own units may be other feet
     centre = _centre(extent, extent_crs, crs, transform_context) if crs.isValid() else None
     if centre is None:
         return nominal, ""
