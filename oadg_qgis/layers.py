@@ -30,6 +30,7 @@ from ..core.contract.facies import (
     sort_facies,
 )
 from .crs import to_crs
+from .models import universal_remedy
 
 Style = Tuple[Optional[str], Optional[str]]
 
@@ -115,7 +116,7 @@ class Observations:
         found = match_facies(set(self.values), self.labels, known)
         unknown = sorted(str(value) for value, k in found.items() if k is None)
         if unknown:
-            or_else = ", or choose the universal model, which takes any facies" if whose == "model" else ""
+            or_else = f", or {universal_remedy()}" if whose == "model" else ""
             raise FaciesError(
                 f"The {whose} does not have the facies {', '.join(unknown[:5])} of the observations; it has "
                 f"{', '.join(f'{f.name} (code {f.code})' for f in known.facies)}. Whole numbers have to be its codes, "

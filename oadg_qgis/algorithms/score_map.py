@@ -32,6 +32,7 @@ from ..crs import known_crs, unit_of
 from ..destinations import check_destinations, files_of
 from ..engine_jobs import run_job
 from ..layers import NO_OBSERVATIONS, Observations, observations_reader
+from ..models import universal_remedy
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
@@ -257,7 +258,7 @@ def _check_facies(found: Mapping[Value, Optional[int]], facies: FaciesTable, nam
         raise FaciesError(
             f"The map holds the codes {', '.join(map(str, unknown[:5]))}, which the model {name} does not know; it was "
             f"trained on {', '.join(f'{f.code} ({f.name})' for f in facies.facies)}. Reclassify the map, give it "
-            "category names, or choose the universal model."
+            f"category names, or {universal_remedy()}."
         )
 
 
