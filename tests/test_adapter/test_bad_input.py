@@ -452,7 +452,7 @@ def test_model_file_that_does_not_exist(refused, survey, fake_engine):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("empty", r"The file .*damaged\.safetensors \(0 bytes\) cannot be read as a model: .*Install the model again"),
+        ("empty", r"file .*damaged\.safetensors \(0 bytes\) cannot be read as a model: .*Install an undamaged file"),
         ("text", r"damaged\.safetensors \(16 bytes\) cannot be read as a model: .*of another kind"),
         ("truncated", r"damaged\.safetensors \([\d,]+ bytes\) cannot be read as a model: .*this one is truncated"),
         ("foreign", r"damaged\.safetensors is a safetensors file, but not an OADG model of format .*Choose a model"),
