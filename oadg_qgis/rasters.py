@@ -100,10 +100,19 @@ class RasterWriter:
         Its coordinate reference system.
     is_canceled : callable
         Asked between bands.
+    has_gaps : bool
+        Whether some cells hold nothing, so that formats have to keep the value that says so.
     """
 
-    def __init__(self, grid: Grid, crs: QgsCoordinateReferenceSystem, is_canceled: Callable[[], bool]) -> None:
-        self._grid = grid
+    def __init__(
+        self,
+        grid: Grid,
+        crs: QgsCoordinateReferenceSystem,
+        is_canceled: Callable[[], bool],
+        *,
+        has_gaps: bool = False,
+    ) -> None:
+        self._grid, self._has_gaps = grid, has_gaps
         self._wkt = crs.toWkt(QgsCoordinateReferenceSystem.WktVariant.WKT_PREFERRED_GDAL)
         self._is_canceled = is_canceled
         self._mark = f".oadg-{uuid.uuid4().hex[:8]}"
@@ -144,7 +153,7 @@ class RasterWriter:
         grid = Grid(self._grid.west, self._grid.north, self._grid.cell_size, _PROBE_CELLS, _PROBE_CELLS)
         staged = self._stage(plan)
         self._create(plan, staged, grid, bands, {})
-        if not self._holds(staged, grid, np.stack(bands)):
+        if not self._holds(staged, grid, np.stack(bands), plan.nodata):
             raise _cannot_hold(plan)
         shutil.rmtree(staged.parent)
         self._staged.pop()
@@ -214,8 +223,12 @@ class RasterWriter:
             raise _cannot_write(plan, error.strerror or str(error)) from error
         return staged
 
-    def _holds(self, path: Path, grid: Grid, bands: np.ndarray) -> bool:
-        """Return whether a file has kept bands (n_bands, n_rows, n_cols), where they lie, and in which CRS, if any."""
+    def _holds(self, path: Path, grid: Grid, bands: np.ndarray, nodata: float) -> bool:
+        """
+        Return whether a file has kept bands (n_bands, n_rows, n_cols), where they lie, and in which CRS, if any.
+
+        And, where there will be such, which cells hold nothing.
+        """
         with quiet_gdal():
             try:
                 kept = gdal.OpenEx(str(path), gdal.OF_RASTER)
@@ -224,11 +237,13 @@ class RasterWriter:
                 back = None
             if back is None or back.size != bands.size:
                 return False
+            declared = [kept.GetRasterBand(number).GetNoDataValue() for number in range(1, kept.RasterCount + 1)]
             off = np.subtract(kept.GetGeoTransform(), grid_transform(grid))
             return bool(
                 np.allclose(back.reshape(bands.shape), bands, rtol=1e-5, atol=1e-6)
                 and np.abs(off).max() <= _OFF * grid.cell_size
                 and (kept.GetProjection() or not self._wkt)
+                and (not self._has_gaps or all(value is not None and np.isclose(value, nodata) for value in declared))
             )
 
     def _create(
@@ -370,5 +385,6 @@ def _unexpected(path: Path) -> EngineError:
 def _cannot_hold(plan: RasterPlan) -> JobError:
     return JobError(
         f"The format {plan.path.suffix or '(no extension)'} of {plan.path} cannot hold {len(plan.band_names)} band(s) "
-        f"of type {np.dtype(plan.data_type).name} with their place and coordinate system. Choose GeoTIFF (.tif)."
+        f"of type {np.dtype(plan.data_type).name} with their place, their coordinate system "
+        "and cells that hold nothing. Choose GeoTIFF (.tif)."
     )

@@ -122,7 +122,8 @@ class ScoreMap(ImageAlgorithm):
             self.raise_problem()
             job, class_index = self._make_job(parameters, context, feedback)
             plan = self._plan(parameters, context)
-            with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
+            has_gaps = bool((class_index < 0).any())
+            with RasterWriter(job.grid, self._crs, feedback.isCanceled, has_gaps=has_gaps) as writer:
                 if plan is not None:
                     writer.check(plan)
                 arrays, progress = {"map_path": class_index}, report_to(feedback, _ENGINE_SHARE)

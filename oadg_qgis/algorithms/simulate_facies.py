@@ -154,7 +154,8 @@ class SimulateFacies(FaciesAlgorithm):
             feedback.pushWarning(
                 tr("No raster is asked for ({}), so numbers are all that comes back.").format(", ".join(RASTERS))
             )
-        with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
+        has_gaps = inside is not None and not inside.all()
+        with RasterWriter(job.grid, self._crs, feedback.isCanceled, has_gaps=has_gaps) as writer:
             for plan in plans.values():
                 writer.check(plan)
             arrays, progress = {"mask_path": inside}, report_to(feedback, _ENGINE_SHARE)
