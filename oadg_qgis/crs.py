@@ -8,8 +8,8 @@ from qgis.core import (
     QgsCoordinateTransformContext,
     QgsCsException,
     QgsFeatureRequest,
+    QgsFeatureSource,
     QgsPointXY,
-    QgsProcessingFeatureSource,
     QgsRectangle,
     QgsUnitTypes,
 )
@@ -30,7 +30,7 @@ def known_crs(crs: QgsCoordinateReferenceSystem) -> QgsCoordinateReferenceSystem
 
 def to_crs(
     request: QgsFeatureRequest,
-    source: QgsProcessingFeatureSource,
+    source: QgsFeatureSource,
     crs: QgsCoordinateReferenceSystem,
     transform_context: QgsCoordinateTransformContext,
 ) -> QgsFeatureRequest:
