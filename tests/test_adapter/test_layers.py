@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,6 +222,38 @@ def test_decimal_field_is_refused_with_a_remedy(world):
 def test_dates_and_lists_are_refused_with_a_remedy_that_makes_texts_of_them(world, kind, maker):
     with pytest.raises(FaciesError, match=rf"'facies' is of type .*: {maker}\(\"facies\"\)\."):
         read(world.make_layer([(0, 0)], [None], kind=kind))
+
+
+def test_json_is_refused_with_a_remedy_that_makes_texts_of_it(world, processing, tmp_path):
+    path = str(tmp_path / "json.gpkg")
+    file = ogr.GetDriverByName("GPKG").CreateDataSource(path)
+    table = file.CreateLayer("json", None, ogr.wkbPoint)
+    definition = ogr.FieldDefn("facies", ogr.OFTString)
+    definition.SetSubType(ogr.OFSTJSON)
+    table.CreateField(definition)
+    for rock in ("sand", "clay"):
+        feature = ogr.Feature(table.GetLayerDefn())
+        feature.SetField("facies", f'{{"KEY": "{rock}"}}')
+        feature.SetGeometry(ogr.CreateGeometryFromWkt("POINT (1 2)"))
+        table.CreateFeature(feature)
+    del feature, table, file
+    layer = QgsVectorLayer(path, "json", "ogr")
+    with pytest.raises(FaciesError, match=r"'facies' is of type JSON; .*'Refactor fields': (map_get.*)\.$") as told:
+        read(layer)
+    mapping = {"name": "facies", "type": 10, "length": 0, "precision": 0}
+    mapping["expression"] = str(told.value).split("'Refactor fields': ")[1][:-1]
+    asked = {"INPUT": layer, "FIELDS_MAPPING": [mapping], "OUTPUT": "TEMPORARY_OUTPUT"}
+    assert read(processing.run("native:refactorfields", asked)["OUTPUT"]).values == ["sand", "clay"]
+
+
+def test_codes_as_texts_are_refused_with_a_remedy(world):
+    """Texts are names, and a facies may be called as the code of another."""
+    known = FaciesTable((Facies(0, "mud", "#112233"), Facies(1, "sand", "#445566")))
+    observations = read(world.make_layer([(0, 0), (1, 1)], ["0", "1"], kind="string"))
+    with pytest.raises(FaciesError, match=r"facies 0, 1 .* are codes of the map .* calculator: to_int\(\"facies\"\)"):
+        observations.facies_table(known, "map")
+    with pytest.raises(FaciesError, match="does not have the facies 0, 7 of the observations"):
+        replace(observations, values=["0", "7"]).facies_table(known)
 
 
 def test_code_beyond_32_bits_is_refused(world):
