@@ -161,7 +161,7 @@ class FaciesAlgorithm(EngineAlgorithm):
         n_folds, seed = (self.parameterAsInt(parameters, name, context) for name in ("N_FOLDS", "SEED"))
         fold = folds_by_location(easting, northing, grid, n_folds, seed=seed)
         check_facies_of_folds(fold, class_index, facies)
-        self.tell_grid(grid, parameters, header, feedback)
+        self.tell_grid(grid, parameters, context, header, feedback)
         outside = tr("lie outside the extent, or in cells whose centre is outside the mask")
         lost = tr("are predicted, but hidden from {} by another facies in their cell").format(hidden_from)
         others = {outside: data.n_outside, lost: data.n_conflicts}
@@ -191,10 +191,10 @@ class FaciesAlgorithm(EngineAlgorithm):
         """What the grid's CRS counts in."""
         return unit_of(self._crs)
 
-    def tell_grid(self, grid: Grid, parameters, header: ModelHeader, feedback) -> None:
+    def tell_grid(self, grid: Grid, parameters, context, header: ModelHeader, feedback) -> None:
         """Tell the grid, and where the size of its cells comes from."""
         reason = ""
-        if not is_given(parameters, "CELL_SIZE"):
+        if self.number_of(parameters, "CELL_SIZE", context) is None:
             reason = tr(" (chosen from the distance between observations)")
             if header.cell_size is not None:
                 reason = tr(" (as in the model's training image)")

@@ -211,7 +211,7 @@ class SimulateFacies(FaciesAlgorithm):
             n_realizations=self._n_realizations(parameters, context, feedback),
             seed=self.parameterAsInt(parameters, "SEED", context),
         )
-        self.tell_grid(grid, parameters, header, feedback)
+        self.tell_grid(grid, parameters, context, header, feedback)
         if inside is not None:
             feedback.pushInfo(tr("The mask leaves {:,} of {:,} cells.").format(int(inside.sum()), grid.n_cells))
         if self._read:

@@ -15,6 +15,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProject,
+    QgsProperty,
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
@@ -315,6 +316,22 @@ def test_numbers_of_every_kind_are_numbers(simulate_facies, survey, fake_engine,
 @pytest.mark.parametrize("cell_size", ["12,5", "10 m"])
 def test_what_is_no_number_is_told(refused, survey, fake_engine, cell_size):
     refused(survey, f"CELL_SIZE is '{cell_size}', which is no number", CELL_SIZE=cell_size)
+
+
+@pytest.mark.parametrize(("expression", "is_told"), [("10 + 10", False), ("NULL", True), ("''", True)])
+def test_a_number_by_an_expression(simulate_facies, survey, fake_engine, log, expression, is_told):
+    """NULL counts as not given, and the log says where the size comes from."""
+    simulate_facies(survey, CELL_SIZE=QgsProperty.fromExpression(expression))
+    cell_size = fake_engine[-1][0].grid.cell_size
+    assert (cell_size == 20) != is_told
+    assert ("(chosen from the distance between observations)" in log.text) == is_told
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"), [("'abc'", "'abc'"), ("no_field + (", r"'no_field \+ \('"), ("to_int('x')", '"to_int')]
+)
+def test_an_expression_that_gives_no_number(refused, survey, fake_engine, expression, words):
+    refused(survey, f"CELL_SIZE is {words}.*, which is no number", CELL_SIZE=QgsProperty.fromExpression(expression))
 
 
 def test_a_layer_without_crs_that_looks_like_degrees_is_told(simulate_facies, world, fake_engine, log):
