@@ -300,6 +300,25 @@ def test_numbers_are_all_that_comes_back_when_nothing_else_is_asked_for(simulate
     assert any(text.startswith("No raster is asked for (REALIZATIONS, ENTROPY") for text in log.warnings)
 
 
+def test_a_number_of_realizations_that_is_0(simulate_facies, refused, survey, fake_engine, log, tmp_path):
+    """An older file may not pass for a new one."""
+    assert simulate_facies(survey, N_REALIZATIONS=0)["REALIZATIONS"] is None
+    assert "N_REALIZATIONS is 0: none are drawn, and REALIZATIONS is not written." in log.warnings
+    assert not any("No raster" in text for text in log.warnings)
+    log.start_again()
+    simulate_facies(survey, N_REALIZATIONS=0, ENTROPY=None, PROBABILITIES=None, MOST_PROBABLE=None)
+    told = "No raster is asked for (ENTROPY, PROBABILITIES, MOST_PROBABLE), so numbers are all that comes back."
+    assert told in log.warnings
+    older = tmp_path / "realizations.tif"
+    older.write_bytes(b"older")
+    n_asked = len(fake_engine)
+    with pytest.raises(QgsProcessingException, match=r"N_REALIZATIONS is 0, .* REALIZATIONS is .*tions\.tif, an o"):
+        simulate_facies(survey, N_REALIZATIONS=0)
+    assert len(fake_engine) == n_asked
+    assert older.read_bytes() == b"older"
+    assert simulate_facies(survey, N_REALIZATIONS=0, REALIZATIONS="TEMPORARY_OUTPUT")["REALIZATIONS"] is None
+
+
 def test_no_realizations_are_drawn_that_are_not_asked_for(simulate_facies, survey, fake_engine, log):
     result = simulate_facies(survey, REALIZATIONS=None)
     assert (fake_engine[0][0].n_realizations, result["REALIZATIONS"]) == (0, None)
