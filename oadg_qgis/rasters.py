@@ -29,6 +29,7 @@ _GTIFF_OPTIONS = (
     # MINISBLACK and ALPHA=NO: otherwise bands of bytes open as red, green, blue and transparency.
     "PHOTOMETRIC=MINISBLACK", "ALPHA=NO", "INTERLEAVE=BAND", "TILED=YES", "COMPRESS=DEFLATE", "BIGTIFF=IF_SAFER",
 )  # fmt: skip
+_OTHER_FORMAT = "Choose GeoTIFF (.tif), which holds such data, in a folder with space left."
 _INTEGER_TYPES = (np.uint8, np.int16, np.uint16, np.int32)
 _PROBE_CELLS = 16
 _OFF = 0.01
@@ -260,6 +261,11 @@ class RasterWriter:
         if driver is None:
             raise _cannot_hold(plan)
         direct = driver_name == "GTiff"
+
+        def failed(reason: str) -> JobError:
+            told = reason.replace(f"{path}: ", "").replace(str(path), str(plan.path))  # not where it is staged
+            return _cannot_write(plan, told, "" if direct else _OTHER_FORMAT)
+
         with quiet_gdal():
             gdal.ErrorReset()
             try:
@@ -270,18 +276,18 @@ class RasterWriter:
                 else:
                     dataset = gdal.GetDriverByName("MEM").Create("", *shape)
                 if dataset is None:
-                    raise _cannot_write(plan, gdal.GetLastErrorMsg())
+                    raise failed(gdal.GetLastErrorMsg())
                 self._fill(dataset, plan, grid, bands, metadata)
                 if not direct:
                     dataset = driver.CreateCopy(str(path), dataset, 0)
                     if dataset is None:
-                        raise _cannot_write(plan, gdal.GetLastErrorMsg())
+                        raise failed(gdal.GetLastErrorMsg())
                 dataset.FlushCache()
                 dataset = None  # closes the file
                 if gdal.GetLastErrorType() >= gdal.CE_Failure:
-                    raise _cannot_write(plan, gdal.GetLastErrorMsg())
+                    raise failed(gdal.GetLastErrorMsg())
             except RuntimeError as error:  # where another plugin has switched GDAL's exceptions on
-                raise _cannot_write(plan, str(error)) from error
+                raise failed(str(error)) from error
 
     def _fill(self, dataset, plan: RasterPlan, grid: Grid, bands: Iterable[np.ndarray], metadata) -> None:
         """Give a new dataset its place, names, metadata and values."""
@@ -363,12 +369,10 @@ def _category_list(names: Mapping[int, str]) -> List[str]:
     return [names.get(value, "") for value in range(max(names) + 1)]
 
 
-def _cannot_write(plan: RasterPlan, reason: str) -> JobError:
+def _cannot_write(plan: RasterPlan, reason: str, remedy: str = "") -> JobError:
     reason = " ".join(reason.split()).rstrip(".") or "no reason is known"
-    return JobError(
-        f"The raster {plan.path} cannot be written: {reason}. Choose a folder in which you may "
-        "write, with space left, and a format such as GeoTIFF (.tif)."
-    )
+    remedy = remedy or "Choose a folder in which you may write, with space left."
+    return JobError(f"The raster {plan.path} cannot be written: {reason}. {remedy}")
 
 
 def _cannot_replace(final: Path, error: OSError) -> JobError:
