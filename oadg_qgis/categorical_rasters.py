@@ -13,7 +13,7 @@ from osgeo import gdal, osr
 from ..core.contract.errors import TrainingImageError
 from ..core.contract.facies import MAX_FACIES, FaciesTable, Value, match_facies
 from ..core.contract.training_image import TrainingImage, image_of_codes
-from .ground import ground_size, metres_of_unit
+from .ground import ground_size, metres_of_unit, nominal_metres
 from .quiet import quiet_gdal
 
 MOST_READ = 100_000_000
@@ -271,14 +271,11 @@ def _sizes(
     wkt: str, cell_size: Optional[float], west: float, north: float, shape: Tuple[int, int]
 ) -> Tuple[Optional[float], Optional[Tuple[float, float]]]:
     """Return metres and sides on the ground, as `CategoricalRaster` has them."""
-    crs = osr.SpatialReference()
-    if cell_size is None or not wkt or crs.ImportFromWkt(wkt):
+    if cell_size is None or not wkt or osr.SpatialReference().ImportFromWkt(wkt):
         return 1.0, None
     place = west + cell_size * shape[1] / 2, north - cell_size * shape[0] / 2
-    on_ground = ground_size(wkt, *place, cell_size)
-    if crs.IsGeographic():
-        return None, on_ground
-    return metres_of_unit(wkt, crs.GetLinearUnits(), *place, cell_size), on_ground
+    on_ground, nominal = ground_size(wkt, *place, cell_size), nominal_metres(wkt)
+    return None if nominal is None else metres_of_unit(wkt, nominal, *place, cell_size), on_ground
 
 
 def _declared(dataset: gdal.Dataset) -> Dict[int, Tuple[Optional[str], Optional[str]]]:

@@ -8,14 +8,14 @@ from qgis.core import (
     QgsCoordinateTransformContext,
     QgsCsException,
     QgsFeatureRequest,
+    QgsFeatureSource,
     QgsPointXY,
-    QgsProcessingFeatureSource,
     QgsRectangle,
     QgsUnitTypes,
 )
 
 from ..core.contract.errors import GridError
-from .ground import metres_of_unit
+from .ground import metres_of_unit, nominal_metres
 
 _PLACEHOLDERS = ("Undefined geographic SRS", "Undefined Cartesian SRS")
 """What GeoPackages say of layers without a CRS."""
@@ -30,7 +30,7 @@ def known_crs(crs: QgsCoordinateReferenceSystem) -> QgsCoordinateReferenceSystem
 
 def to_crs(
     request: QgsFeatureRequest,
-    source: QgsProcessingFeatureSource,
+    source: QgsFeatureSource,
     crs: QgsCoordinateReferenceSystem,
     transform_context: QgsCoordinateTransformContext,
 ) -> QgsFeatureRequest:
@@ -118,7 +118,7 @@ def metres_in_unit(
     caution : str
         That it is not; else empty.
     """
-    nominal = QgsUnitTypes.fromUnitToUnitFactor(crs.mapUnits(), QgsUnitTypes.DistanceMeters)
+    nominal = nominal_metres(crs.toWkt()) or 1.0  # as of rasters; QGIS's own units may be other feet
     centre = _centre(extent, extent_crs, crs, transform_context) if crs.isValid() else None
     if centre is None:
         return nominal, ""

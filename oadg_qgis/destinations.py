@@ -29,6 +29,8 @@ from .quiet import quiet_gdal
 _STYLELESS = (".html", ".htm", ".safetensors")
 """Extensions of pages and models, which have no style file."""
 _DATABASES = ("postgis:", "postgres:", "spatialite:", "mssql:")
+_UNDESCRIBED = ("LIBKML",)
+"""Formats of vector layers that QGIS writes to files of any extension of theirs, and tells nothing of."""
 _NO_FILE = ("memory:", *_DATABASES)
 
 
@@ -71,10 +73,13 @@ def file_of_sink(sink: str) -> Optional[Path]:
 def check_format(name: str, path: Path) -> None:
     """Raise `JobError` unless a file's extension is that which QGIS gives to files of a format of vector layers."""
     extension = path.suffix.lstrip(".").lower()
-    format_ = QgsVectorFileWriter.MetaData()
-    known = QgsVectorFileWriter.driverMetadata(QgsVectorFileWriter.driverForExtension(extension), format_)
+    driver, format_ = QgsVectorFileWriter.driverForExtension(extension), QgsVectorFileWriter.MetaData()
+    if driver in _UNDESCRIBED:
+        return
+    known = QgsVectorFileWriter.driverMetadata(driver, format_)
     if not known or format_.ext != extension:
-        instead = f"{format_.longName} (.{format_.ext}) or GeoPackage" if known and format_.ext else "GeoPackage"
+        is_own = known and format_.ext and QgsVectorFileWriter.driverForExtension(format_.ext) == driver
+        instead = f"{format_.longName} (.{format_.ext}) or GeoPackage" if is_own else "GeoPackage"
         raise JobError(
             f"{name} is to be written to {path}, but {path.suffix or 'no extension'} is no extension of vector layers "
             f"that QGIS writes. Choose {instead} (.gpkg)."

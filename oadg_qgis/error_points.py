@@ -13,7 +13,10 @@ from typing import Any, Callable, Iterator, List, Optional, Sequence
 import numpy as np
 from osgeo import gdal, ogr
 from qgis.core import (
+    QgsCoordinateReferenceSystem,
+    QgsCoordinateTransformContext,
     QgsFeature,
+    QgsFeatureRequest,
     QgsFields,
     QgsGeometry,
     QgsPointXY,
@@ -24,6 +27,7 @@ from qgis.core import (
 
 from ..core.contract.errors import JobError
 from ..core.contract.validation_job import CrossValidationJob, CrossValidationResult
+from .crs import to_crs
 from .layers import Observations
 from .quiet import quiet_gdal
 from .styles import surprise_style
@@ -36,6 +40,8 @@ _OF_GEOMETRY = ("geom", "geometry")
 """What formats call their column of geometries, so that no field may have this name."""
 _SUFFIXES = (".qml", ".cpg", ".qpj", ".sbn", ".sbx", ".idm", ".ind", ".xsd", ".gfs")
 """Of a style, and of those files of a shapefile or a GML file that GDAL does not count among its own."""
+_OFF = 0.1
+"""By what share of a cell a format may place a point off."""
 _JOURNALS = ("-wal", "-shm", "-journal")
 """What a database that is open in a program has beside it."""
 
@@ -88,6 +94,42 @@ def trial_features(observations: Observations, of_observations: QgsFields, names
     """Return features such as `error_features` yields, with the longest of the facies' names, before all is known."""
     feature_of, longest = _feature_maker(observations, of_observations), max(names, key=len)
     return [feature_of(i, [longest, longest, 0.0, 0.0, 0]) for i in range(len(observations.values))]
+
+
+def lost_of_places(
+    path: str,
+    first: QgsFeature,
+    crs: QgsCoordinateReferenceSystem,
+    cell_size: float,
+    transform_context: QgsCoordinateTransformContext,
+) -> str:
+    """
+    Return in words what a file has lost of where its points are; empty when nothing, or it cannot be read at all.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    first : QgsFeature
+        What was written to it first.
+    crs : QgsCoordinateReferenceSystem
+        In which it was written; the file may have another one.
+    cell_size : float
+        Of the grid, in units of that; by a tenth of it a point may be off.
+    transform_context : QgsCoordinateTransformContext
+        How to transform.
+    """
+    layer = QgsVectorLayer(path, "", "ogr")
+    if not layer.isValid():
+        return ""
+    if not layer.isSpatial():
+        return "holds a table without the positions of the points"
+    if crs.isValid() and not layer.crs().isValid():
+        return "does not keep the coordinate reference system"
+    request = to_crs(QgsFeatureRequest(), layer, crs, transform_context) if crs.isValid() else QgsFeatureRequest()
+    point = next((feature.geometry() for feature in layer.getFeatures(request)), QgsGeometry())
+    is_kept = not point.isEmpty() and point.distance(first.geometry()) <= _OFF * cell_size
+    return "" if is_kept else "moves the points"
 
 
 def _feature_maker(observations: Observations, of_observations: QgsFields) -> Callable[[int, List[Any]], QgsFeature]:

@@ -13,6 +13,23 @@ _ALIKE = 0.02
 """By this share a unit may differ from its nominal length: projections made for an area differ by less there."""
 
 
+def nominal_metres(wkt: str) -> Optional[float]:
+    """
+    Return how many metres a unit of a map stands for by its coordinate reference system; None where that tells none.
+
+    Parameters
+    ----------
+    wkt : str
+        The coordinate reference system as well-known text, which alone tells feet of the United States from others.
+    """
+    with quiet_gdal():
+        try:
+            crs = osr.SpatialReference()
+            return None if not wkt or crs.ImportFromWkt(wkt) or crs.IsGeographic() else crs.GetLinearUnits()
+        except RuntimeError:  # where another plugin has switched GDAL's exceptions on
+            return None
+
+
 def ground_size(wkt: str, easting: float, northing: float, step: float) -> Optional[Tuple[float, float]]:
     """
     Return how many metres on the ground a step eastwards and one northwards are at a place of a map.

@@ -14,7 +14,6 @@ from qgis.core import (
     QgsFeatureRequest,
     QgsField,
     QgsProcessingFeatureSource,
-    QgsProject,
     QgsVectorLayer,
     QgsVectorLayerFeatureSource,
     QgsWkbTypes,
@@ -31,13 +30,16 @@ from ..core.contract.facies import (
     sort_facies,
 )
 from .crs import to_crs
+from .models import universal_remedy
 
 Style = Tuple[Optional[str], Optional[str]]
 
 _INTEGER_TYPES = (2, 3, 4, 5)  # Int, UInt, LongLong and ULongLong, in QVariant of Qt 5 and in QMetaType of Qt 6
 _TEXT_TYPE = 10
-_MAKERS = {6: "to_int", 9: "array_to_string", 11: "array_to_string"}
-"""What makes facies of decimal numbers and of lists, by their types; of all others, such as dates, 'to_string' does."""
+_MAKERS = {6: 'to_int("{}")', 8: "map_get(\"{}\", 'KEY')", 9: 'array_to_string("{}")', 11: 'array_to_string("{}")'}
+"""What makes facies of decimal numbers, maps and lists, by their types; of others, such as dates, 'to_string' does."""
+_MAP_TYPE = 8
+_MAKE_TEXT = 'to_string("{}")'
 _INT32 = np.iinfo(np.int32)
 
 
@@ -60,6 +62,8 @@ class Observations:
         Facies value to (name, colour) of the layer's categorised style; empty when it has none.
     attributes : list of list
         The attributes of each point's feature; empty unless they were asked for.
+    field_name : str
+        The field of the facies; empty where there is none.
     """
 
     easting: np.ndarray
@@ -69,6 +73,7 @@ class Observations:
     n_nowhere: int = 0
     styles: Dict[Value, Style] = field(default_factory=dict)
     attributes: List[List[Any]] = field(default_factory=list)
+    field_name: str = ""
 
     @property
     def n_points(self) -> int:
@@ -116,7 +121,15 @@ class Observations:
         found = match_facies(set(self.values), self.labels, known)
         unknown = sorted(str(value) for value, k in found.items() if k is None)
         if unknown:
-            or_else = ", or choose the universal model, which takes any facies" if whose == "model" else ""
+            codes = {str(code) for code in known.codes.tolist()}
+            if all(isinstance(value, str) for value in self.values) and codes.issuperset(unknown):
+                raise FaciesError(
+                    f"The facies {', '.join(unknown[:5])} of the observations are codes of the {whose} "
+                    f"({', '.join(f'{f.name} = {f.code}' for f in known.facies)}), but the field holds them as texts, "
+                    "and texts are names. Make whole numbers of them with the field calculator: "
+                    f'to_int("{self.field_name or "FIELD"}").'
+                )
+            or_else = f", or {universal_remedy()}" if whose == "model" else ""
             raise FaciesError(
                 f"The {whose} does not have the facies {', '.join(unknown[:5])} of the observations; it has "
                 f"{', '.join(f'{f.name} (code {f.code})' for f in known.facies)}. Whole numbers have to be its codes, "
@@ -219,7 +232,8 @@ def observations_reader(
                 values.append(value)
             if with_attributes:
                 attributes += [feature.attributes()] * len(points)
-        return _observations(coordinates, values, attributes, n_empty, n_nowhere, styles)
+        read = _observations(coordinates, values, attributes, n_empty, n_nowhere, styles)
+        return replace(read, field_name=field_name)
 
     return read
 
@@ -266,10 +280,11 @@ def _facies_reader(source: QgsProcessingFeatureSource, field_name: str):
         return position, _integer_facies
     if kind == _TEXT_TYPE:
         return position, _text_facies
+    tool = "'Refactor fields'" if kind == _MAP_TYPE else "the field calculator"  # which copies no maps
     raise FaciesError(
         f"The field {field_name!r} is of type {facies_field.typeName() or facies_field.displayType()}; facies are "
-        "texts or whole numbers. Choose another field, or make one with the field calculator: "
-        f'{_MAKERS.get(kind, "to_string")}("{field_name}").'
+        f"texts or whole numbers. Choose another field, or make one with {tool}: "
+        f"{_MAKERS.get(kind, _MAKE_TEXT).format(field_name)}."
     )
 
 
@@ -313,9 +328,10 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
     """
     if layer is None:
         return {}
-    if QgsProject.instance().mapLayer(layer.id()) is None and not _is_categorised(layer):
-        layer = QgsVectorLayer(layer.source(), layer.name(), layer.providerType())  # opened with its saved style
     position = layer.fields().lookupField(field_name)
+    if position >= 0 and layer.project() is None and not (_is_categorised(layer) or _value_map(layer, position)):
+        layer = QgsVectorLayer(layer.source(), layer.name(), layer.providerType())  # opened with its saved style
+        position = layer.fields().lookupField(field_name)
     if position < 0:
         return {}
     integer = _type_number(layer.fields().at(position)) in _INTEGER_TYPES

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple
 
 from ..core.contract.errors import ModelError
-from ..core.contract.hub_job import SUFFIX, origin_note, read_origin
+from ..core.contract.hub_job import SUFFIX, UNIVERSAL, origin_note, read_origin
 from ..core.contract.model_header import read_header
 from ..core.contract.training_job import checkpoint_folder
 from .environment import PLUGIN_FOLDER, engine_folder
 
-UNIVERSAL = "universal"
+_ANY = "any"
+"""What a list of models says of the facies of one that takes any."""
 SHIPPED_FOLDER = PLUGIN_FOLDER / "resources" / "models"
 
 
@@ -63,6 +64,17 @@ def model_path(name: str, file: str = "") -> Path:
     return path
 
 
+def universal_remedy() -> str:
+    """Return in words how to come by the universal model, also where one of the user's own hides it."""
+    own = user_folder() / f"{UNIVERSAL}{SUFFIX}"
+    if own.is_file() and describe_model(UNIVERSAL, own).facies != _ANY:
+        return (
+            "choose the universal model, which takes any facies: one of your own has its name now, and 'Remove model' "
+            f"(NAME {UNIVERSAL}) brings back the one that comes with OADG"
+        )
+    return "choose the universal model, which takes any facies"
+
+
 class ModelEntry(NamedTuple):
     """What a list of models tells of one; texts, empty where nothing is known."""
 
@@ -97,8 +109,8 @@ def describe_model(name: str, path: Path) -> ModelEntry:
     facies = header.facies.facies if header.facies is not None else ()
     return ModelEntry(
         name,
-        ", ".join(f"{one.name} ({one.code})" for one in facies) or "any",
-        ("" if facies else "any") if header.cell_size is None else f"{header.cell_size:g}",
+        ", ".join(f"{one.name} ({one.code})" for one in facies) or _ANY,
+        ("" if facies else _ANY) if header.cell_size is None else f"{header.cell_size:g}",
         "" if header.bits_per_cell is None else f"{header.bits_per_cell:.4f}",
         origin,
         str(path),

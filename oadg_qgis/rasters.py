@@ -29,6 +29,7 @@ _GTIFF_OPTIONS = (
     # MINISBLACK and ALPHA=NO: otherwise bands of bytes open as red, green, blue and transparency.
     "PHOTOMETRIC=MINISBLACK", "ALPHA=NO", "INTERLEAVE=BAND", "TILED=YES", "COMPRESS=DEFLATE", "BIGTIFF=IF_SAFER",
 )  # fmt: skip
+_OTHER_FORMAT = "Choose GeoTIFF (.tif), which holds such data, in a folder with space left."
 _INTEGER_TYPES = (np.uint8, np.int16, np.uint16, np.int32)
 _PROBE_CELLS = 16
 _OFF = 0.01
@@ -100,10 +101,19 @@ class RasterWriter:
         Its coordinate reference system.
     is_canceled : callable
         Asked between bands.
+    has_gaps : bool
+        Whether some cells hold nothing, so that formats have to keep the value that says so.
     """
 
-    def __init__(self, grid: Grid, crs: QgsCoordinateReferenceSystem, is_canceled: Callable[[], bool]) -> None:
-        self._grid = grid
+    def __init__(
+        self,
+        grid: Grid,
+        crs: QgsCoordinateReferenceSystem,
+        is_canceled: Callable[[], bool],
+        *,
+        has_gaps: bool = False,
+    ) -> None:
+        self._grid, self._has_gaps = grid, has_gaps
         self._wkt = crs.toWkt(QgsCoordinateReferenceSystem.WktVariant.WKT_PREFERRED_GDAL)
         self._is_canceled = is_canceled
         self._mark = f".oadg-{uuid.uuid4().hex[:8]}"
@@ -144,7 +154,7 @@ class RasterWriter:
         grid = Grid(self._grid.west, self._grid.north, self._grid.cell_size, _PROBE_CELLS, _PROBE_CELLS)
         staged = self._stage(plan)
         self._create(plan, staged, grid, bands, {})
-        if not self._holds(staged, grid, np.stack(bands)):
+        if not self._holds(staged, grid, np.stack(bands), plan.nodata):
             raise _cannot_hold(plan)
         shutil.rmtree(staged.parent)
         self._staged.pop()
@@ -214,8 +224,12 @@ class RasterWriter:
             raise _cannot_write(plan, error.strerror or str(error)) from error
         return staged
 
-    def _holds(self, path: Path, grid: Grid, bands: np.ndarray) -> bool:
-        """Return whether a file has kept bands (n_bands, n_rows, n_cols), where they lie, and in which CRS, if any."""
+    def _holds(self, path: Path, grid: Grid, bands: np.ndarray, nodata: float) -> bool:
+        """
+        Return whether a file has kept bands (n_bands, n_rows, n_cols), where they lie, and in which CRS, if any.
+
+        And, where there will be such, which cells hold nothing.
+        """
         with quiet_gdal():
             try:
                 kept = gdal.OpenEx(str(path), gdal.OF_RASTER)
@@ -224,11 +238,13 @@ class RasterWriter:
                 back = None
             if back is None or back.size != bands.size:
                 return False
+            declared = [kept.GetRasterBand(number).GetNoDataValue() for number in range(1, kept.RasterCount + 1)]
             off = np.subtract(kept.GetGeoTransform(), grid_transform(grid))
             return bool(
                 np.allclose(back.reshape(bands.shape), bands, rtol=1e-5, atol=1e-6)
                 and np.abs(off).max() <= _OFF * grid.cell_size
                 and (kept.GetProjection() or not self._wkt)
+                and (not self._has_gaps or all(value is not None and np.isclose(value, nodata) for value in declared))
             )
 
     def _create(
@@ -245,6 +261,11 @@ class RasterWriter:
         if driver is None:
             raise _cannot_hold(plan)
         direct = driver_name == "GTiff"
+
+        def failed(reason: str) -> JobError:
+            told = reason.replace(f"{path}: ", "").replace(str(path), str(plan.path))  # not where it is staged
+            return _cannot_write(plan, told, "" if direct else _OTHER_FORMAT)
+
         with quiet_gdal():
             gdal.ErrorReset()
             try:
@@ -255,18 +276,18 @@ class RasterWriter:
                 else:
                     dataset = gdal.GetDriverByName("MEM").Create("", *shape)
                 if dataset is None:
-                    raise _cannot_write(plan, gdal.GetLastErrorMsg())
+                    raise failed(gdal.GetLastErrorMsg())
                 self._fill(dataset, plan, grid, bands, metadata)
                 if not direct:
                     dataset = driver.CreateCopy(str(path), dataset, 0)
                     if dataset is None:
-                        raise _cannot_write(plan, gdal.GetLastErrorMsg())
+                        raise failed(gdal.GetLastErrorMsg())
                 dataset.FlushCache()
                 dataset = None  # closes the file
                 if gdal.GetLastErrorType() >= gdal.CE_Failure:
-                    raise _cannot_write(plan, gdal.GetLastErrorMsg())
+                    raise failed(gdal.GetLastErrorMsg())
             except RuntimeError as error:  # where another plugin has switched GDAL's exceptions on
-                raise _cannot_write(plan, str(error)) from error
+                raise failed(str(error)) from error
 
     def _fill(self, dataset, plan: RasterPlan, grid: Grid, bands: Iterable[np.ndarray], metadata) -> None:
         """Give a new dataset its place, names, metadata and values."""
@@ -348,12 +369,10 @@ def _category_list(names: Mapping[int, str]) -> List[str]:
     return [names.get(value, "") for value in range(max(names) + 1)]
 
 
-def _cannot_write(plan: RasterPlan, reason: str) -> JobError:
+def _cannot_write(plan: RasterPlan, reason: str, remedy: str = "") -> JobError:
     reason = " ".join(reason.split()).rstrip(".") or "no reason is known"
-    return JobError(
-        f"The raster {plan.path} cannot be written: {reason}. Choose a folder in which you may "
-        "write, with space left, and a format such as GeoTIFF (.tif)."
-    )
+    remedy = remedy or "Choose a folder in which you may write, with space left."
+    return JobError(f"The raster {plan.path} cannot be written: {reason}. {remedy}")
 
 
 def _cannot_replace(final: Path, error: OSError) -> JobError:
@@ -370,5 +389,6 @@ def _unexpected(path: Path) -> EngineError:
 def _cannot_hold(plan: RasterPlan) -> JobError:
     return JobError(
         f"The format {plan.path.suffix or '(no extension)'} of {plan.path} cannot hold {len(plan.band_names)} band(s) "
-        f"of type {np.dtype(plan.data_type).name} with their place and coordinate system. Choose GeoTIFF (.tif)."
+        f"of type {np.dtype(plan.data_type).name} with their place, their coordinate system "
+        "and cells that hold nothing. Choose GeoTIFF (.tif)."
     )

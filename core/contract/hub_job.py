@@ -18,6 +18,8 @@ from .errors import JobError
 from .job import Job, Result
 
 SUFFIX = ".safetensors"
+UNIVERSAL = "universal"
+"""The name of the model that takes any facies, which is chosen by default."""
 CHECKPOINT = "model.pt"
 """What the reference calls its checkpoints, which become models when they are installed."""
 CHECKPOINT_SUFFIXES = (".pt", ".pth")

@@ -132,5 +132,6 @@ def _metadata(path: Path) -> Dict[str, str]:
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
-            "safetensors files; this one is truncated, damaged or of another kind. Install the model again."
+            "safetensors files; this one is truncated, damaged or of another kind. Install an undamaged "
+            "file of it, or choose another one."
         ) from error

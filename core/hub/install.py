@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any, Callable
 
 from ..contract.errors import HubError, JobError, ModelError
-from ..contract.hub_job import CHECKPOINT_SUFFIXES, SUFFIX, InstallJob, InstallResult, check_name, mark_of, origin_note
+from ..contract.hub_job import (
+    CHECKPOINT_SUFFIXES,
+    SUFFIX,
+    UNIVERSAL,
+    InstallJob,
+    InstallResult,
+    check_name,
+    mark_of,
+    origin_note,
+)
 from ..contract.training_job import checkpoint_folder
 from ..model.facies_model import FaciesModel
 from . import client
@@ -84,6 +93,7 @@ def install_model(
         name = job.name or model.name
         check_name(name)
         _check_free(job, name)
+        _check_universal(name, model)
         progress(0.97, "Installing")
         note = {
             "origin": fetched.origin,
@@ -232,6 +242,15 @@ def _check_free(job: InstallJob, name: str) -> None:
     if name.lower() in there:
         raise JobError(
             f"There is a model named {name} already ({there[name.lower()]}). Choose another NAME, or say REPLACE."
+        )
+
+
+def _check_universal(name: str, model: FaciesModel) -> None:
+    """Raise `JobError` when a model with facies of its own is to stand for the one that takes any."""
+    if name.lower() == UNIVERSAL and model.facies is not None:
+        raise JobError(
+            f"The model has the facies {', '.join(model.facies.names)}, and would hide the universal model, which "
+            "takes any facies and is chosen by default. Choose another NAME. Nothing was installed."
         )
 
 

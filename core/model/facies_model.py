@@ -247,7 +247,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
             f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
-            "safetensors files; this one is truncated, damaged or of another kind. Install the model again."
+            "safetensors files; this one is truncated, damaged or of another kind. Install an undamaged "
+            "file of it, or choose another one."
         ) from error
     header = parse_header(path, text)
     spoilt = [key for key, tensor in weights.items() if not tensor.isfinite().all()]

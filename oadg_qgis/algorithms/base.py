@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, T
 
 from qgis.core import (
     NULL,
+    QgsExpression,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
@@ -155,7 +156,12 @@ class OadgAlgorithm(QgsProcessingAlgorithm):
             return default
         value = parameters[name]
         if isinstance(value, QgsProperty):
-            return self.parameterAsDouble(parameters, name, context)
+            expression = QgsExpression(value.asExpression())
+            value = expression.evaluate(context.expressionContext())
+            if expression.hasParserError() or expression.hasEvalError():
+                value = expression.expression()
+            if not is_given({name: value}, name):
+                return default
         try:
             return float(value)
         except (TypeError, ValueError) as error:

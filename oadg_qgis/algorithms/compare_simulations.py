@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
@@ -178,11 +179,12 @@ class CompareSimulations(FaciesAlgorithm):
         grid, facies = job.grid, job.facies
         raster = self._read_codes()
         tell_colors(raster, self._reference_name, feedback)
-        _check_reference(raster, grid, self._metres)
+        raster, metres, is_same_crs = self._in_one_crs(raster, feedback)
+        _check_reference(raster, grid, metres)
         class_index, found = raster.among(facies, self._reference_styles)
         _check_facies(found, facies)
         tell_names(found, facies, self._reference_name, feedback)
-        if raster.cell_size is not None and self._reference_crs == self._crs:
+        if raster.cell_size is not None and is_same_crs:
             south, east = (raster.north - grid.north) / grid.cell_size, (grid.west - raster.west) / grid.cell_size
             row, col = round(south), round(east)
             part = class_index[max(row, 0) : row + grid.n_rows, max(col, 0) : col + grid.n_cols]
@@ -199,6 +201,26 @@ class CompareSimulations(FaciesAlgorithm):
         )
         feedback.pushInfo(tr("It is known in {:.3g} % of its cells.").format(100 * (class_index >= 0).mean()))
         return class_index
+
+    def _in_one_crs(self, raster: CategoricalRaster, feedback) -> Tuple[CategoricalRaster, float, bool]:
+        """
+        Take the coordinates of a reference, or of the grid, for the other's where only one of them has a CRS.
+
+        Returns
+        -------
+        raster, metres : CategoricalRaster, float
+            The reference, and how many metres a unit of the grid has.
+        is_same : bool
+            Whether both have one CRS.
+        """
+        theirs, ours = self._reference_crs.isValid(), self._crs.isValid()
+        if raster.cell_size is None or theirs == ours:
+            return raster, self._metres, self._reference_crs == self._crs
+        if ours:
+            feedback.pushWarning(tr("The reference has no CRS; its coordinates are taken for the grid's."))
+            return replace(raster, metres=self._metres), self._metres, True
+        feedback.pushWarning(tr("The grid has no CRS; its coordinates are taken for the reference's."))
+        return raster, raster.metres or self._metres, True
 
 
 def _check_reference(raster: CategoricalRaster, grid: Grid, metres: float) -> None:

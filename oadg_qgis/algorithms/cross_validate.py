@@ -16,7 +16,6 @@ from qgis.core import (
     QgsProcessingOutputString,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterFeatureSink,
-    QgsVectorLayer,
     QgsWkbTypes,
 )
 
@@ -26,7 +25,7 @@ from ...core.contract.job import MODEL, NEAREST
 from ...core.contract.validation_job import CrossValidationJob, CrossValidationResult
 from ..destinations import check_format, check_table, file_of_sink, sink_of
 from ..engine_jobs import run_job
-from ..error_points import STYLE, error_features, error_fields, in_place_of_older, trial_features
+from ..error_points import STYLE, error_features, error_fields, in_place_of_older, lost_of_places, trial_features
 from ..layers import Observations
 from ..styles import ApplyStyle, save_point_style
 from . import parameters as shared
@@ -133,24 +132,25 @@ class CrossValidate(FaciesAlgorithm):
         """Raise `JobError` when the format of the points cannot hold them: better before an hour's work."""
         if self._points is None and not self._is_temporary:
             return
-        features, keeps_positions = trial_features(observations, self._fields, job.facies.names), True
+        features, lost = trial_features(observations, self._fields, job.facies.names), ""
         if self._points is None:
             reason = self._reason_against_layer(features)
         else:
             with tempfile.TemporaryDirectory() as folder:
                 path = str(Path(folder) / self._points.name)
                 reason = self._reason_against_file({**parameters, "ERRORS": path}, context, features)
-                keeps_positions = bool(reason) or _keeps_positions(path)
+                if not reason:
+                    lost = lost_of_places(path, features[0], self._crs, job.grid.cell_size, context.transformContext())
         if reason:
             raise JobError(
                 f"ERRORS is to be written to {self._points or 'a temporary layer'}, whose format cannot hold the "
                 f"points with the attributes of the observations ({reason.strip('. ')}). Choose GeoPackage (.gpkg), or "
                 "rename, shorten or remove the attribute."
             )
-        if not keeps_positions:
+        if lost:
             raise JobError(
-                f"ERRORS is to be written to {self._points}, whose format holds a table without the positions of the "
-                "points. Choose GeoPackage (.gpkg) or GeoJSON (.geojson); 'Export' makes a table of it."
+                f"ERRORS is to be written to {self._points}, whose format {lost}. Choose GeoPackage (.gpkg) or GeoJSON "
+                "(.geojson); 'Export' makes a file of another format of it."
             )
 
     def _reason_against_layer(self, features: List[QgsFeature]) -> str:
@@ -186,12 +186,6 @@ class CrossValidate(FaciesAlgorithm):
         if context.willLoadLayerOnCompletion(identifier):
             ApplyStyle.attach(context.layerToLoadOnCompletionDetails(identifier), STYLE)
         return identifier
-
-
-def _keeps_positions(path: str) -> bool:
-    """Return whether a file of points, if it can be read at all, is read with their positions."""
-    layer = QgsVectorLayer(path, "", "ogr")
-    return layer.isSpatial() or not layer.isValid()
 
 
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:

@@ -94,7 +94,7 @@ class EvaluateModel(ImageAlgorithm):
             self.raise_problem()
             path = self.model_of(parameters, context)
             header = read_header(path)
-            image, found = _as_the_model_has_it(self.read_image(), header)
+            image, found = _as_the_model_has_it(self.read_image(header=header), header)
             tell_names(found, image.facies, self._layer_name, feedback)
             side = self.parameterAsInt(parameters, "SIDE", context)
             _tell_shape(image, side, feedback)

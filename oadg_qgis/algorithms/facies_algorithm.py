@@ -135,7 +135,7 @@ class FaciesAlgorithm(EngineAlgorithm):
         n_folds, seed = (self.parameterAsInt(parameters, name, context) for name in ("N_FOLDS", "SEED"))
         fold = folds_by_location(easting, northing, grid, n_folds, seed=seed)
         check_facies_of_folds(fold, class_index, facies)
-        self.tell_grid(grid, parameters, header, feedback)
+        self.tell_grid(grid, parameters, context, header, feedback)
         outside = tr("lie outside the extent, or in cells whose centre is outside the mask")
         lost = tr("are predicted, but hidden from {} by another facies in their cell").format(hidden_from)
         others = {outside: data.n_outside, lost: data.n_conflicts}
@@ -165,10 +165,10 @@ class FaciesAlgorithm(EngineAlgorithm):
         """What the grid's CRS counts in."""
         return unit_of(self._crs)
 
-    def tell_grid(self, grid: Grid, parameters, header: ModelHeader, feedback) -> None:
+    def tell_grid(self, grid: Grid, parameters, context, header: ModelHeader, feedback) -> None:
         """Tell the grid, and where the size of its cells comes from."""
         reason = ""
-        if not is_given(parameters, "CELL_SIZE"):
+        if self.number_of(parameters, "CELL_SIZE", context) is None:
             reason = tr(" (chosen from the distance between observations)")
             if header.cell_size is not None:
                 reason = tr(" (as in the model's training image)")
@@ -200,15 +200,38 @@ class FaciesAlgorithm(EngineAlgorithm):
 
     def tell_cell_size(self, header: ModelHeader, grid: Grid, feedback) -> None:
         """Warn when the cells are much larger or smaller than those of the model's training image."""
-        of_image = self._cell_size_of_image(header)
-        if of_image is None or 1 / CELL_SIZE_RATIO < grid.cell_size / of_image < CELL_SIZE_RATIO:
-            return
-        feedback.pushWarning(
-            tr(
-                "Cells of {:g} {} are not those of the model's training image, {:g}: its structures are counted in "
-                "cells, so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are."
-            ).format(grid.cell_size, self.unit, of_image, grid.cell_size / of_image, of_image)
-        )
+        words = tr("so they will be {:.2g} times as large as there. Use cells of {:g} to have them as they are.")
+        tell_cell_size(header, grid.cell_size, self._metres, self.unit, words, feedback)
+
+
+def tell_cell_size(header: ModelHeader, cell_size: float, metres: float, unit: str, words: str, feedback) -> None:
+    """
+    Warn when cells are much larger or smaller than those of a model's training image.
+
+    Parameters
+    ----------
+    header : ModelHeader
+        What the model says of itself.
+    cell_size : float
+        In a unit that has so many `metres`.
+    metres, unit : float, str
+        The unit.
+    words : str
+        What comes of it, with places for how many times as large they are, and for the cell size of the image.
+    feedback : QgsProcessingFeedback
+        Whom it is told to.
+    """
+    if header.cell_size is None:
+        return
+    of_image = header.cell_size / metres
+    if 1 / CELL_SIZE_RATIO < cell_size / of_image < CELL_SIZE_RATIO:
+        return
+    feedback.pushWarning(
+        tr(
+            "Cells of {:g} {} are not those of the model's training image, {:g}: its structures are counted in cells, "
+            "{}"
+        ).format(cell_size, unit, of_image, words.format(cell_size / of_image, of_image))
+    )
 
 
 def tell_observations(

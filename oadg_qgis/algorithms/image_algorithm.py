@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Iterator, Mapping, Optional, Tuple
 
 from qgis.core import (
@@ -13,12 +14,14 @@ from qgis.core import (
 )
 
 from ...core.contract.errors import JobError
+from ...core.contract.model_header import ModelHeader
 from ...core.contract.training_image import TrainingImage
 from ..categorical_rasters import CategoricalRaster, Nodata, image_of_raster, read_codes
-from ..crs import known_crs
+from ..crs import known_crs, unit_of
 from ..destinations import files_of
 from .base import tr
 from .engine_algorithm import EngineAlgorithm
+from .facies_algorithm import tell_cell_size
 from .parameters import Helped
 
 _STRETCHED = 1.05
@@ -33,9 +36,15 @@ class ImageAlgorithm(EngineAlgorithm):
     ----------
     RASTER : str
         Name of its parameter; `BAND` belongs to it.
+    CALLED : str
+        What it is called in sentences.
+    STRETCHED : str
+        What comes of cells that are not square on the ground.
     """
 
     RASTER = "IMAGE"
+    CALLED = "training image"
+    STRETCHED = "all that is learnt is stretched alike"
     GROUP_ID = "models"
     GROUP = "Models"
 
@@ -59,18 +68,34 @@ class ImageAlgorithm(EngineAlgorithm):
         tell_colors(raster, self._layer_name, self._feedback)
         return raster
 
-    def read_image(self, symmetry: str = "none") -> TrainingImage:
-        """Read the training image."""
+    def read_image(self, symmetry: str = "none", header: Optional[ModelHeader] = None) -> TrainingImage:
+        """Read the training image; warn when its cells are not those of a model."""
         raster = self.read_raster()
+        self.tell_cells(raster, header)
+        return image_of_raster(raster, symmetry=symmetry, styles=self._styles, origin=self._layer_name)
+
+    def tell_cells(self, raster: CategoricalRaster, header: Optional[ModelHeader] = None) -> None:
+        """Warn when cells are not square on the ground, or not as large as those of a model's training image."""
         if raster.on_ground and not 1 / _STRETCHED < raster.on_ground[0] / raster.on_ground[1] < _STRETCHED:
             self._feedback.pushWarning(
                 tr(
-                    "The cells of the training image {!r} are {:.3g} x {:.3g} metres on the ground: all that is learnt "
-                    "is stretched alike. Bring it into a projected coordinate system made for its area first, with "
-                    "'Warp (reproject)' and resampling by nearest neighbour."
-                ).format(self._layer_name, *raster.on_ground)
+                    "The cells of the {} {!r} are {:.3g} x {:.3g} metres on the ground: {}. Bring it into a projected "
+                    "coordinate system made for its area first, with 'Warp (reproject)' and resampling by nearest "
+                    "neighbour."
+                ).format(tr(self.CALLED), self._layer_name, *raster.on_ground, tr(self.STRETCHED))
             )
-        return image_of_raster(raster, symmetry=symmetry, styles=self._styles, origin=self._layer_name)
+        metres, unit = raster.metres, unit_of(self._crs)
+        if metres is None and raster.on_ground:  # of a degree
+            metres = math.sqrt(math.prod(raster.on_ground)) / raster.cell_size
+        if None in (header, raster.cell_size, metres):
+            return
+        if not self._crs.isValid():
+            unit = tr("{} (taken for metres, for the {} has no CRS)").format(unit, tr(self.CALLED))
+        words = tr(
+            "so it expects those of the {0} to be {{:.2g}} times as large as there. Resample the {0} to cells of "
+            "{{:g}}, or choose a model of such cells."
+        ).format(tr(self.CALLED))
+        tell_cell_size(header, raster.cell_size, metres, unit, words, self._feedback)
 
 
 def check_file(layer: QgsRasterLayer) -> None:

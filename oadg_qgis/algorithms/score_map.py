@@ -32,6 +32,7 @@ from ..crs import unit_of
 from ..destinations import check_destinations
 from ..engine_jobs import run_job
 from ..layers import NO_OBSERVATIONS, Observations
+from ..models import universal_remedy
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
@@ -71,6 +72,8 @@ class ScoreMap(ImageAlgorithm):
     GROUP = "Validation"
     TAGS = tuple(_TAGS.split(","))
     RASTER = "MAP"
+    CALLED = "map"
+    STRETCHED = "the model takes them for square"
 
     def initAlgorithm(self, configuration=None) -> None:
         """Declare parameters and outputs."""
@@ -107,7 +110,8 @@ class ScoreMap(ImageAlgorithm):
             self.raise_problem()
             job, class_index = self._make_job(parameters, context, feedback)
             plan = self._plan(parameters, context)
-            with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
+            has_gaps = bool((class_index < 0).any())
+            with RasterWriter(job.grid, self._crs, feedback.isCanceled, has_gaps=has_gaps) as writer:
                 if plan is not None:
                     writer.check(plan)
                 arrays, progress = {"map_path": class_index}, report_to(feedback, _ENGINE_SHARE)
@@ -138,6 +142,7 @@ class ScoreMap(ImageAlgorithm):
                 "'Warp (reproject)' and resampling by nearest neighbour."
             )
         observations = self._read_observations() if self._read_observations else NO_OBSERVATIONS
+        self.tell_cells(raster, header)
         codes = _codes_of(raster)
         if header.facies is None:
             facies = _facies_of_map(raster, codes, self._styles, observations)
@@ -242,7 +247,7 @@ def _check_facies(found: Mapping[Value, Optional[int]], facies: FaciesTable, nam
         raise FaciesError(
             f"The map holds the codes {', '.join(map(str, unknown[:5]))}, which the model {name} does not know; it was "
             f"trained on {', '.join(f'{f.code} ({f.name})' for f in facies.facies)}. Reclassify the map, give it "
-            "category names, or choose the universal model."
+            f"category names, or {universal_remedy()}."
         )
 
 

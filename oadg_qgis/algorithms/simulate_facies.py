@@ -25,7 +25,7 @@ from ...core.contract.indicator_job import IndicatorJob
 from ...core.contract.job import SimulationJob, SimulationResult
 from ...core.contract.model_header import ModelHeader, read_header
 from ..crs import known_crs
-from ..destinations import check_destinations
+from ..destinations import check_destinations, file_of_sink, sink_of
 from ..engine_jobs import run_job
 from ..layers import NO_OBSERVATIONS
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps, storage_of
@@ -151,10 +151,12 @@ class SimulateFacies(FaciesAlgorithm):
         job, inside, n_used = self._make_job(parameters, context, feedback)
         plans = self._plan_rasters(parameters, context, job)
         if not plans:
+            asked = [name for name in RASTERS if not is_given(parameters, name)]
             feedback.pushWarning(
-                tr("No raster is asked for ({}), so numbers are all that comes back.").format(", ".join(RASTERS))
+                tr("No raster is asked for ({}), so numbers are all that comes back.").format(", ".join(asked))
             )
-        with RasterWriter(job.grid, self._crs, feedback.isCanceled) as writer:
+        has_gaps = inside is not None and not inside.all()
+        with RasterWriter(job.grid, self._crs, feedback.isCanceled, has_gaps=has_gaps) as writer:
             for plan in plans.values():
                 writer.check(plan)
             arrays, progress = {"mask_path": inside}, report_to(feedback, _ENGINE_SHARE)
@@ -210,7 +212,7 @@ class SimulateFacies(FaciesAlgorithm):
             n_realizations=self._n_realizations(parameters, context, feedback),
             seed=self.parameterAsInt(parameters, "SEED", context),
         )
-        self.tell_grid(grid, parameters, header, feedback)
+        self.tell_grid(grid, parameters, context, header, feedback)
         if inside is not None:
             feedback.pushInfo(tr("The mask leaves {:,} of {:,} cells.").format(int(inside.sum()), grid.n_cells))
         if self._read:
@@ -228,6 +230,14 @@ class SimulateFacies(FaciesAlgorithm):
         if n_realizations and not is_given(parameters, "REALIZATIONS"):
             feedback.pushInfo(tr("REALIZATIONS is not asked for: none are drawn."))
             return 0
+        if not n_realizations and is_given(parameters, "REALIZATIONS"):
+            older = file_of_sink(sink_of(parameters["REALIZATIONS"], context))
+            if older is not None and older.exists():
+                raise JobError(
+                    f"N_REALIZATIONS is 0, so that none are drawn, but REALIZATIONS is {older}, an older file, which "
+                    "would pass for a new one. Leave REALIZATIONS empty, or draw some."
+                )
+            feedback.pushWarning(tr("N_REALIZATIONS is 0: none are drawn, and REALIZATIONS is not written."))
         return n_realizations
 
     def header_of(self, parameters, context) -> ModelHeader:

@@ -15,6 +15,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
     QgsProject,
+    QgsProperty,
     QgsVectorFileWriter,
     QgsVectorLayer,
 )
@@ -299,6 +300,25 @@ def test_numbers_are_all_that_comes_back_when_nothing_else_is_asked_for(simulate
     assert any(text.startswith("No raster is asked for (REALIZATIONS, ENTROPY") for text in log.warnings)
 
 
+def test_a_number_of_realizations_that_is_0(simulate_facies, refused, survey, fake_engine, log, tmp_path):
+    """An older file may not pass for a new one."""
+    assert simulate_facies(survey, N_REALIZATIONS=0)["REALIZATIONS"] is None
+    assert "N_REALIZATIONS is 0: none are drawn, and REALIZATIONS is not written." in log.warnings
+    assert not any("No raster" in text for text in log.warnings)
+    log.start_again()
+    simulate_facies(survey, N_REALIZATIONS=0, ENTROPY=None, PROBABILITIES=None, MOST_PROBABLE=None)
+    told = "No raster is asked for (ENTROPY, PROBABILITIES, MOST_PROBABLE), so numbers are all that comes back."
+    assert told in log.warnings
+    older = tmp_path / "realizations.tif"
+    older.write_bytes(b"older")
+    n_asked = len(fake_engine)
+    with pytest.raises(QgsProcessingException, match=r"N_REALIZATIONS is 0, .* REALIZATIONS is .*tions\.tif, an o"):
+        simulate_facies(survey, N_REALIZATIONS=0)
+    assert len(fake_engine) == n_asked
+    assert older.read_bytes() == b"older"
+    assert simulate_facies(survey, N_REALIZATIONS=0, REALIZATIONS="TEMPORARY_OUTPUT")["REALIZATIONS"] is None
+
+
 def test_no_realizations_are_drawn_that_are_not_asked_for(simulate_facies, survey, fake_engine, log):
     result = simulate_facies(survey, REALIZATIONS=None)
     assert (fake_engine[0][0].n_realizations, result["REALIZATIONS"]) == (0, None)
@@ -315,6 +335,22 @@ def test_numbers_of_every_kind_are_numbers(simulate_facies, survey, fake_engine,
 @pytest.mark.parametrize("cell_size", ["12,5", "10 m"])
 def test_what_is_no_number_is_told(refused, survey, fake_engine, cell_size):
     refused(survey, f"CELL_SIZE is '{cell_size}', which is no number", CELL_SIZE=cell_size)
+
+
+@pytest.mark.parametrize(("expression", "is_told"), [("10 + 10", False), ("NULL", True), ("''", True)])
+def test_a_number_by_an_expression(simulate_facies, survey, fake_engine, log, expression, is_told):
+    """NULL counts as not given, and the log says where the size comes from."""
+    simulate_facies(survey, CELL_SIZE=QgsProperty.fromExpression(expression))
+    cell_size = fake_engine[-1][0].grid.cell_size
+    assert (cell_size == 20) != is_told
+    assert ("(chosen from the distance between observations)" in log.text) == is_told
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"), [("'abc'", "'abc'"), ("no_field + (", r"'no_field \+ \('"), ("to_int('x')", '"to_int')]
+)
+def test_an_expression_that_gives_no_number(refused, survey, fake_engine, expression, words):
+    refused(survey, f"CELL_SIZE is {words}.*, which is no number", CELL_SIZE=QgsProperty.fromExpression(expression))
 
 
 def test_a_layer_without_crs_that_looks_like_degrees_is_told(simulate_facies, world, fake_engine, log):
@@ -452,7 +488,7 @@ def test_model_file_that_does_not_exist(refused, survey, fake_engine):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("empty", r"The file .*damaged\.safetensors \(0 bytes\) cannot be read as a model: .*Install the model again"),
+        ("empty", r"file .*damaged\.safetensors \(0 bytes\) cannot be read as a model: .*Install an undamaged file"),
         ("text", r"damaged\.safetensors \(16 bytes\) cannot be read as a model: .*of another kind"),
         ("truncated", r"damaged\.safetensors \([\d,]+ bytes\) cannot be read as a model: .*this one is truncated"),
         ("foreign", r"damaged\.safetensors is a safetensors file, but not an OADG model of format .*Choose a model"),

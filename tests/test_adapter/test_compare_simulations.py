@@ -83,13 +83,14 @@ def refused(compare, monkeypatch, tmp_path):
 def write_raster(world, tmp_path):
     """Write codes as a raster whose first cell is the survey's, or some cells to the north-west of it."""
 
-    def write(codes, name="reference.tif", *, cell=world.CELL, before=0, epsg=32632):
+    def write(codes, name="reference.tif", *, cell=world.CELL, before=0, epsg=32632, placed=False):
         n_rows, n_cols = codes.shape
         path = tmp_path / name
         dataset = gdal.GetDriverByName("GTiff").Create(str(path), n_cols, n_rows, 1, gdal.GDT_Int32)
-        if epsg:
+        if epsg or placed:
             west, north = world.WEST - before * cell, world.NORTH + before * cell
             dataset.SetGeoTransform((west, cell, 0, north, 0, -cell))
+        if epsg:
             system = osr.SpatialReference()
             system.ImportFromEPSG(epsg)
             dataset.SetProjection(system.ExportToWkt())
@@ -139,6 +140,23 @@ def test_a_reference_of_the_same_cells(compare, survey, codes, write_raster, wor
     assert result["BODIES_REFERENCE"] == 3, "two bent bands and the rest"
     assert all(math.isfinite(result[name]) for name in OF_REFERENCE)
     assert result["SHARE_DIFFERENCE_REFERENCE"] < 0.15
+
+
+@pytest.mark.parametrize(
+    ("of_grid", "of_reference", "told"),
+    [(32632, None, ("reference", "grid")), (None, 32632, ("grid", "reference")), (2264, None, ("reference", "grid"))],
+)
+def test_a_reference_without_a_crs_lies_where_its_coordinates_say(
+    compare, codes, write_raster, world, log, of_grid, of_reference, told
+):
+    """As observations and masks do; and so does one with a CRS where the grid has none."""
+    row, col, index = world.survey_cells()
+    crs = f"EPSG:{of_grid}" if of_grid else ""
+    layer = world.make_layer(world.centres(row, col), [world.CODES[k] for k in index], crs=crs)
+    area = world.EXTENT.replace(" [EPSG:32632]", f" [{crs}]" if crs else "")
+    compare(layer, EXTENT=area, REFERENCE=write_raster(codes, epsg=of_reference, placed=True), REPORT=None)
+    assert "The {} has no CRS; its coordinates are taken for the {}'s.".format(*told) in log.warnings
+    assert "The reference covers the grid: the same cells of it are compared." in log.infos
 
 
 def test_a_reference_of_other_facies_at_the_observations_is_told(compare, survey, codes, write_raster, world, log):

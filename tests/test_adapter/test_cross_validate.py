@@ -12,6 +12,8 @@ from osgeo import gdal
 from qgis.core import (
     NULL,
     QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsFeatureRequest,
     QgsField,
     QgsFields,
     QgsProcessingContext,
@@ -203,6 +205,34 @@ def test_points_are_styled_when_their_file_is_opened_later(cross_validate, surve
 def test_a_format_without_positions_is_told_before_the_work(refused, survey, tmp_path, suffix):
     message = "whose format holds a table without the positions of the points. Choose GeoPackage .* or GeoJSON"
     refused(survey, f"errors{suffix}, {message}", ERRORS=str(tmp_path / f"errors{suffix}"))
+
+
+def test_a_format_without_a_crs_is_told_before_the_work(refused, survey, tmp_path):
+    message = r"errors\.sqlite, whose format does not keep the coordinate reference system\. Choose GeoPackage"
+    refused(survey, message, ERRORS=str(tmp_path / "errors.sqlite"))
+
+
+@pytest.mark.parametrize("suffix", [".kml", ".kmz"])
+def test_points_for_a_globe(cross_validate, survey, tmp_path, suffix):
+    """Their format knows one CRS only, to which QGIS brings them; without one of theirs they would be anywhere."""
+    path = str(tmp_path / f"errors{suffix}")
+    for _ in range(2):  # the second replaces the first
+        cross_validate(survey, ERRORS=path, REPORT=None)
+    layer = QgsVectorLayer(path, "later", "ogr")
+    request = QgsFeatureRequest().setDestinationCrs(survey.crs(), QgsProject.instance().transformContext())
+    found = sorted(
+        (round(p.x(), 2), round(p.y(), 2)) for p in (f.geometry().constGet() for f in layer.getFeatures(request))
+    )
+    assert found == sorted((p.x(), p.y()) for p in (f.geometry().asPoint() for f in survey.getFeatures()))
+    check_style(layer)
+    del layer
+
+
+def test_points_that_a_format_moves_are_told_before_the_work(refused, survey, tmp_path):
+    survey.setCrs(QgsCoordinateReferenceSystem())
+    refused(
+        survey, r"errors\.kml, whose format moves the points\. Choose GeoPackage", ERRORS=str(tmp_path / "errors.kml")
+    )
 
 
 @pytest.mark.parametrize("errors", ["TEMPORARY_OUTPUT", "errors.gpkg"])
@@ -430,6 +460,7 @@ def test_a_format_that_cannot_hold_the_fields_is_told_before_the_work(refused, s
         ("ERRORS", "/proc/self/errors.gpkg", "ERRORS cannot be written to /proc/self/errors.gpkg"),
         ("ERRORS", "/tmp/errors.nonsense", r"\.nonsense is no extension of vector layers .*GeoPackage"),
         ("ERRORS", "/tmp/errors.json", r"\.json is no extension .*Choose GeoJSON \(\.geojson\) or GeoPackage"),
+        ("ERRORS", "/tmp/errors.geojsonl", r"\.geojsonl is no extension .*QGIS writes\. Choose GeoPackage"),
         ("ERRORS", "/tmp/errors", "no extension is no extension of vector layers"),
     ],
 )
@@ -543,6 +574,8 @@ def test_an_older_file_that_is_held_stays(cross_validate, survey, monkeypatch, t
 def test_an_attribute_called_as_the_geometry_is(cross_validate, survey, tmp_path, name, suffix):
     survey.dataProvider().renameAttributes({0: name})
     survey.updateFields()
+    if suffix == ".sqlite":
+        survey.setCrs(QgsCoordinateReferenceSystem())  # which it would lose
     features = features_of(cross_validate(survey, ERRORS=str(tmp_path / f"errors{suffix}"))["ERRORS"])
     assert len(features) == 60
     assert {f[f.fieldNameIndex(f"{name}_2")] for f in features} == {0.5}

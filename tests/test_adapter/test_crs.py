@@ -7,6 +7,7 @@ import pytest
 from osgeo import gdal, osr
 from qgis.core import (
     QgsCoordinateReferenceSystem,
+    QgsCoordinateTransform,
     QgsProject,
     QgsRectangle,
     QgsVectorFileWriter,
@@ -67,6 +68,21 @@ def test_a_map_of_the_whole_earth_is_told(qgis_app, epsg, is_odd):
     if is_odd:
         assert "100 meters are 68.2 metres here" in caution
         assert "for example EPSG:32632" in caution
+
+
+@pytest.mark.parametrize("epsg", [2263, 2277, 2264, 27700, 2314])
+def test_a_unit_is_as_long_for_a_grid_as_for_a_raster(qgis_app, tmp_path, epsg):
+    """Feet of the United States, metres, feet of Clarke: so 50 metres of the image are 50 of the grid, exactly."""
+    crs = QgsCoordinateReferenceSystem(f"EPSG:{epsg}")
+    bounds, geographic = crs.bounds(), QgsCoordinateReferenceSystem("EPSG:4326")
+    metres, caution = metres_in_unit(crs, bounds, geographic, QgsProject.instance().transformContext())
+    assert caution == ""
+    dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "map.tif"), 30, 30)
+    place = QgsCoordinateTransform(geographic, crs, QgsProject.instance()).transform(bounds.center())
+    dataset.SetGeoTransform((place.x(), 50, 0, place.y(), 0, -50))
+    dataset.SetProjection(wkt_of(epsg))
+    del dataset
+    assert read_codes(str(tmp_path / "map.tif")).metres == metres
 
 
 def test_of_no_crs_nothing_is_told(qgis_app):

@@ -9,10 +9,12 @@ import pytest
 from osgeo import gdal
 from qgis.core import QgsProcessingException
 
+from oadg.core.contract.errors import EngineError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.model_header import read_header
 from oadg.core.contract.training_image import image_of_codes
 from oadg.oadg_qgis import models
+from oadg.oadg_qgis.algorithms import evaluate_model as module
 from oadg.oadg_qgis.algorithms.evaluate_model import _as_the_model_has_it
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
@@ -90,6 +92,28 @@ def test_models_and_images_that_do_not_belong_together(evaluate, image, world, t
     with pytest.raises(QgsProcessingException, match=r"The model other was not trained on an image"):
         evaluate(image, model)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_an_image_of_other_cells_than_those_of_the_model_is_told(evaluate, image, world, monkeypatch, log, tmp_path):
+    """Its unit is not known without a CRS, and is taken for metres."""
+    dataset = gdal.Open(image, gdal.GA_Update)
+    dataset.SetGeoTransform((0, 20, 0, 0, 0, -20))
+    del dataset
+    model = tmp_path / "m.safetensors"
+    world.write_header(model, FaciesTable((Facies(0, "mud", "#112233"), Facies(1, "sand", "#445566"))), 10.0)
+
+    def engine(*_, **__):
+        raise EngineError("The engine was asked.")
+
+    monkeypatch.setattr(module, "run_job", engine)
+    with pytest.raises(QgsProcessingException, match="The engine was asked"):
+        evaluate(image, model)
+    (told,) = (text for text in log.warnings if text.startswith("Cells of"))
+    assert told.startswith("Cells of 20 units (taken for metres, for the training image has no CRS) are not those of")
+    assert told.endswith(
+        "so it expects those of the training image to be 2 times as large as there. Resample the training image to "
+        "cells of 10, or choose a model of such cells."
+    )
 
 
 def test_the_image_has_the_facies_of_the_model_by_their_names(world, tmp_path):

@@ -8,12 +8,16 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from qgis.core import QgsApplication, QgsProcessingException
 
+from oadg.core.contract.errors import FaciesError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.oadg_qgis import models
+from oadg.oadg_qgis.algorithms.score_map import _check_facies
 from oadg.oadg_qgis.engine_client import close_idle_engines
+from oadg.oadg_qgis.layers import Observations
 from oadg.oadg_qgis.models import user_folder
 
 FACIES = FaciesTable((Facies(3, "mud <b>", "#112233"), Facies(4, "sand", "#445566")))
@@ -156,6 +160,22 @@ def test_the_list_tells_what_headers_say_and_which_models_are_damaged(run, world
     assert "mud &lt;b&gt; (3)" in page
     assert "<b>" not in page
     assert "mud" in log.text
+
+
+def test_a_model_that_hides_the_universal_one_is_named_with_the_way_back(world):
+    strangers = Observations(np.zeros(2), np.zeros(2), ["sand", "peat"])
+    with pytest.raises(FaciesError, match=r"rename them, or choose the universal model, which takes any facies\.$"):
+        strangers.facies_table(FACIES)
+    user_folder().mkdir(parents=True)
+    own = user_folder() / "universal.safetensors"
+    world.write_header(own, FACIES)
+    with pytest.raises(FaciesError, match=r"'Remove model' \(NAME universal\) brings back the one that comes"):
+        strangers.facies_table(FACIES)
+    with pytest.raises(FaciesError, match=r"give it category names, or choose .* 'Remove model' \(NAME universal\)"):
+        _check_facies({7: None}, FACIES, "universal")
+    world.write_header(own)
+    with pytest.raises(FaciesError, match=r"which takes any facies\.$"):
+        strangers.facies_table(FACIES)
 
 
 def test_only_models_of_ones_own_are_removed(run, world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -255,6 +256,38 @@ def test_dates_and_lists_are_refused_with_a_remedy_that_makes_texts_of_them(worl
         read(world.make_layer([(0, 0)], [None], kind=kind))
 
 
+def test_json_is_refused_with_a_remedy_that_makes_texts_of_it(world, processing, tmp_path):
+    path = str(tmp_path / "json.gpkg")
+    file = ogr.GetDriverByName("GPKG").CreateDataSource(path)
+    table = file.CreateLayer("json", None, ogr.wkbPoint)
+    definition = ogr.FieldDefn("facies", ogr.OFTString)
+    definition.SetSubType(ogr.OFSTJSON)
+    table.CreateField(definition)
+    for rock in ("sand", "clay"):
+        feature = ogr.Feature(table.GetLayerDefn())
+        feature.SetField("facies", f'{{"KEY": "{rock}"}}')
+        feature.SetGeometry(ogr.CreateGeometryFromWkt("POINT (1 2)"))
+        table.CreateFeature(feature)
+    del feature, table, file
+    layer = QgsVectorLayer(path, "json", "ogr")
+    with pytest.raises(FaciesError, match=r"'facies' is of type JSON; .*'Refactor fields': (map_get.*)\.$") as told:
+        read(layer)
+    mapping = {"name": "facies", "type": 10, "length": 0, "precision": 0}
+    mapping["expression"] = str(told.value).split("'Refactor fields': ")[1][:-1]
+    asked = {"INPUT": layer, "FIELDS_MAPPING": [mapping], "OUTPUT": "TEMPORARY_OUTPUT"}
+    assert read(processing.run("native:refactorfields", asked)["OUTPUT"]).values == ["sand", "clay"]
+
+
+def test_codes_as_texts_are_refused_with_a_remedy(world):
+    """Texts are names, and a facies may be called as the code of another."""
+    known = FaciesTable((Facies(0, "mud", "#112233"), Facies(1, "sand", "#445566")))
+    observations = read(world.make_layer([(0, 0), (1, 1)], ["0", "1"], kind="string"))
+    with pytest.raises(FaciesError, match=r"facies 0, 1 .* are codes of the map .* calculator: to_int\(\"facies\"\)"):
+        observations.facies_table(known, "map")
+    with pytest.raises(FaciesError, match="does not have the facies 0, 7 of the observations"):
+        replace(observations, values=["0", "7"]).facies_table(known)
+
+
 def test_code_beyond_32_bits_is_refused(world):
     with pytest.raises(FaciesError, match=r"code 3000000000; codes from -2147483648"):
         read(world.make_layer([(0, 0)], [3_000_000_000], kind="int8"))
@@ -287,6 +320,23 @@ def test_names_and_colours_come_from_the_categorised_style(world):
     facies, _ = read(layer).facies_table()
     assert [(f.code, f.name, f.color) for f in facies.facies[:2]] == [(1, "Sand", "#112233"), (2, "Clay", "#445566")]
     assert facies.facies[2].name == "3"
+
+
+@pytest.mark.parametrize("where", ["no project", "a project of its own"])
+def test_a_layer_of_a_script_tells_its_own_names(world, tmp_path, where):
+    """Be it in no project, or in another one than that which is open: a copy from its file does not know them."""
+    path, project = str(tmp_path / "survey.gpkg"), QgsProject()
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    made = world.make_layer([(0, 0), (1, 1)], [1, 4])
+    QgsVectorFileWriter.writeAsVectorFormatV3(made, path, project.transformContext(), options)
+    layer = QgsVectorLayer(path, "survey", "ogr")
+    position = layer.fields().lookupField("facies")
+    if where != "no project":
+        project.addMapLayer(layer)
+    layer.setEditorWidgetSetup(position, QgsEditorWidgetSetup("ValueMap", {"map": [{"Sand": "1"}, {"Clay": "4"}]}))
+    assert layer_styles(layer, "facies") == {1: ("Sand", None), 4: ("Clay", None)}
+    categorise(layer, [(1, "#112233", "gravel")])
+    assert layer_styles(layer, "facies") == {1: ("gravel", "#112233")}
 
 
 @pytest.mark.parametrize("shown", [[{"Sand": "1"}, {" Clay ": "4"}, {"none": "{2839923C}"}], {"Sand": 1, "Clay": 4}])

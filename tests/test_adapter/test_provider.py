@@ -151,8 +151,8 @@ def test_shipped_model_chains_oadg_with_other_algorithms(provider):
 
 @pytest.mark.parametrize(
     ("n_facies", "limit"),
-    [(2, {}), (3, {}), (3, {"limit": 0.3}), (3, {"limit": 1})],
-    ids=["two facies", "three facies", "limit", "never reached"],
+    [(2, {}), (3, {}), (3, {"limit": 0.3}), (3, {"limit": 1}), (3, {"limit": 0})],
+    ids=["two facies", "three facies", "limit", "never reached", "everywhere"],
 )
 def test_shipped_model_outlines_uncertain_zones(processing, n_facies, limit, world, log, capfd):
     row, col, index = world.survey_cells()
@@ -172,6 +172,7 @@ def test_shipped_model_outlines_uncertain_zones(processing, n_facies, limit, wor
     )
     zones = result["statistics:Uncertain zones"]
     assert (zones.featureCount() > 0) == (limit != {"limit": 1})
+    assert "overlaps" not in log.text, "classes of the table"
     assert "ERROR" not in capfd.readouterr().err, "GDAL's, of a raster without any cell"
     assert {"area", "entropy_mean"} <= set(zones.fields().names())
     entropy = gdal.Open(result["simulate:Entropy"]).ReadAsArray()

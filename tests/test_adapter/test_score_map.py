@@ -10,7 +10,7 @@ import pytest
 from osgeo import gdal, osr
 from qgis.core import QgsProcessingException, QgsProcessingFeatureSourceDefinition, QgsProject, QgsRasterLayer
 
-from oadg.core.contract.errors import JobError
+from oadg.core.contract.errors import EngineError, JobError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.score_job import ScoreResult
 from oadg.oadg_qgis.algorithms import score_map as module
@@ -182,6 +182,62 @@ def test_codes_that_the_model_does_not_know(score_map, write_map, world, tmp_pat
     world.write_header(model, FaciesTable((Facies(3, "mud", "#112233"), Facies(4, "sand", "#445566"))))
     with pytest.raises(QgsProcessingException, match=r"holds the codes -1, 311, which the model image does not know"):
         score_map(write_map(codes_of(world)), MODEL_FILE=str(model))
+
+
+@pytest.mark.parametrize(
+    ("epsg", "cell", "north", "words"),
+    [
+        (
+            32632,
+            10.0,
+            5e6,
+            ["Cells of 10 meters are not those of the model's training image, 50: ", "be 0.2 times as la"],
+        ),
+        (32632, 40.0, 5e6, []),
+        (
+            None,
+            10.0,
+            5e6,
+            ["Cells of 10 units (taken for metres, for the map has no CRS) are not those of the model's "],
+        ),
+        (
+            4326,
+            1e-4,
+            0.0,
+            ["Cells of 0.0001 degrees are not those of the model's training image, 0.000450669: ", "be 0.22 t"],
+        ),
+        (
+            4326,
+            6e-4,
+            60.0,
+            ["cells of the map 'map' are 33.5 x 66.8 metres on the ground: the model takes them for squ"],
+        ),
+    ],
+)
+def test_cells_that_are_not_those_of_the_model_are_told(
+    score_map, world, monkeypatch, log, tmp_path, epsg, cell, north, words
+):
+    """Before the engine is asked."""
+    dataset = gdal.GetDriverByName("GTiff").Create(str(tmp_path / "map.tif"), world.N_COLS, world.N_ROWS, 1)
+    dataset.SetGeoTransform((9 if epsg == 4326 else 5e5, cell, 0, north, 0, -cell))
+    if epsg:
+        reference = osr.SpatialReference()
+        reference.ImportFromEPSG(epsg)
+        dataset.SetProjection(reference.ExportToWkt())
+    dataset.GetRasterBand(1).WriteArray(world.truth().astype(np.uint8))
+    del dataset
+    model = tmp_path / "image.safetensors"
+    world.write_header(model, FaciesTable(tuple(Facies(k, f"facies {k}", "#112233") for k in range(3))), 50.0)
+
+    def engine(*_, **__):
+        raise EngineError("The engine was asked.")
+
+    monkeypatch.setattr(module, "run_job", engine)
+    with pytest.raises(QgsProcessingException, match="The engine was asked"):
+        score_map(str(tmp_path / "map.tif"), MODEL_FILE=str(model))
+    told = [text for text in log.warnings if "ells of" in text]
+    assert len(told) == bool(words)
+    assert all(part in told[0] for part in words)
 
 
 def test_a_stack_of_maps_is_a_picture_unless_its_style_says_otherwise(score_map, open_raster, world, log, tmp_path):

@@ -409,6 +409,23 @@ def test_formats_that_lose_bands_or_their_place(simulate_facies, survey, fake_en
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_format_without_nodata_is_refused_where_cells_hold_nothing(
+    simulate_facies, survey, world, fake_engine, tmp_path
+):
+    """Rasterlite keeps the values, and not which of them is none: cells outside the mask would be a facies."""
+    west, north = world.WEST, world.NORTH
+    simulate_facies(survey, MOST_PROBABLE=str(tmp_path / "most.sqlite"))
+    half = f"{west} {north}, {west + 200} {north}, {west + 200} {north - 300}, {west} {north - 300}, {west} {north}"
+    mask = world.make_polygon(
+        f"MultiPolygon((({half})), (({west + 390} {north}, {west + 400} {north}, "
+        f"{west + 400} {north - 10}, {west + 390} {north - 10}, {west + 390} {north})))"
+    )
+    with pytest.raises(
+        QgsProcessingException, match=r"format \.sqlite of .* cannot hold .* and cells that hold nothing"
+    ):
+        simulate_facies(survey, MASK=mask, MOST_PROBABLE=str(tmp_path / "masked.sqlite"))
+
+
 def test_a_geopackage_of_several_rasters_is_not_replaced(simulate_facies, survey, fake_engine, tmp_path):
     path = str(tmp_path / "two.gpkg")
     empty = gdal.GetDriverByName("MEM").Create("", 20, 20, 1)

@@ -322,6 +322,17 @@ def test_a_format_that_cannot_hold_it_is_refused_before_the_work(qgis_app, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", [".asc", ".rst", ".sdat", ".jpg"])
+def test_a_format_of_one_band_is_told_as_the_cause(qgis_app, tmp_path, suffix):
+    """Not the folder; and not the place where files are tried, which nobody knows."""
+    plan = class_plan(tmp_path / f"map{suffix}", 2)
+    words = r"bands?\b.*\. Choose GeoTIFF \(\.tif\), which holds such data"
+    with pytest.raises(JobError, match=words) as told, writer() as raster_writer:
+        raster_writer.check(plan)
+    assert ".oadg-" not in str(told.value)
+    assert "you may write" not in str(told.value)
+
+
 def test_a_folder_that_cannot_be_written_to_is_refused_before_the_work(qgis_app, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with (

@@ -131,16 +131,16 @@ def test_on_a_map_of_the_whole_earth_cells_are_as_large_on_the_ground(run, fake_
 
 
 def test_cells_of_the_training_image_in_feet(run, fake_engine, model, log):
-    """Twenty-five metres are 82.021 feet, on the grid and in what is told."""
+    """Twenty-five metres are 82.0208 feet, on the grid and in what is told."""
     area = "1400000,1405000,500000,505000 [EPSG:2264]"
     run(EXTENT=area, **model(cell_size=25.0))
-    assert fake_engine[0][0].grid.cell_size == pytest.approx(82.021, rel=1e-5)
-    run(EXTENT=area, CELL_SIZE=82.021, **model(cell_size=25.0))
+    assert fake_engine[0][0].grid.cell_size == pytest.approx(82.0208, rel=1e-6)
+    run(EXTENT=area, CELL_SIZE=82.0208, **model(cell_size=25.0))
     assert log.warnings == []
     run(EXTENT=area, CELL_SIZE=25, **model(cell_size=25.0))
     (warning,) = log.warnings
-    assert warning.startswith("Cells of 25 feet are not those of the model's training image, 82.021: ")
-    assert "they will be 0.3 times as large as there. Use cells of 82.021 to have" in warning
+    assert warning.startswith("Cells of 25 feet are not those of the model's training image, 82.0208: ")
+    assert "they will be 0.3 times as large as there. Use cells of 82.0208 to have" in warning
 
 
 def test_a_mask_is_an_area(run, fake_engine, model, world):

@@ -87,7 +87,7 @@ def test_missing_file(tmp_path):
 def test_truncated_file(saved, keep):
     path = saved[1]
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelError, match=rf"\({keep:,} bytes\) cannot be read as a model.*Install the model again"):
+    with pytest.raises(ModelError, match=rf"\({keep:,} bytes\) cannot be read as a model.*Install an undamaged file"):
         FaciesModel.load(path)
 
 

@@ -145,6 +145,16 @@ def test_an_installed_model_is_replaced_only_when_asked(hub, install, content):
     assert read_origin(install.folder / "Mine.safetensors")["commit"] == commit
 
 
+def test_only_a_model_of_any_facies_may_be_called_universal(hub, install, content, deep_network, tmp_path):
+    """For it is what is chosen by default."""
+    hub.add("geo/delta", {FILE: content})
+    for name in ("universal", "Universal"):
+        with pytest.raises(JobError, match=r"has the facies mud \| silt, sand, and would hide .* Choose another NAME"):
+            install(name=name, replace=True)
+    FaciesModel("any", deep_network).save(tmp_path / "any.safetensors")
+    assert install(source=str(tmp_path / "any.safetensors"), name="universal", replace=True).name == "universal"
+
+
 def test_unknown_repository_revision_and_file(hub, install, content):
     with pytest.raises(
         HubError, match=f"There is no repository geo/delta on {hub.address}, or it is private.*HF_TOKEN"

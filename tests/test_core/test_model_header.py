@@ -108,7 +108,7 @@ def test_truncated_file(saved, keep):
     if keep < 0:
         keep = 8 + len(content[8:].rpartition(b"}}")[0]) + 1
     path.write_bytes(content[:keep])
-    with pytest.raises(ModelError, match=rf"\({keep:,} bytes\) cannot be read as a model.*Install the model again"):
+    with pytest.raises(ModelError, match=rf"\({keep:,} bytes\) cannot be read as a model.*Install an undamaged file"):
         read_header(path)
 
 
