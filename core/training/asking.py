@@ -26,7 +26,7 @@ from .image_examples import survey_windows
 _N_SURVEYS = 12
 _LEAST_ERRORS = 2.0
 """Standard errors over surveys by which another way must be better to be taken."""
-_SHARES = 0.5, 1.0
+_SHARES = 0.5, 0.75, 1.0
 """That are tried."""
 
 _Survey = Tuple[np.ndarray, np.ndarray]
