@@ -13,6 +13,7 @@ from osgeo import gdal, osr
 from ..core.contract.errors import TrainingImageError
 from ..core.contract.facies import MAX_FACIES, FaciesTable, Value, match_facies
 from ..core.contract.training_image import TrainingImage, image_of_codes
+from ..core.contract.words import counted
 from .ground import ground_size, metres_of_unit, nominal_metres
 from .quiet import quiet_gdal
 
@@ -165,7 +166,8 @@ def read_codes(
             raise TrainingImageError(f"The file {path} cannot be read as a raster. Choose another file.")
         if not 1 <= band <= dataset.RasterCount:
             raise TrainingImageError(
-                f"The raster {path} has {dataset.RasterCount} bands, and no band {band}. Choose one of these."
+                f"The raster {path} has {counted(dataset.RasterCount, 'band')}, and no band {band}. Choose one that "
+                "is there."
             )
         if dataset.RasterXSize * dataset.RasterYSize > MOST_READ:
             raise TrainingImageError(

@@ -24,6 +24,7 @@ from qgis.core import (
 )
 
 from ..core.contract.errors import JobError
+from ..core.contract.words import counted
 from .quiet import quiet_gdal
 
 _STYLELESS = (".html", ".htm", ".safetensors")
@@ -196,10 +197,10 @@ def check_destinations(
         n_vector, n_raster = _count_layers(path)
         may_replace = (1, 0) if name in layers else (0, 1)  # its own result of an earlier run
         if n_vector > may_replace[0] or n_raster > may_replace[1]:
-            found = {"vector layer(s)": n_vector, "raster(s)": n_raster}
+            found = {"vector layer": n_vector, "raster": n_raster}
+            told = " and ".join(counted(number, what) for what, number in found.items() if number)
             raise JobError(
-                f"{name} is to be written to {path}, a file with "
-                f"{' and '.join(f'{number} {what}' for what, number in found.items() if number)}, which would be lost. "
+                f"{name} is to be written to {path}, a file with {told}, which would be lost. "
                 "Choose another name, or delete the file first."
             )
         written[same] = name

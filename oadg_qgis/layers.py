@@ -29,6 +29,7 @@ from ..core.contract.facies import (
     match_facies,
     sort_facies,
 )
+from ..core.contract.words import counted
 from .crs import to_crs
 from .models import universal_remedy
 
@@ -106,8 +107,9 @@ class Observations:
         """
         if not self.values:
             raise ConditioningError(
-                f"There are no observations with a facies: of {self.n_points} points in the layer (or its selection), "
-                f"{self.n_empty} have an empty facies field and {self.n_nowhere} no position. "
+                f"There are no observations with a facies: of {counted(self.n_points, 'point')} in the layer (or its "
+                f"selection), {counted(self.n_empty, 'has', 'have')} an empty facies field and {self.n_nowhere} no "
+                "position. "
                 "Choose a layer and a field with observed facies."
             )
         if known is not None:

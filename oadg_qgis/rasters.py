@@ -18,6 +18,7 @@ from qgis.core import QgsCoordinateReferenceSystem, QgsRasterFileWriter, QgsRast
 
 from ..core.contract.errors import Cancelled, EngineError, JobError
 from ..core.contract.grid import Grid
+from ..core.contract.words import counted
 from .destinations import remedy_of
 from .quiet import quiet_gdal
 from .styles import save_style
@@ -388,7 +389,7 @@ def _unexpected(path: Path) -> EngineError:
 
 def _cannot_hold(plan: RasterPlan) -> JobError:
     return JobError(
-        f"The format {plan.path.suffix or '(no extension)'} of {plan.path} cannot hold {len(plan.band_names)} band(s) "
-        f"of type {np.dtype(plan.data_type).name} with their place, their coordinate system "
-        "and cells that hold nothing. Choose GeoTIFF (.tif)."
+        f"The format {plan.path.suffix or '(no extension)'} of {plan.path} cannot hold "
+        f"{counted(len(plan.band_names), 'band')} of type {np.dtype(plan.data_type).name} with their place, their "
+        "coordinate system and cells that hold nothing. Choose GeoTIFF (.tif)."
     )

@@ -142,10 +142,10 @@ def stray_caution(easting: np.ndarray, northing: np.ndarray, unit: str = "units 
         if distance[nearest_stray] > _STRAY_TIMES * distance[others].max() > 0:
             first = farthest[0]
             return (
-                f"{n_strays:,} of {len(easting):,} observations lie far from all others, one at easting "
-                f"{easting[first]:.10g}, northing {northing[first]:.10g}, {distance[first]:,.0f} {unit} away. Are "
-                "these coordinates wrong? The extent and the size of the cells, where they are not given, follow from "
-                "all observations."
+                f"{n_strays:,} of {len(easting):,} observations {'lies' if n_strays == 1 else 'lie'} far from "
+                f"all others, one at easting {easting[first]:.10g}, northing {northing[first]:.10g}, "
+                f"{distance[first]:,.0f} {unit} away. Are these coordinates wrong? The extent and the "
+                "size of the cells, where they are not given, follow from all observations."
             )
     return None
 

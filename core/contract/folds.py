@@ -14,6 +14,7 @@ import numpy as np
 from .errors import ConditioningError
 from .facies import FaciesTable
 from .grid import Grid
+from .words import counted
 
 MIN_OBSERVATIONS = 10
 MAX_OBSERVATIONS = 2000
@@ -40,9 +41,9 @@ def check_observations(easting: np.ndarray, northing: np.ndarray) -> None:
     n_points = len(easting)
     if n_points < MIN_OBSERVATIONS:
         raise ConditioningError(
-            f"There are {n_points} observations with a facies; cross-validation hides some and predicts them from the "
-            f"rest, which needs at least {MIN_OBSERVATIONS} to tell anything. Take more observations, or a larger "
-            "selection."
+            f"There {'is' if n_points == 1 else 'are'} {counted(n_points, 'observation')} with a facies; "
+            f"cross-validation hides some and predicts them from the rest, which needs at least {MIN_OBSERVATIONS} to "
+            "tell anything. Take more observations, or a larger selection."
         )
     if n_points > MAX_OBSERVATIONS:
         raise ConditioningError(

@@ -7,6 +7,7 @@ from typing import List, Tuple
 import numpy as np
 
 from .training_image import FEWEST_NODES, TrainingImage, mean_thickness
+from .words import percent
 
 _MOST_LISTED = 10
 _BLOCKS, _TREND, _TREND_SHARE = 6, 0.5, 0.25
@@ -61,8 +62,8 @@ def image_cautions(image: TrainingImage, receptive_radius: int) -> List[str]:
         explained, least, most = trend_of(image.class_index, k)
         if explained > _TREND and most - least > _TREND_SHARE:
             told.append(
-                f"The share of the facies {facies.name} goes from {least:.0%} on one side of the training image to "
-                f"{most:.0%} on the other. A model does not know where a cell lies, and draws the mean of them "
+                f"The share of the facies {facies.name} goes from {percent(least)} on one side of the training image "
+                f"to {percent(most)} on the other. A model does not know where a cell lies, and draws the mean of them "
                 "everywhere. Clip the image to a part without the trend."
             )
     rare = [f.name for f, share in zip(image.facies.facies, image.proportions) if share < 0.01]

@@ -11,6 +11,7 @@ import numpy as np
 
 from .errors import TrainingImageError
 from .facies import MAX_CODE, MAX_FACIES, FaciesTable, are_codes, build_facies_table
+from .words import percent
 
 SYMMETRIES = ("none", "half turn", "flips", "rotations")
 """
@@ -101,8 +102,9 @@ class TrainingImage:
         share = float((self.class_index >= 0).mean())
         if share < MIN_KNOWN_SHARE:
             raise TrainingImageError(
-                f"Only {share:.0%} of the training image's cells hold a facies; at least {MIN_KNOWN_SHARE:.0%} are "
-                "needed. Clip the image to the part that is mapped, or check its nodata value."
+                f"Only {percent(share)} of the training image's cells hold a facies; at least "
+                f"{percent(MIN_KNOWN_SHARE)} are needed. Clip the image to the part that is mapped, or check its "
+                "nodata value."
             )
         if not (self.held_out >= 0).any():
             raise TrainingImageError(

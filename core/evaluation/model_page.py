@@ -8,6 +8,7 @@ from typing import Iterable, Sequence
 import numpy as np
 
 from ..contract.training_job import EvaluationJob
+from ..contract.words import percent
 from ..measures.fidelity import PATTERN_STEPS
 from ..reports.report import Section, line_plot, maps_in_a_row, page, paragraph, reliability_plot, table
 from .hidden_cells import SurveyedWindow
@@ -144,7 +145,7 @@ def _contacts(job: EvaluationJob, found: ModelEvaluation) -> str:
     names = job.facies.names
     frequent = sorted(pairs.tolist(), key=lambda pair: -either[tuple(pair)])[:_MOST_CONTACTS]
     rows: list[list[object]] = [
-        [f"{names[k]} and {names[m]}", f"{found.contacts[k, m]:.2%}", f"{found.image_contacts[k, m]:.2%}"]
+        [f"{names[k]} and {names[m]}", percent(found.contacts[k, m], 2), percent(found.image_contacts[k, m], 2)]
         for k, m in frequent
     ]
     return table(["share of the boundaries between", "realizations", "the image"], rows)
@@ -184,8 +185,8 @@ def _with_data(job: EvaluationJob, found: ModelEvaluation) -> str:
         means = [float(np.mean([getattr(s, what) for s in scores])) for what in ("mean_loss", "brier", "accuracy")]
         rows.append([name, *means])
     isolated = paragraph(
-        f"Of the data {hidden.isolated:.1%} lie in realizations as single cells of their facies, none of the 8 cells "
-        f"around agreeing with them; of the image's cells {found.isolated_in_image:.1%}."
+        f"Of the data {percent(hidden.isolated, 1)} lie in realizations as single cells of their facies, none of the 8 "
+        f"cells around agreeing with them; of the image's cells {percent(found.isolated_in_image, 1)}."
     )
     scored = table(["", "log loss (nats)", "Brier", "accuracy"], sorted(rows, key=lambda row: float(str(row[1]))))
     of_bins = hidden.reliability

@@ -7,6 +7,7 @@ from typing import Sequence
 
 import numpy as np
 
+from ..contract.words import percent
 from ..measures.scores import t_quantile
 from .hidden_cells import HiddenCells
 from .likeness import ModelEvaluation
@@ -113,14 +114,15 @@ def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
     off, draws = np.abs(ours - theirs), 1 / len(found.realizations)
     is_off = off > _chance(found, "proportions", draws) + _LEAST_SHARE
     if not is_off.any():
-        return 0, f"Shares of facies differ from those there by {off.max():.1%} of the cells at most, as by chance."
+        most = percent(off.max(), 1)
+        return 0, f"Shares of facies differ from those there by {most} of the cells at most, as by chance."
     times = np.exp(np.abs(_log_odds(ours) - _log_odds(theirs)))
     worst = int(np.where(is_off, times, 0.0).argmax())
     chance = _chance(found, "proportions", draws + 1 / found.crops_in_image) + _LEAST_SHARE
     beyond = np.where(off > chance, times, 1.0)
     return _grade(float(beyond.max()), _ODDS_TIMES), (
-        f"Shares of facies differ from those there by up to {off.max():.1%} of the cells; for its size most of all "
-        f"that of {_called(names[worst])}: {ours[worst]:.1%} instead of {theirs[worst]:.1%}."
+        f"Shares of facies differ from those there by up to {percent(off.max(), 1)} of the cells; for its size most "
+        f"of all that of {_called(names[worst])}: {percent(ours[worst], 1)} instead of {percent(theirs[worst], 1)}."
     )
 
 
@@ -165,7 +167,7 @@ def _judge_boundary(found: ModelEvaluation) -> tuple[int, str]:
     told = (
         "long: bodies are thinner, rougher or smaller" if ratio > 1 else "short: bodies are thicker, smoother or larger"
     )
-    return grade, f"Boundaries between facies are {abs(ratio - 1):.0%} too {told} than in the image."
+    return grade, f"Boundaries between facies are {percent(abs(ratio - 1))} too {told} than in the image."
 
 
 def _judge_contacts(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, str]:
@@ -176,8 +178,8 @@ def _judge_contacts(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, 
         return 0, ""
     first, second = (_called(names[k]) for k in divmod(int(forbidden.argmax()), len(names)))
     return grade, (
-        f"Of the boundaries {forbidden.sum():.1%} lie between facies that never touch in the image, most of them "
-        f"between {first} and {second}."
+        f"Of the boundaries {percent(forbidden.sum(), 1)} lie between facies that never touch in the image, most of "
+        f"them between {first} and {second}."
     )
 
 
@@ -189,7 +191,7 @@ def _judge_connectivity(found: ModelEvaluation) -> tuple[int, str]:
         return 0, ""
     return grade, (
         f"What hangs together differs: of the pairs of cells of one facies, up to {found.measured.lags[-1]} cells "
-        f"apart, {ours:.1%} too many or too few lie in one body, by chance {others:.1%}."
+        f"apart, {percent(ours, 1)} too many or too few lie in one body, by chance {percent(others, 1)}."
     )
 
 
@@ -203,18 +205,24 @@ def _judge_variograms(found: ModelEvaluation) -> tuple[int, str]:
 def _judge_variety(found: ModelEvaluation, variety: float) -> tuple[int, str]:
     """Return the grade of how realizations differ from one another, over how crops do and at the same place."""
     if len(found.realizations) < _FEWEST:
-        return 0, "They are too few to tell whether they differ from one another as crops of it do."
+        return 0, (
+            f"{len(found.realizations)} realizations are too few to tell whether they differ from one another as crops "
+            "of the image do."
+        )
     agreement, error = found.fidelity.agreement, found.among_crops.agreement_error
     of_places = _grade(agreement - _STANDARD_ERRORS_OF_PAIRS * error, _AGREEMENT)
     grade = max(of_places, sum(variety < least for least in _LEAST_VARIETY))
     if of_places:
         return grade, (
-            f"They resemble one another at the same place, {agreement:.0%} of the way from chance to being equal: "
-            "bodies come back where they were."
+            f"Realizations resemble one another at the same place, {percent(agreement)} of the way from chance to "
+            "being equal: bodies come back where they were."
         )
     if grade:
-        return grade, "They resemble one another more than crops of it do: the model has less variety than the image."
-    return 0, f"They differ from one another {'more than' if variety > _MUCH_VARIETY else 'as'} crops of it do."
+        return grade, (
+            "Realizations resemble one another more than crops of the image do: the model has less variety than it."
+        )
+    as_much = "more than" if variety > _MUCH_VARIETY else "as"
+    return 0, f"Realizations differ from one another {as_much} crops of the image do."
 
 
 def _describe_hidden(hidden: HiddenCells, scores: dict[str, float]) -> Sequence[str]:
@@ -227,20 +235,21 @@ def _describe_data(scores: dict[str, float]) -> str:
     if scores["isolated_data"] <= scores["isolated_in_image"] + _MOST_ISOLATED:
         return ""
     return (
-        f"Of the data given to it {scores['isolated_data']:.1%} stay single cells that nothing around agrees with, "
-        f"of the image's cells {scores['isolated_in_image']:.1%}: train it longer before you simulate with data."
+        f"Of the data given to it {percent(scores['isolated_data'], 1)} stay single cells that nothing around agrees "
+        f"with, of the image's cells {percent(scores['isolated_in_image'], 1)}: train it longer before you simulate "
+        "with data."
     )
 
 
 def _describe_hidden_cells(scores: dict[str, float]) -> str:
     ratio, low, high = (scores[name] for name in ("log_loss_ratio", "log_loss_ratio_low", "log_loss_ratio_high"))
     if not (high < 1 or low > 1):
-        found = f"{ratio - 1:+.0%}"
-        within = "" if math.isnan(low) else f" (95 % interval {low - 1:+.0%} to {high - 1:+.0%})"
+        found, least, most = (percent(one - 1, sign="+") for one in (ratio, low, high))
+        within = "" if math.isnan(low) else f" (95 % interval {least} to {most})"
         return f"At hidden cells the model is not shown to be better or worse than kriging: log loss {found}{within}."
     near, far = sorted(abs(bound - 1) for bound in (low, high))
     side = "below" if ratio < 1 else "above"
     return (
-        f"At hidden cells the model's log loss is {abs(ratio - 1):.0%} {side} that of the better kriging (95 % "
-        f"interval {near:.0%} to {far:.0%})."
+        f"At hidden cells the model's log loss is {percent(abs(ratio - 1))} {side} that of the better kriging (95 % "
+        f"interval {percent(near)} to {percent(far)})."
     )

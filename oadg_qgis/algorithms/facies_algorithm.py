@@ -20,6 +20,7 @@ from ...core.contract.folds import check_facies_of_folds, check_observations, fo
 from ...core.contract.grid import Grid
 from ...core.contract.model_header import ModelHeader, read_header
 from ...core.contract.validation_job import CrossValidationJob
+from ...core.contract.words import counted
 from ..crs import check_projected, known_crs, metres_in_unit, unit_of
 from ..destinations import files_of
 from ..grids import make_grid
@@ -136,8 +137,14 @@ class FaciesAlgorithm(EngineAlgorithm):
         fold = folds_by_location(easting, northing, grid, n_folds, seed=seed)
         check_facies_of_folds(fold, class_index, facies)
         self.tell_grid(grid, parameters, context, header, feedback)
-        outside = tr("lie outside the extent, or in cells whose centre is outside the mask")
-        lost = tr("are predicted, but hidden from {} by another facies in their cell").format(hidden_from)
+        outside = (
+            tr("lies outside the extent, or in a cell whose centre is outside the mask"),
+            tr("lie outside the extent, or in cells whose centre is outside the mask"),
+        )
+        lost = (
+            tr("is predicted, but hidden from {} by another facies in its cell").format(hidden_from),
+            tr("are predicted, but hidden from {} by another facies in their cell").format(hidden_from),
+        )
         others = {outside: data.n_outside, lost: data.n_conflicts}
         tell_observations(observations, data, facies, feedback, unit=self.unit, n_used=len(fold), others=others)
         for caution in fold_cautions(fold, class_index, facies):
@@ -183,8 +190,9 @@ class FaciesAlgorithm(EngineAlgorithm):
         if self._caution:
             feedback.pushWarning(self._caution)
         feedback.pushInfo(
-            tr("The grid has {:,} rows x {:,} columns of {:g} x {:g} {}{}, in {}.").format(
-                *grid.shape,
+            tr("The grid has {} x {} of {:g} x {:g} {}{}, in {}.").format(
+                counted(grid.n_rows, tr("row"), tr("rows")),
+                counted(grid.n_cols, tr("column"), tr("columns")),
                 grid.cell_size,
                 grid.cell_size,
                 self.unit,
@@ -242,7 +250,7 @@ def tell_observations(
     *,
     unit: str,
     n_used: int,
-    others: Mapping[str, int],
+    others: Mapping[Tuple[str, str], int],
 ) -> None:
     """
     Tell how many observations are used, what became of the others, and what looks suspicious.
@@ -261,33 +269,34 @@ def tell_observations(
         What distances are counted in.
     n_used : int
         How many are used.
-    others : mapping of str to int
-        What is to be said of some of them, beside those without facies or position, and how many there are.
+    others : mapping of (str, str) to int
+        What is to be said of one and of several of them, beside those without facies or position, and how many there
+        are.
     """
     feedback.pushInfo(
-        tr("{:,} of {:,} observations are used, in {:,} cells, with {} facies: {}.").format(
+        tr("{:,} of {:,} observations are used, in {}, with {} facies: {}.").format(
             n_used,
             observations.n_points,
-            len(data),
+            counted(len(data), tr("cell"), tr("cells")),
             len(facies),
             ", ".join(label(f) for f in facies.facies),
         )
     )
     numbers = {
         **others,
-        tr("have no facies (NULL or blank)"): observations.n_empty,
-        tr("have no usable position"): observations.n_nowhere,
+        (tr("has no facies (NULL or blank)"), tr("have no facies (NULL or blank)")): observations.n_empty,
+        (tr("has no usable position"), tr("have no usable position")): observations.n_nowhere,
     }
     for words, number in numbers.items():
         if number:
-            feedback.pushWarning(f"{number:,} {words}.")
+            feedback.pushWarning(f"{counted(number, *words)}.")
     stray = stray_caution(observations.easting, observations.northing, unit)
     if stray:
         feedback.pushWarning(stray)
     if data.n_conflict_cells > STACKED_SHARE * len(data):
         feedback.pushWarning(
-            tr("Of {:,} cells with observations, {:,} hold different facies. Are they intervals of boreholes?").format(
-                len(data), data.n_conflict_cells
+            tr("Of {} with observations, {} different facies. Are they intervals of boreholes?").format(
+                counted(len(data), tr("cell"), tr("cells")), counted(data.n_conflict_cells, tr("holds"), tr("hold"))
             )
             + f" {DEPTH_REMEDY} "
             + tr("Otherwise use smaller cells.")
@@ -299,6 +308,11 @@ def tell_observations(
                 "; ".join(alike)
             )
         )
+
+
+def lost() -> Tuple[str, str]:
+    """Return what is told of an observation, and of several, whose facies is not that of their cell."""
+    return tr("lost against another facies in its cell"), tr("lost against another facies in their cell")
 
 
 def facies_of(

@@ -27,6 +27,7 @@ from ...core.contract.grid import Grid
 from ...core.contract.job import QUALITIES
 from ...core.contract.model_header import read_header
 from ...core.contract.score_job import MAX_PATHS, ScoreJob, ScoreResult
+from ...core.contract.words import counted
 from ..categorical_rasters import CategoricalRaster, Styles
 from ..crs import unit_of
 from ..destinations import check_destinations
@@ -37,7 +38,7 @@ from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe
 from ..styles import ApplyStyle, surprise_map_style
 from . import parameters as shared
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import facies_of, tell_names, tell_observations
+from .facies_algorithm import facies_of, lost, tell_names, tell_observations
 from .image_algorithm import ImageAlgorithm, image_parameters
 from .parameters import Helped, choice, helped, whole_number
 
@@ -169,8 +170,11 @@ class ScoreMap(ImageAlgorithm):
             device=self.parameterAsEnumString(parameters, "DEVICE", context),
         )
         feedback.pushInfo(
-            tr("The map has {:,} rows x {:,} columns and {} facies; {:,} of its cells hold observations.").format(
-                *grid.shape, len(facies), len(row)
+            tr("The map has {} x {} and {} facies; {} observations.").format(
+                counted(grid.n_rows, tr("row"), tr("rows")),
+                counted(grid.n_cols, tr("column"), tr("columns")),
+                len(facies),
+                counted(len(row), tr("of its cells holds"), tr("of its cells hold")),
             )
         )
         return job, class_index
@@ -185,8 +189,8 @@ class ScoreMap(ImageAlgorithm):
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
         others = {
-            tr("lie where the map holds nothing"): data.n_outside,
-            tr("lost against another facies in their cell"): data.n_conflicts,
+            (tr("lies where the map holds nothing"), tr("lie where the map holds nothing")): data.n_outside,
+            lost(): data.n_conflicts,
         }
         unit, n_used = unit_of(self._crs), data.n_points
         tell_observations(observations, data, facies, feedback, unit=unit, n_used=n_used, others=others)
@@ -194,10 +198,10 @@ class ScoreMap(ImageAlgorithm):
         if n_around:
             feedback.pushWarning(
                 tr(
-                    "{:,} of these lie around the map, or in gaps of it, and are not used here. A simulation follows "
-                    "them, too, so that maps simulated with them may well differ from the realizations that they are "
-                    "compared with here. To compare, simulate with the observations on the map alone."
-                ).format(n_around)
+                    "Of these {} around the map, or in gaps of it, and not used here. A simulation follows them, too, "
+                    "so that maps simulated with them may well differ from the realizations that they are compared "
+                    "with here. To compare, simulate with the observations on the map alone."
+                ).format(counted(n_around, tr("is"), tr("are")))
             )
         return tuple(data.row.tolist()), tuple(data.col.tolist()), tuple(data.class_index.tolist())
 

@@ -24,6 +24,7 @@ from ...core.contract.grid import Grid
 from ...core.contract.indicator_job import IndicatorJob
 from ...core.contract.job import SimulationJob, SimulationResult
 from ...core.contract.model_header import ModelHeader, read_header
+from ...core.contract.words import counted
 from ..crs import known_crs
 from ..destinations import check_destinations, file_of_sink, sink_of
 from ..engine_jobs import run_job
@@ -31,7 +32,7 @@ from ..layers import NO_OBSERVATIONS
 from ..rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps, storage_of
 from ..styles import ApplyStyle, entropy_style, facies_style, probability_style
 from .base import errors_for_qgis, is_given, plugin_version, report_to, tr
-from .facies_algorithm import FaciesAlgorithm, facies_of, label, tell_observations
+from .facies_algorithm import FaciesAlgorithm, facies_of, label, lost, tell_observations
 from .simulate_parameters import parameters as declared_parameters
 
 Job = Union[SimulationJob, IndicatorJob]
@@ -279,8 +280,10 @@ class SimulateFacies(FaciesAlgorithm):
     ) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
         others = {
-            tr("lie too far from the mapped area to be used"): data.n_outside,
-            tr("lost against another facies in their cell"): data.n_conflicts,
+            (tr("lies too far from the mapped area to be used"), tr("lie too far from the mapped area to be used")): (
+                data.n_outside
+            ),
+            lost(): data.n_conflicts,
         }
         tell_observations(
             self._observations, data, facies, feedback, unit=self.unit, n_used=data.n_points, others=others
@@ -288,7 +291,9 @@ class SimulateFacies(FaciesAlgorithm):
         n_around = len(data) - int(data.is_inside(grid.shape, inside).sum())
         if n_around:
             feedback.pushInfo(
-                tr("Of these cells {:,} lie around the area; the maps follow them, too.").format(n_around)
+                tr("Of these cells {} around the area; the maps follow them, too.").format(
+                    counted(n_around, tr("lies"), tr("lie"))
+                )
             )
         unseen = [f.name for k, f in enumerate(facies.facies) if not (data.class_index == k).any()]
         if unseen:
@@ -300,8 +305,8 @@ class SimulateFacies(FaciesAlgorithm):
             )
         if len(data) < FEW_OBSERVATIONS:
             feedback.pushWarning(
-                tr("With observations in {} cells the result rests on the model more than on the data.").format(
-                    len(data)
+                tr("With observations in {} the result rests on the model more than on the data.").format(
+                    counted(len(data), tr("cell"), tr("cells"))
                 )
             )
 

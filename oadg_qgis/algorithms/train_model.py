@@ -21,6 +21,7 @@ from ...core.contract.hub_job import check_name, read_origin
 from ...core.contract.image_cautions import image_cautions
 from ...core.contract.training_image import SYMMETRIES, TrainingImage
 from ...core.contract.training_job import MAX_STEPS, SIZES, TrainingJob, TrainingResult, checkpoint_folder
+from ...core.contract.words import counted, percent
 from ..engine_jobs import run_job
 from ..models import SHIPPED_FOLDER, SUFFIX, UNIVERSAL, installed_models, user_folder
 from . import parameters as shared
@@ -91,8 +92,8 @@ class TrainModel(ImageAlgorithm):
         )
         if result.stopped_early:
             feedback.pushInfo(
-                tr("Training stopped early, after {:,} steps, for the held-out bits had begun to rise.").format(
-                    result.steps
+                tr("Training stopped early, after {}, for the held-out bits had begun to rise.").format(
+                    counted(result.steps, tr("step"), tr("steps"))
                 )
             )
         if result.best_step < _EARLY * result.steps:
@@ -194,7 +195,7 @@ def _train(job: TrainingJob, image: TrainingImage, feedback) -> TrainingResult:
 
 def _tell_image(image: TrainingImage, feedback) -> None:
     """Tell what the image holds, and why a model of it may be poor."""
-    shares = ", ".join(f"{f.name} {share:.1%}" for f, share in zip(image.facies.facies, image.proportions))
+    shares = ", ".join(f"{f.name} {percent(share, 1)}" for f, share in zip(image.facies.facies, image.proportions))
     feedback.pushInfo(
         tr("The training image has {:,} rows x {:,} columns and {} facies: {}.").format(
             *image.shape, len(image.facies), shares

@@ -120,7 +120,7 @@ def test_majority_wins_a_cell_and_the_rest_is_counted(simulate_facies, world, fa
     layer, other = with_a_conflict(world)
     result = simulate_facies(layer)
     assert (result["N_USED"], result["N_SKIPPED"]) == (61, 1)
-    assert "1 lost against another facies in their cell." in log.warnings
+    assert "1 lost against another facies in its cell." in log.warnings
     job, _ = fake_engine[0]
     row, col, _ = world.survey_cells()
     cell = next(k for k in range(60) if (job.row[k], job.col[k]) == (row[0], col[0]))
@@ -224,7 +224,7 @@ def test_a_stray_observation_is_told(simulate_facies, world, fake_engine, log):
     row, col, index = world.survey_cells()
     places = [*world.centres(row, col), (0.0, 0.0)]
     simulate_facies(world.make_layer(places, [world.CODES[k] for k in [*index, 0]]))
-    assert any(text.startswith("1 of 61 observations lie far from all others") for text in log.warnings)
+    assert any(text.startswith("1 of 61 observations lies far from all others") for text in log.warnings)
 
 
 def test_a_geocentric_crs(refused, world, fake_engine):
@@ -369,7 +369,7 @@ def test_an_infinite_coordinate_in_a_layer_in_memory_is_counted(simulate_facies,
     )
     layer.updateExtents()
     simulate_facies(layer)
-    assert "1 have no usable position." in log.warnings
+    assert "1 has no usable position." in log.warnings
 
 
 def test_two_results_in_one_file(refused, survey, fake_engine, tmp_path):
@@ -455,7 +455,7 @@ def test_a_result_in_the_place_of_other_vector_layers(refused, survey, fake_engi
     path = tmp_path / "others.gpkg"
     save(survey, path)
     before = path.read_bytes()
-    refused(survey, r"others\.gpkg, a file with 1 vector layer\(s\), which would be lost", MOST_PROBABLE=str(path))
+    refused(survey, r"others\.gpkg, a file with 1 vector layer, which would be lost", MOST_PROBABLE=str(path))
     assert path.read_bytes() == before
 
 

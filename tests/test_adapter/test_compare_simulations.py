@@ -256,7 +256,7 @@ def test_references_that_do_not_fit(refused, survey, codes, write_raster):
     )
     refused(survey, "The reference counts in degrees", REFERENCE=write_raster(codes, "degrees.tif", epsg=4326))
     refused(survey, "The reference holds nodata only", REFERENCE=write_raster(0 * codes - 9, "empty.tif"))
-    refused(survey, "has 1 bands, and no band 2", REFERENCE=write_raster(codes, "one.tif"), BAND=2)
+    refused(survey, "has 1 band, and no band 2", REFERENCE=write_raster(codes, "one.tif"), BAND=2)
     refused(survey, "REFERENCE", REFERENCE="/nowhere/at_all.tif")
 
 

@@ -331,7 +331,7 @@ def test_unused_observations_are_counted(cross_validate, world, log):
     result = cross_validate(world.make_layer([*places, (east + 3, north), (east - 3, north)], [*values, other, other]))
     assert result["N_USED"] == 58
     assert "4 have no facies (NULL or blank)." in log.warnings
-    assert "1 are predicted, but hidden from the model by another facies in their cell." in log.warnings
+    assert "1 is predicted, but hidden from the model by another facies in its cell." in log.warnings
 
 
 def test_facies_of_one_fold_are_warned_about(cross_validate, world, log):
@@ -395,7 +395,7 @@ def test_borehole_intervals(refused, world):
         ({"ERRORS": "mine.shp"}, "ERRORS is to be written to .*mine.shp, which would replace OBSERVATIONS .* style"),
         ({"REPORT": "mine.gpkg"}, "REPORT is to be written to .*mine.gpkg, which would replace OBSERVATIONS"),
         ({"REPORT": "x.gpkg", "ERRORS": "x.gpkg"}, "REPORT and ERRORS are both to be written to .*x.gpkg"),
-        ({"ERRORS": "two.gpkg"}, r"two.gpkg, a file with 2 vector layer\(s\), which would be lost"),
+        ({"ERRORS": "two.gpkg"}, r"two.gpkg, a file with 2 vector layers, which would be lost"),
         ({"REPORT": "folder.html"}, "REPORT cannot be written to .*folder.html: it is a folder"),
     ],
 )

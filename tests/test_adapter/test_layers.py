@@ -210,7 +210,7 @@ def test_a_table_is_no_layer_of_observations(world):
 
 def test_a_stray_observation_is_named_when_the_grid_gets_too_large():
     east, north = np.append(np.arange(40.0), 5e6), np.zeros(41)
-    with pytest.raises(GridError, match=r"at most 16,000,000 .* 1 of 41 observations lie far .* easting 5000000"):
+    with pytest.raises(GridError, match=r"at most 16,000,000 .* 1 of 41 observations lies far .* easting 5000000"):
         make_grid(Observations(east, north, [1] * 41), None, 0.5)
 
 
@@ -301,7 +301,7 @@ def test_polygons_are_no_observations(world):
 
 def test_no_observations_is_said_with_the_counts(world):
     observations = read(world.make_layer([(0, 0), None], [NULL, 1]))
-    with pytest.raises(ConditioningError, match=r"of 2 points .* 1 have an empty facies field and 1 no position"):
+    with pytest.raises(ConditioningError, match=r"of 2 points .* 1 has an empty facies field and 1 no position"):
         observations.facies_table()
 
 

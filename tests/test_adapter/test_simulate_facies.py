@@ -432,7 +432,7 @@ def test_a_geopackage_of_several_rasters_is_not_replaced(simulate_facies, survey
     empty.SetGeoTransform((0, 1, 0, 0, 0, -1))
     for table in ("one", "other"):
         gdal.GetDriverByName("GPKG").CreateCopy(path, empty, options=["APPEND_SUBDATASET=YES", f"RASTER_TABLE={table}"])
-    with pytest.raises(QgsProcessingException, match=r"a file with 2 raster\(s\), which would be lost"):
+    with pytest.raises(QgsProcessingException, match=r"a file with 2 rasters, which would be lost"):
         simulate_facies(survey, ENTROPY=path)
 
 

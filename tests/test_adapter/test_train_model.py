@@ -360,7 +360,7 @@ def test_geotransforms_that_no_realization_could_have(train_model, tmp_path, tra
 def test_an_image_that_is_nodata_but_for_a_few_cells(tmp_path):
     codes = stripes()
     codes[8:] = 99
-    with pytest.raises(Exception, match=r"Only 8% of the training image's cells hold a facies"):
+    with pytest.raises(Exception, match=r"Only 8 % of the training image's cells hold a facies"):
         read_training_image(write(tmp_path / "image.tif", codes, nodata=99))
 
 

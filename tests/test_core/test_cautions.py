@@ -155,8 +155,8 @@ def test_observations_far_from_all_others_are_named(strays):
     rng = np.random.default_rng(3)
     places = np.concatenate([np.column_stack([rng.uniform(5e5, 5.01e5, 60), rng.uniform(5.6e6, 5.601e6, 60)]), strays])
     assert stray_caution(*places[:60].T) is None
-    told = stray_caution(*places.T, "meters")
-    assert told.startswith(f"{len(strays)} of {len(places)} observations lie far from all others, one at easting")
+    told, agreed = stray_caution(*places.T, "meters"), "lies" if len(strays) == 1 else "lie"
+    assert told.startswith(f"{len(strays)} of {len(places)} observations {agreed} far from all others, one at easting")
     assert "easting 0, northing 0, 5,6" in told
     assert "meters away. Are these coordinates wrong?" in told
 

@@ -135,5 +135,5 @@ def test_sets_that_nothing_can_be_learnt_from():
         dataclasses.replace(images, facies=build_facies_table([0, 1]))
     with pytest.raises(TrainingImageError, match="The symmetry 'some' is unknown"):
         dataclasses.replace(images, symmetry="some")
-    with pytest.raises(TrainingImageError, match="Only 0% of the training image's cells hold a facies"):
+    with pytest.raises(TrainingImageError, match="Only 0 % of the training image's cells hold a facies"):
         dataclasses.replace(images, class_index=np.full_like(images.class_index, -1))

@@ -171,7 +171,7 @@ def test_maps_of_other_shares_are_told_with_the_worst_facies(crops_found):
 
     verdict = crops_found(less)
     assert _likeness(verdict) != "look like the image"
-    assert re.search(rf"Shares of facies differ .* that of {FACIES.names[2]}: \d+\.\d% instead of \d+\.\d%", verdict)
+    assert re.search(rf"Shares of facies differ .* that of {FACIES.names[2]}: \d+\.\d % instead of \d+\.\d %", verdict)
 
 
 def test_maps_whose_bodies_are_broken_up_do_not_look_like_the_image(crops_found):
@@ -202,7 +202,7 @@ def test_facies_that_never_touch_in_the_image_are_told(judge):
         class_index[:, :26] = np.where(class_index[:, :26] == 1, 0, class_index[:, :26])
     verdict = _verdict(judge(cells, maps))
     assert re.search(
-        r"\d\d\.\d% lie between facies that never touch in the image, most of them between f0 and f2", verdict
+        r"\d\d\.\d % lie between facies that never touch in the image, most of them between f0 and f2", verdict
     )
     assert _likeness(verdict) == "do not look like the image"
 
@@ -215,7 +215,7 @@ def test_maps_whose_bodies_are_cut_are_told_by_what_hangs_together(crops_found):
 
     verdict = crops_found(cut)
     assert _likeness(verdict) != "look like the image"
-    assert re.search(r"hangs together differs: .* up to 16 cells apart, [1-9]\d?\.\d% too many or too few", verdict)
+    assert re.search(r"hangs together differs: .* up to 16 cells apart, [1-9]\d?\.\d % too many or too few", verdict)
 
 
 def test_noise_of_the_same_law_looks_like_noise(model, monkeypatch):
@@ -274,31 +274,31 @@ def _verdict(found):
 @pytest.mark.parametrize(
     ("maps_of", "likeness_told", "told"),
     [
-        (lambda fields, _: map(cut, fields), "look like the image", "differ from one another as crops of it do"),
+        (lambda fields, _: map(cut, fields), "look like the image", "differ from one another as crops of the image do"),
         (
             lambda fields, _: [cut(0.9 * fields[0] + math.sqrt(1 - 0.9**2) * field) for field in fields[1:]],
             "do not look like the image",
-            r"at the same place, 4\d% of the way from chance to being equal",
+            r"at the same place, 4\d % of the way from chance to being equal",
         ),
         (
             lambda fields, _: [cut(fields[number % 2]) for number in range(20)],
             "do not look like the image",
-            r"at the same place, \d\d% of the way from chance to being equal",
+            r"at the same place, \d\d % of the way from chance to being equal",
         ),
         (
             lambda _, rng: [cut(smooth_field(53, rng, 1.25)) for _ in range(20)],
             "resemble the image",
-            r"Boundaries between facies are \d\d% too short: bodies are thicker, smoother or larger than in the image",
+            r"Boundaries between facies are \d\d % too short: bodies are thicker, smoother or larger than in the image",
         ),
         (
             lambda _, rng: [cut(smooth_field(53, rng, 0.8)) for _ in range(20)],
             "resemble the image",
-            r"Boundaries between facies are \d\d% too long: bodies are thinner, rougher or smaller than in the image",
+            r"Boundaries between facies are \d\d % too long: bodies are thinner, rougher or smaller than in the image",
         ),
         (
             lambda fields, _: [cut(field, 0.5) for field in fields],
             "resemble the image",
-            r"that of f2: 3\d\.\d% instead of 2\d\.\d%",
+            r"that of f2: 3\d\.\d % instead of 2\d\.\d %",
         ),
     ],
     ids=["perfect", "one skeleton", "copies of two", "thick", "thin", "other shares"],
@@ -322,7 +322,7 @@ def test_a_perfect_model_of_many_facies_looks_like_the_image(judge):
 def test_few_maps_do_not_tell_whether_they_differ(judge):
     rng = np.random.default_rng(2)
     found = judge(smooth_map(160, rng), 4 * [smooth_map(53, rng)])
-    assert "too few to tell whether they differ from one another" in _verdict(found)
+    assert "realizations are too few to tell whether they differ from one another" in _verdict(found)
 
 
 def test_shares_that_the_image_may_miss_itself_are_told_but_are_no_fault(judge):
@@ -333,7 +333,7 @@ def test_shares_that_the_image_may_miss_itself_are_told_but_are_no_fault(judge):
     for crops_in_image, likeness_told in [(2.0, "look like the image"), (50.0, "resemble the image")]:
         verdict = _verdict(replace(found, crops_in_image=crops_in_image))
         assert _likeness(verdict) == likeness_told
-        assert re.search(r"Shares of facies differ .* that of f0: 2\d\.\d% instead of 3\d\.\d%", verdict)
+        assert re.search(r"Shares of facies differ .* that of f0: 2\d\.\d % instead of 3\d\.\d %", verdict)
 
 
 def test_a_perfect_model_is_not_worse_for_more_realizations(model, monkeypatch):
@@ -420,10 +420,10 @@ def test_nodata_in_all_patterns_leaves_patterns_out(model, image):
 @pytest.mark.parametrize(
     ("low", "high", "told"),
     [
-        (0.8, 0.95, r"log loss is 12% below that of the better kriging \(95 % interval 5% to 20%\)"),
-        (1.05, 1.2, r"log loss is 12% above that of the better kriging \(95 % interval 5% to 20%\)"),
-        (0.9, 1.1, r"not shown to be better or worse than kriging: log loss \+0% \(95 % interval -10% to \+10%\)"),
-        (math.nan, math.nan, r"not shown to be better or worse than kriging: log loss \+0%\."),
+        (0.8, 0.95, r"log loss is 12 % below that of the better kriging \(95 % interval 5 % to 20 %\)"),
+        (1.05, 1.2, r"log loss is 12 % above that of the better kriging \(95 % interval 5 % to 20 %\)"),
+        (0.9, 1.1, r"not shown to be better or worse than kriging: log loss \+0 % \(95 % interval -10 % to \+10 %\)"),
+        (math.nan, math.nan, r"not shown to be better or worse than kriging: log loss \+0 %\."),
     ],
 )
 def test_hidden_cells_claim_no_more_than_their_interval(model, image, low, high, told):

@@ -247,8 +247,8 @@ def test_a_trend_needs_a_caution():
         image = image_of(np.where(chance < trend, 1, 2), styles={1: ("sand", None), 2: ("mud", None)})
         told = [text for text in image_cautions(image, 20) if "does not know where a cell lies" in text]
         assert len(told) == n_told
-        assert not told or "The share of the facies sand goes from 8% on one side" in told[0]
-        assert not told or "to 92% on the other" in told[0]
+        assert not told or "The share of the facies sand goes from 8 % on one side" in told[0]
+        assert not told or "to 92 % on the other" in told[0]
 
 
 def test_shares_of_a_trend_by_hand():
@@ -323,7 +323,7 @@ def test_a_quarter_of_the_cells_must_be_known():
     known[60:] = True
     assert (image_of_codes(codes, known).class_index >= 0).mean() == 0.25
     known[60] = False
-    with pytest.raises(TrainingImageError, match=r"Only 24% of .* cells hold a facies; at least 25% are needed. Clip"):
+    with pytest.raises(TrainingImageError, match=r"Only 24 % of .* cells hold a facies; at least 25 % are needed\."):
         image_of_codes(codes, known)
 
 
