@@ -27,7 +27,7 @@ from .visits import Stream, draw_stream
 
 _SEED = 0
 """Probabilities are a function of the data: they do not change with the seed of realizations."""
-_MOST_LATTICES, _FEWEST_LATTICES, _CELLS_AT_MOST = 32, 12, 32 * 500**2
+_MOST_LATTICES, _FEWEST_LATTICES, _CELLS_AT_MOST = 24, 12, 24 * 500**2
 """How many maps the mean is taken of: the most as long as they have no more cells than that, fewer on larger grids."""
 _N_DRAWN = 2
 """Legs of the simulation that are drawn; on the next one the network is asked."""

@@ -113,6 +113,7 @@ def answer_by_share(at_once, expected):
 )
 def test_the_expectation_has_a_share_where_that_is_better(model, monkeypatch, at_once, expected, share):
     monkeypatch.setattr(asking, "facies_probability_from_data", answer_by_share(at_once, expected))
+    monkeypatch.setattr(asking, "_N_SIMULATED", 12)
     assert measure_expected_share(model, IMAGE, seed=1) == share
 
 

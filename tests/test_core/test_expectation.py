@@ -103,7 +103,7 @@ def test_passes_are_counted_and_any_of_them_can_end_it(model, monkeypatch):
     monkeypatch.setattr(expectation, "batch_size", lambda *_: 5)
     start, done = Start.of(model, some_data((50, 61), 12), 2), []
     expected(model.network, start, SCHEDULE, on_pass=lambda: done.append(1))
-    assert len(done) == n_passes_of_expected(start, CONFIG.n_started, SCHEDULE) == 7 * (2 + 3 + 3 + 1)
+    assert len(done) == n_passes_of_expected(start, CONFIG.n_started, SCHEDULE) == 5 * (2 + 3 + 3 + 1)
 
     def cancel():
         raise Cancelled("The run was cancelled.")
@@ -124,7 +124,7 @@ def test_large_grids_have_fewer_lattices(model):
         known = torch.full((side, side), -1)
         return expectation._n_lattices(Start(known, known < 0, 2, 2))
 
-    assert [n_of(side) for side in (100, 500, 700, 1000, 2000)] == [32, 32, 16, 12, 12]
+    assert [n_of(side) for side in (100, 500, 700, 1000, 2000)] == [24, 24, 12, 12, 12]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
