@@ -107,13 +107,15 @@ def test_gaps_hold_nodata():
 def test_what_a_file_has_kept_is_told_by_values_place_and_crs(qgis_app, tmp_path):
     values = np.linspace(0, 1, GRID.n_cells, dtype=np.float32).reshape(1, *GRID.shape)
     path = write(float_plan(tmp_path / "a.tif"), values)
-    assert writer()._holds(path, GRID, values)
-    assert not writer()._holds(path, GRID, values + 1e-3)
+    assert writer()._holds(path, GRID, values, -1)
+    assert not writer()._holds(path, GRID, values + 1e-3, -1)
     for elsewhere in ({"west": 100.2}, {"north": 49.8}, {"cell_size": 5.2}):
-        assert not writer()._holds(path, replace(GRID, **elsewhere), values)
+        assert not writer()._holds(path, replace(GRID, **elsewhere), values, -1)
     gdal.GetDriverByName("GTiff").CreateCopy(str(tmp_path / "b.tif"), gdal.Open(str(path))).SetProjection("")
-    assert not writer()._holds(tmp_path / "b.tif", GRID, values)
-    assert RasterWriter(GRID, QgsCoordinateReferenceSystem(), lambda: False)._holds(tmp_path / "b.tif", GRID, values)
+    assert not writer()._holds(tmp_path / "b.tif", GRID, values, -1)
+    assert RasterWriter(GRID, QgsCoordinateReferenceSystem(), lambda: False)._holds(
+        tmp_path / "b.tif", GRID, values, -1
+    )
 
 
 def test_what_gdal_tells_as_late_as_it_can_is_no_success(qgis_app, tmp_path, monkeypatch):

@@ -437,7 +437,9 @@ def test_what_is_no_number_and_what_a_mask_hides_is_unknown_whatever_the_nodata_
 
 @pytest.mark.parametrize("band", [0, 2])
 def test_a_band_that_is_not_there(tmp_path, band):
-    with pytest.raises(TrainingImageError, match=rf"image\.tif has 1 bands, and no band {band}\. Choose one of these"):
+    with pytest.raises(
+        TrainingImageError, match=rf"image\.tif has 1 band, and no band {band}\. Choose one that is there"
+    ):
         read_codes(write(tmp_path / "image.tif", stripes()), band)
 
 

@@ -47,9 +47,3 @@ def test_bodies_as_a_search_finds_them(seed, n_rows, n_cols, n_facies, diagonal)
     body = label_bodies(facies, diagonal=diagonal)
     assert n_bodies(facies, diagonal=diagonal) == bodies_by_search(facies, diagonal)
     assert all(len(set(facies[body == number])) == 1 for number in range(body.max() + 1))
-
-
-def test_bodies_of_a_facies_are_those_of_no_other():
-    cells = np.array([[0, 1, 2, 1], [1, 1, 2, 0]])
-    assert [n_bodies(cells, k) for k in range(3)] == [2, 2, 1]
-    assert n_bodies(cells) == 5

@@ -165,7 +165,7 @@ def test_the_outskirts_of_a_dense_survey_are_no_strays():
     """The farthest lies beyond ten times the mean distance from the middle, and not beyond ten times all others."""
     line = np.r_[np.linspace(-0.1, 0.1, 55), 5.0, -5.0, 6.0, 20.0]
     assert stray_caution(line, 0 * line) is None
-    assert stray_caution(np.r_[line, 400.0], np.zeros(60)).startswith("1 of 60 observations lie far from all others")
+    assert stray_caution(np.r_[line, 400.0], np.zeros(60)).startswith("1 of 60 observations lies far from all others")
 
 
 @pytest.mark.parametrize("places", [[(0, 0)], [(0, 0), (1, 1)], [(2, 2)] * 9 + [(5, 5)], [(0, 0)] * 2 + [(1, 0)]])
