@@ -1,10 +1,11 @@
 """Passes and corrections: which nodes are drawn together, and which stay."""
 
-import numpy as np
 import pytest
 import torch
 
 from oadg.core.model.lattice import Lattice
+from oadg.core.model.schedule import Leg, Schedule
+from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream, rounds
 
 SHAPE = (24, 20)
@@ -20,8 +21,10 @@ def rounds_of(spacing, n_corrections, n_maps=6):
     known = torch.full(SHAPE, -1)
     known[5, 7] = 1
     maps = torch.where(coarser | (known >= 0), 1, -1)
-    inside = torch.ones(SHAPE, dtype=torch.bool)
-    found = rounds(maps, known, inside, lattice, streams, lambda rank: [np.arange(len(rank))], spacing, n_corrections)
+    part = Start(known, torch.ones(SHAPE, dtype=torch.bool), 2, 0)
+    level = spacing.bit_length() - 1
+    schedule = Schedule(((1.0,),), (1.0,), (n_corrections,))
+    found = rounds(Leg(level, level, refines=True), maps, part, lattice, streams, schedule)
     return lattice, coarser, [(kept, list(visits)) for kept, visits in found]
 
 
