@@ -324,7 +324,7 @@ print(f"          mean of 2 realizations {loss(few):.3f}, of 5 {loss(some):.3f},
 
 # %%
 paths = [draw_stream(SEED + 1, number, truth.shape) for number in range(8)]
-visiting_once = replace(schedule, corrections=())
+visiting_once = schedule.drawing_once()
 
 
 def surprise_bits(facies_map, n_paths):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Mapping, NamedTuple
 
 import numpy as np
@@ -66,11 +66,15 @@ class Schedule:
     corrections : tuple of int
         Passes of each level, the finest first, that draw a quarter of its nodes anew; further levels use the last
         number. None by default.
+    balance : tuple of tuple of float
+        What is added to the logits of each facies on each level, the finest first; further levels use the last entry.
+        Nothing where an entry is empty, and by default.
     """
 
     refined: tuple[tuple[float, ...], ...]
     started: tuple[float, ...]
     corrections: tuple[int, ...] = ()
+    balance: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def even(cls, passes: tuple[int, ...], started_passes: int) -> Schedule:
@@ -96,6 +100,14 @@ class Schedule:
         if not leg.is_corrected or not self.corrections:
             return 0
         return self.corrections[min(leg.drawn, len(self.corrections) - 1)]
+
+    def balance_of(self, leg: Leg) -> tuple[float, ...]:
+        """Return what is added to the logits of each facies on a leg; nothing if it is empty."""
+        return self.balance[min(leg.drawn, len(self.balance) - 1)] if self.balance else ()
+
+    def drawing_once(self) -> Schedule:
+        """Return the same passes of nodes that are drawn once, from the network's probabilities as they are."""
+        return replace(self, corrections=(), balance=())
 
     def n_passes(self, level: int, n_started: int = 0) -> int:
         """Return the number of passes of all legs, which `legs` makes of the same parameters."""
@@ -126,6 +138,7 @@ class Schedule:
             "refined": [list(shares) for shares in self.refined],
             "started": list(self.started),
             "corrections": list(self.corrections),
+            "balance": [list(logits) for logits in self.balance],
         }
 
     @classmethod
@@ -133,7 +146,8 @@ class Schedule:
         """Rebuild the schedule from `to_dict`."""
         refined = tuple(tuple(map(float, shares)) for shares in description["refined"])
         corrections = tuple(map(int, description.get("corrections", ())))
-        return cls(refined, tuple(map(float, description["started"])), corrections)
+        balance = tuple(tuple(map(float, logits)) for logits in description.get("balance", ()))
+        return cls(refined, tuple(map(float, description["started"])), corrections, balance)
 
 
 SCHEDULES = {

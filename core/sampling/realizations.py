@@ -6,6 +6,7 @@ A graphics card is filled by one batch. The cores of a processor work better on 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Callable, Iterator
 
 import numpy as np
@@ -16,9 +17,11 @@ from ..contract.errors import JobError
 from ..machine.device import batch_size, batches_at_once, side_by_side
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
+from ..model.prediction import Predictor
+from ..model.schedule import Schedule
 from .sampler import sample
 from .start import Start
-from .visits import draw_stream
+from .visits import Stream, draw_stream
 
 
 def simulate_in_batches(
@@ -69,6 +72,38 @@ def simulate_in_batches(
     n_workers = batches_at_once(n_maps * start.n_fine_cells, start.n_facies, device)
     for first, batch in zip(firsts, side_by_side(simulate, firsts, n_workers)):
         yield batch[: n_realizations - first]
+
+
+def simulate_lattices(
+    predictor: Predictor,
+    start: Start,
+    streams: list[Stream],
+    schedule: Schedule,
+    *,
+    until: int,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Simulate the lattices of given streams, in batches.
+
+    Parameters
+    ----------
+    predictor, start, streams, schedule, until
+        As `sampler.sample` takes them.
+    on_pass : callable
+        Called before each pass of each batch, in any thread; what it raises ends the simulation.
+
+    Returns
+    -------
+    int64 Tensor, shape (n_streams, n_rows, n_cols)
+        Class index at the nodes of each stream's lattice, -1 elsewhere.
+    """
+    n_nodes = max(1, start.n_fine_cells >> 2 * until)
+    n_maps = batch_size(n_nodes, start.n_facies, start.known.device)
+    simulate = partial(sample, predictor, start, schedule=schedule, until=until, on_pass=on_pass)
+    parts = [streams[first : first + n_maps] for first in range(0, len(streams), n_maps)]
+    n_workers = batches_at_once(n_maps * n_nodes, start.n_facies, start.known.device)
+    return torch.cat(list(side_by_side(simulate, parts, n_workers)))
 
 
 def simulate_freely(

@@ -72,6 +72,7 @@ def sample(
         paths = [stream.within((rows, cols)) for stream in streams]
         lattice = lattice_of(leg, predictor, part, paths)
         told = lattice.gather(maps)[1], lattice.hard_data(part.known), start.n_facies
+        balance = torch.tensor(schedule.balance_of(leg) or (0.0,), device=maps.device)
         ask = partial(predict, predictor, level=leg.seen, features=features_of(leg, lattice, start), turns=turns)
         for kept, visits in rounds(leg, maps, part, lattice, paths, schedule):
             class_index, _ = lattice.gather(maps)
@@ -82,8 +83,8 @@ def sample(
                 batch, row, col, _ = visited
                 node = (batch, *lattice.node_of(batch, row, col))
                 class_index[node] = -1
-                logits = ask(class_index, *told, context=context)
-                probability = logits[node[0], :, node[1], node[2]].float().softmax(dim=1)  # (n_cells, n_facies)
+                logits = ask(class_index, *told, context=context)[node[0], :, node[1], node[2]].float() + balance
+                probability = logits.softmax(dim=1)  # (n_cells, n_facies)
                 maps[batch, row, col] = class_index[node] = choose(probability, visited)
     return simulated[:, start.wanted[0], start.wanted[1]]
 

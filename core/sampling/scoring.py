@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Callable
@@ -119,12 +118,12 @@ class _Paths:
     @property
     def path(self) -> Schedule:
         """The passes of a path: a likelihood is that of nodes drawn once."""
-        return replace(self.schedule, corrections=())
+        return self.schedule.drawing_once()
 
     @property
     def are_drawn_so(self) -> bool:
         """Whether users get realizations that are drawn along a path, as they are visited."""
-        return not self.schedule.corrections and self.drawn_on.shape == self.visited_on.shape
+        return self.path == self.schedule and self.drawn_on.shape == self.visited_on.shape
 
     def n_passes(self, n_maps: int, *, draws: bool = False) -> int:
         """Return the number of passes that it takes to visit so many maps, and to draw them before."""

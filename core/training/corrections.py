@@ -23,7 +23,7 @@ from ..measures.places import cut, draw_places
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from ..model.schedule import Schedule
-from ..sampling.sampler import sample
+from ..sampling.realizations import simulate_lattices
 from ..sampling.start import Start
 from ..sampling.visits import Stream, draw_stream
 from .image_examples import seen_at_random
@@ -137,7 +137,7 @@ class _Lattices:
     def _simulate(self, start: Start, streams: list[Stream], level: int, corrections: tuple[int, ...]) -> np.ndarray:
         """Return the nodes of lattices of a level, shape (n_maps, n_rows, n_cols); -1 beyond the grid."""
         schedule = replace(self.model.schedules["standard"], corrections=corrections)
-        maps = sample(self.predictor, start, streams, schedule, until=level, on_pass=self.on_pass)
+        maps = simulate_lattices(self.predictor, start, streams, schedule, until=level, on_pass=self.on_pass)
         return _nodes_of(maps.cpu().numpy(), start, streams, 2**level)
 
     def _loss_given_data(self, level: int, corrections: tuple[int, ...]) -> np.ndarray:

@@ -6,11 +6,12 @@ import math
 import platform
 import shutil
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
@@ -27,6 +28,7 @@ from ..model.network import FaciesNetwork
 from ..model.network_config import NetworkConfig
 from ..model.schedule import Schedule
 from .asking import measure_expected_share, measure_marginal_level
+from .balance import measure_balance
 from .corrections import measure_corrections
 from .image_examples import ImageExamples
 from .image_set import image_or_set
@@ -277,14 +279,20 @@ def _with_schedules(
     model.provenance["scores"]["excess_bits"] = excess_bits
     if examples.image.IS_WHOLE:
         return model
-    ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how often to draw anew")
-    corrected = measure_corrections(model, examples.image, seed=examples.seed, on_pass=ask)
-    ask = partial(progress, (1 + _LEARNT) / 2, "Measuring on which lattice probabilities are best")
-    level = measure_marginal_level(model, examples.image, seed=examples.seed, on_pass=ask)
-    model = replace(model, schedules=corrected, marginal_level=level)
-    ask = partial(progress, (1 + _LEARNT) / 2, "Measuring how probabilities are best asked")
-    share = measure_expected_share(model, examples.image, seed=examples.seed, on_pass=ask)
-    return replace(model, expected_share=share)
+    telling = threading.Lock()  # passes are taken in several threads
+
+    def measure(measured: Callable[..., Any], text: str) -> Any:
+        def on_pass() -> None:
+            with telling:
+                progress((1 + _LEARNT) / 2, text)
+
+        return measured(model, examples.image, seed=examples.seed, on_pass=on_pass)
+
+    model = replace(model, schedules=measure(measure_corrections, "Measuring how often to draw anew"))
+    model = replace(model, schedules=measure(measure_balance, "Measuring how much of each facies is drawn"))
+    level = measure(measure_marginal_level, "Measuring on which lattice probabilities are best")
+    model = replace(model, marginal_level=level)
+    return replace(model, expected_share=measure(measure_expected_share, "Measuring how probabilities are best asked"))
 
 
 def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:

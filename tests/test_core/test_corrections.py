@@ -43,7 +43,7 @@ def piece_of_image(asked):
 
 
 def simulate_harm(best, asked_for):
-    """Return a `sample` of pieces of the image; the further passes are from the best, the more cells are wrong."""
+    """Return a `simulate_lattices` of pieces of the image: the farther passes are from the best, the more is wrong."""
 
     def simulate(predictor, start, streams, schedule, *, until, on_pass):
         on_pass()
@@ -61,7 +61,7 @@ def simulate_harm(best, asked_for):
 @pytest.mark.parametrize("best", [{2: 12, 3: 36}, {2: 3, 3: 120}, {2: 36, 3: 3}, {2: 3, 3: 3}])
 def test_nodes_are_drawn_anew_as_often_as_does_least_harm(model, monkeypatch, best):
     asked_for = []
-    monkeypatch.setattr(corrections, "sample", simulate_harm(best, asked_for))
+    monkeypatch.setattr(corrections, "simulate_lattices", simulate_harm(best, asked_for))
     chosen = measure_corrections(model, image_of(IMAGE), seed=1)
     of = {quality: schedule.corrections for quality, schedule in chosen.items()}
     assert of == {
@@ -109,7 +109,7 @@ def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, mo
         return torch.from_numpy(np.stack([1 - maps if flips else maps] * len(streams)))
 
     for flips, n_right in ((False, n), (True, 0)):
-        monkeypatch.setattr(corrections, "sample", partial(simulate, flips=flips))
+        monkeypatch.setattr(corrections, "simulate_lattices", partial(simulate, flips=flips))
         found = corrections._Lattices(model, image, 0, lambda: None).measure(2, (0, 0, 0, 0))
         assert found.loss_nats == pytest.approx(-np.log((n_right + 0.5) / (n + 1)))
         assert len(found.loss_nats) > 6 * 18 * 19
@@ -133,7 +133,7 @@ def harm_of(model, monkeypatch, change=lambda maps: maps, image=UNEVEN):
     def simulate(predictor, start, streams, *_, **__):
         return torch.from_numpy(np.stack([change(piece(*start.known[start.wanted].shape)) for _ in streams]))
 
-    monkeypatch.setattr(corrections, "sample", simulate)
+    monkeypatch.setattr(corrections, "simulate_lattices", simulate)
     return corrections._Lattices(model, image_of(image), 0, lambda: None).measure(2, (0, 0, 0, 0)).harm
 
 
