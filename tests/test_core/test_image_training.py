@@ -35,7 +35,16 @@ from oadg.core.model.network_config import NetworkConfig
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
-from oadg.core.training import image_examples, image_training, loop, schedules, train_universal
+from oadg.core.training import (
+    asking,
+    balance,
+    corrections,
+    image_examples,
+    image_training,
+    loop,
+    schedules,
+    train_universal,
+)
 from oadg.core.training.digits import digit_set, draw_digits
 from oadg.core.training.image_training import run_training
 from oadg.core.training.warm_start import start_from
@@ -56,6 +65,11 @@ def small_trainings(monkeypatch):
     monkeypatch.setattr(image_training, "_TABLE_BATCHES", 1)
     monkeypatch.setattr(schedules, "N_PARTS", 8)
     monkeypatch.setattr(image_examples, "_BATCH_CELLS", 4000)
+    monkeypatch.setattr(asking, "_N_SURVEYS", 3)
+    monkeypatch.setattr(balance, "_N_MAPS", 4)
+    monkeypatch.setattr(balance, "_SIDE_CELLS", 64)
+    monkeypatch.setattr(corrections, "_N_MAPS", 4)
+    monkeypatch.setattr(corrections, "_SIDE_CELLS", 64)
 
 
 def stripes(shape=(70, 90)):
