@@ -110,16 +110,21 @@ def _makings(model: FaciesModel) -> list[tuple[object, object]]:
 
 
 def _schedules(model: FaciesModel) -> str:
-    """Return the qualities with their numbers of passes and what they cost."""
+    """Return the qualities with their numbers of passes, what they cost and add, and how probabilities are asked."""
     excess = excess_bits(model.provenance)
     rows = []
     for quality, schedule in model.schedules.items():
-        finest = len(schedule.refined[0])
         bits = f"{excess[quality]:.4f}" if quality in excess else "not measured"
-        rows.append((quality, finest, bits))
+        logits = schedule.balance[-1] if schedule.balance else ()
+        rows.append((quality, len(schedule.refined[0]), bits, ", ".join(f"{x:+.3f}" for x in logits) or "nothing"))
+    drawn = "the mean over coarse lattices that are drawn"
+    asked = {0.0: "asked at once", 1.0: drawn}
+    partly = f"{model.expected_share:.0%} {drawn}, the rest asked at once"
     return (
-        _table(("quality", "passes at full resolution", "cost (bits per cell)"), rows)
-        + "\n\nThe cost is how many bits per cell a quality loses against 'fine'."
+        _table(("quality", "passes at full resolution", "cost (bits per cell)", "added to logits of facies"), rows)
+        + "\n\nThe cost is how many bits per cell a quality loses against 'fine'. Logits are added on the coarsest "
+        "lattices, so that the facies have the shares that the image has. Probabilities given data are "
+        f"{asked.get(model.expected_share, partly)}."
     )
 
 

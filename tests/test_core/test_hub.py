@@ -8,6 +8,7 @@ import pickle
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
@@ -22,6 +23,7 @@ from oadg.core.hub.__main__ import main
 from oadg.core.hub.install import install_model
 from oadg.core.hub.publish import publish_model
 from oadg.core.model.facies_model import FaciesModel
+from oadg.core.model.schedule import SCHEDULES
 
 FACIES = FaciesTable((Facies(3, "mud | silt", "#112233"), Facies(311, "sand", "#ccbb44")))
 FILE = "delta.safetensors"
@@ -399,6 +401,23 @@ def test_published_it_can_be_installed_again(hub, client, install, model, tmp_pa
     assert hub.private["geo/new"] == "hf_mine"
     assert install("geo/new").model_id == model.model_id
     publish_model(path, "geo/new", endpoint=hub.address)  # once more, into what is there
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0.0, "given data are asked at once."),
+        (0.75, "given data are 75% the mean over coarse lattices that are drawn, the rest asked at once."),
+        (1.0, "given data are the mean over coarse lattices that are drawn."),
+    ],
+)
+def test_a_card_tells_how_probabilities_are_asked_and_what_is_added_to_logits(model, share, told):
+    schedules = {"preview": SCHEDULES["preview"], "fine": replace(SCHEDULES["fine"], balance=((), (0.25, -0.125)))}
+    asked = replace(model, expected_share=share, schedules=schedules)
+    card = model_card.model_card(asked, repository="a/b", file=FILE, sha256="0" * 64, has_picture=False)
+    assert told in card
+    assert " | nothing |" in card
+    assert " | +0.250, -0.125 |" in card
 
 
 def test_the_universal_model_has_a_card_without_a_picture(hub, client, deep_network, tmp_path, monkeypatch):
