@@ -119,13 +119,19 @@ def test_headers_that_tell_of_none_have_none():
     assert Schedule.from_dict(description) == SCHEDULES["standard"]
 
 
-def test_what_a_facies_table_lacks_is_not_there_to_be_added(monkeypatch):
-    """The sampler adds it to the logits of the cells that it draws: an impossible facies stays impossible."""
+def test_the_sampler_adds_it_to_the_logits_of_what_it_draws(monkeypatch):
+    """Twice the odds of the first facies: of 1/2, 3/10 and 1/5 become 2/3, 1/5 and 2/15."""
+    model = model_of(1)
+    predictor = herd(monkeypatch, model)
+    schedule = replace(SCHEDULES["standard"], balance=((float(np.log(2)), 0.0, 0.0),))
+    assert shares(predictor, model, schedule, 1) == pytest.approx([2 / 3, 1 / 5, 2 / 15], abs=0.01)
+
+
+def test_an_impossible_facies_stays_impossible(monkeypatch):
     model = model_of(1)
     predictor = herd(monkeypatch, model, bias=(0.0, 0.0, -float("inf")))
     schedule = replace(SCHEDULES["standard"], balance=((0.0, 0.0, 5.0),))
     assert shares(predictor, model, schedule, 1)[2] == 0
-    assert shares(predictor, model, replace(schedule, balance=((-50.0, 0.0, 0.0),)), 1)[0] == 0
 
 
 def test_measuring_can_be_cancelled(monkeypatch):

@@ -30,6 +30,9 @@ class GivenPasses:
     def n_corrections(self, leg):
         return 0
 
+    def balance_of(self, leg):
+        return ()
+
     def split(self, rank, leg):
         position = {int(r): i for i, r in enumerate(rank)}
         found = [np.array([position[r] for r in group if r in position]) for group in self.groups]
