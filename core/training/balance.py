@@ -33,8 +33,8 @@ _LEAST_ERRORS, _LEAST_DIFFERENCE = 2.0, 0.005
 """A share must be off by so many standard errors over maps, and by so much of the nodes."""
 _FIRST_STEP, _MOST_LOGITS = 0.5, 1.0
 """Of the logarithm of a ratio of shares, in logits, and at most; how much of it is right the first answer tells."""
-_LEAST_PART, _LARGEST_PART = 0.25, 2.0
-"""Of the first step, however the shares answered."""
+_LARGEST_PART = 2.0
+"""Of the first step, however little the shares answered; nothing is added if they went the other way."""
 
 
 def measure_balance(
@@ -83,7 +83,10 @@ def _balance_of(
         return ()
     first = np.clip(_FIRST_STEP * np.log(wanted / np.maximum(found, _LEAST_SHARE)), -_MOST_LOGITS, _MOST_LOGITS)
     answer = shares(first).mean(axis=0) - found  # the same streams: chance has little part in the difference
-    part = np.clip(answer @ (wanted - found) / max(answer @ answer, _LEAST_SHARE**2), _LEAST_PART, _LARGEST_PART)
+    towards = answer @ (wanted - found)
+    if towards <= 0:
+        return ()
+    part = min(towards / (answer @ answer), _LARGEST_PART)
     return with_logits((part * first).round(4)).balance
 
 

@@ -93,9 +93,21 @@ def test_with_it_the_shares_that_are_drawn_on_coarse_lattices_are_those_of_the_i
 def test_a_facies_that_is_never_drawn_gets_no_more_than_a_step(monkeypatch):
     model = model_of(1)
     herd(monkeypatch, model, bias=(0.0, 0.0, -80.0))
-    added = np.array(measure_balance(model, image(), seed=3)["standard"].balance[0])
+    added = np.array(sum(measure_balance(model, image(), seed=3)["standard"].balance, ()))
     assert np.isfinite(added).all()
-    assert np.abs(added).max() <= 2.0
+    assert np.abs(added).max(initial=0) <= 2.0
+
+
+def test_nothing_is_added_where_it_makes_shares_worse(monkeypatch):
+    model = model_of(1)
+    herd(monkeypatch, model)
+    off = np.array([0.05, 0.0, -0.05])
+
+    def worse(model, schedule, *_):
+        return np.tile(WANTED + (2 * off if any(schedule.balance[0]) else off), (4, 1))
+
+    monkeypatch.setattr(balance, "_shares_of_maps", worse)
+    assert measure_balance(model, image(), seed=3) == model.schedules
 
 
 def test_nothing_is_added_where_shares_differ_by_chance_only(monkeypatch):
