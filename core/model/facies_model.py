@@ -201,7 +201,7 @@ class FaciesModel:
                 facies=FaciesTable.from_list(header["facies"]) if header["facies"] else None,
                 max_facies=int(header["max_facies"]),
                 cell_size=None if header.get("cell_size") is None else float(header["cell_size"]),
-                schedules={quality: Schedule.from_dict(s) for quality, s in header["schedules"].items()},
+                schedules={quality: _schedule(s, header["network"]) for quality, s in header["schedules"].items()},
                 marginal_level=_level(header.get("marginal_level"), header["network"]),
                 expected_share=_share(header.get("expected_share", 0.0)),
                 provenance=dict(header["provenance"]),
@@ -220,6 +220,14 @@ def _level(level: object, network: dict[str, Any]) -> int | None:
     if level is None or (isinstance(level, int) and 0 <= level < network["n_levels"]):
         return level
     raise ValueError(f"there is no level {level!r}")
+
+
+def _schedule(description: dict[str, Any], network: dict[str, Any]) -> Schedule:
+    """Return a schedule; raise `ValueError` when it adds to the logits of other facies than the network's."""
+    schedule = Schedule.from_dict(description)
+    if all(len(logits) in (0, network.get("n_classes", 0)) for logits in schedule.balance):
+        return schedule
+    raise ValueError(f"what is added to logits, {schedule.balance!r}, is not of its facies")
 
 
 def _share(share: object) -> float:

@@ -117,7 +117,7 @@ def test_the_share_of_the_expectation_is_kept(saved, share):
     assert FaciesModel.load(path).expected_share == share
 
 
-@pytest.mark.parametrize("spoil", ["weights", "network", "facies", "level", "share"])
+@pytest.mark.parametrize("spoil", ["weights", "network", "facies", "level", "share", "balance"])
 def test_a_file_that_does_not_hold_together(saved, spoil):
     path = saved[1]
     with safe_open(path, framework="pt") as file:
@@ -131,6 +131,8 @@ def test_a_file_that_does_not_hold_together(saved, spoil):
         header["marginal_level"] = 1  # it has one, level 0
     elif spoil == "share":
         header["expected_share"] = 1.5
+    elif spoil == "balance":
+        header["schedules"]["preview"]["balance"] = [[], [0.1] * 7]
     else:
         header["facies"] = header["facies"][:1]
     save_file(weights, path, metadata={"oadg": json.dumps(header)})
