@@ -45,14 +45,8 @@ def measure_balance(
 
     Parameters
     ----------
-    model : FaciesModel
-        Of a training image, with its corrections.
-    image : TrainingImage
-        The image.
-    seed : int
-        Of the lattices that are simulated.
-    on_pass : callable
-        Called before each pass; what it raises ends the measuring.
+    model, image, seed, on_pass
+        As `measure_corrections` takes them; the model has its corrections.
 
     Returns
     -------
