@@ -7,7 +7,7 @@ A graphics card is filled by one batch. The cores of a processor work better on 
 from __future__ import annotations
 
 from functools import partial
-from typing import Callable, Iterator
+from typing import Callable, Collection, Iterator
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from ..machine.device import batch_size, batches_at_once, side_by_side
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from ..model.prediction import Predictor
-from ..model.schedule import Schedule
+from ..model.schedule import Leg, Schedule
 from .sampler import sample
 from .start import Start
-from .visits import Stream, draw_stream
+from .visits import Stream, Visit, draw_stream
 
 
 def simulate_in_batches(
@@ -98,12 +98,58 @@ def simulate_lattices(
     int64 Tensor, shape (n_streams, n_rows, n_cols)
         Class index at the nodes of each stream's lattice, -1 elsewhere.
     """
+    simulate = partial(sample, predictor, start, schedule=schedule, until=until, on_pass=on_pass)
+    return torch.cat(_in_batches(simulate, start, streams, until))
+
+
+def simulate_anew(
+    predictor: Predictor,
+    start: Start,
+    streams: list[Stream],
+    schedule: Schedule,
+    after: Collection[int],
+    *,
+    until: int,
+    on_pass: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """
+    Simulate lattices, and return them as they are after some of the passes that draw their nodes anew.
+
+    Parameters
+    ----------
+    predictor, start, streams, schedule, until, on_pass
+        As `simulate_lattices` takes them.
+    after : collection of int
+        Numbers of these passes: of those of the schedule, the first one has number 1.
+
+    Returns
+    -------
+    int64 Tensor, shape (n_after, n_streams, n_rows, n_cols)
+        As `simulate_lattices` returns it, after the fewest passes first.
+    """
+
+    def simulate(part: list[Stream]) -> Tensor:
+        kept: list[Tensor] = []
+
+        def keep(leg: Leg, visited: Visit, maps: Tensor) -> None:
+            if leg.drawn == until and visited.correction in after:
+                kept.append(maps.clone())
+
+        sample(predictor, start, part, schedule, until=until, on_pass=on_pass, on_drawn=keep)
+        return torch.stack(kept)
+
+    return torch.cat(_in_batches(simulate, start, streams, until), dim=1)
+
+
+def _in_batches(
+    simulate: Callable[[list[Stream]], Tensor], start: Start, streams: list[Stream], until: int
+) -> list[Tensor]:
+    """Simulate as many streams together as go through the network at a time where lattices up to a level are drawn."""
     n_nodes = max(1, start.n_fine_cells >> 2 * until)
     n_maps = batch_size(n_nodes, start.n_facies, start.known.device)
-    simulate = partial(sample, predictor, start, schedule=schedule, until=until, on_pass=on_pass)
     parts = [streams[first : first + n_maps] for first in range(0, len(streams), n_maps)]
     n_workers = batches_at_once(n_maps * n_nodes, start.n_facies, start.known.device)
-    return torch.cat(list(side_by_side(simulate, parts, n_workers)))
+    return list(side_by_side(simulate, parts, n_workers))
 
 
 def simulate_freely(

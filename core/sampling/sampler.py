@@ -38,6 +38,7 @@ def sample(
     until: int = 0,
     choose: Choose = lambda probability, visited: draw_facies(probability, visited.uniform),
     on_pass: Callable[[], None] = lambda: None,
+    on_drawn: Callable[[Leg, Visit, Tensor], None] = lambda leg, visited, maps: None,
 ) -> Tensor:
     """
     Simulate a batch of realizations.
@@ -58,6 +59,8 @@ def sample(
         Who chooses the facies of the cells of each pass; by default chance, at the probabilities that they have.
     on_pass : callable
         Called before each pass; what it raises ends the simulation.
+    on_drawn : callable
+        Told after each pass its leg, what was visited, and what is returned as it is by then.
 
     Returns
     -------
@@ -65,6 +68,7 @@ def sample(
         Class index of what is wanted, -1 outside.
     """
     simulated = start.known.expand(len(streams), -1, -1).clone()
+    wanted = simulated[:, start.wanted[0], start.wanted[1]]  # a view
     turns = [stream.turns for stream in streams]
     for leg in legs(start.level, predictor.config.n_started, until):
         rows, cols = start.area_of(leg)
@@ -80,13 +84,14 @@ def sample(
             context = look_around(predictor, stays, *told, level=leg.seen, turns=turns) if leg.refines else None
             for visited in visits:
                 on_pass()
-                batch, row, col, _ = visited
+                batch, row, col = visited[:3]
                 node = (batch, *lattice.node_of(batch, row, col))
                 class_index[node] = -1
                 logits = ask(class_index, *told, context=context)[node[0], :, node[1], node[2]].float() + balance
                 probability = logits.softmax(dim=1)  # (n_cells, n_facies)
                 maps[batch, row, col] = class_index[node] = choose(probability, visited)
-    return simulated[:, start.wanted[0], start.wanted[1]]
+                on_drawn(leg, visited, wanted)
+    return wanted
 
 
 def lattice_of(leg: Leg, predictor: Predictor, part: Start, paths: list[Stream]) -> Lattice:

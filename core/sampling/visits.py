@@ -77,13 +77,15 @@ class Visit(NamedTuple):
     """
     Cells that are simulated together.
 
-    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides.
+    Fields are tensors of shape (n_cells,): map in the batch, row, column, and a number in [0, 1) that decides. And
+    `correction` tells which pass of a leg that draws nodes anew this is, from 1 on; 0 where they are drawn first.
     """
 
     batch: Tensor
     row: Tensor
     col: Tensor
     uniform: Tensor
+    correction: int = 0
 
 
 _Cells = Tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -173,18 +175,19 @@ def _corrections(
         for s in (path.later for path in paths)
     ]
 
-    def visits(cosets: np.ndarray) -> Iterator[Visit]:
-        """Yield a pass for each column of cosets (batch, n_passes)."""
+    def visits(cosets: np.ndarray, first: int) -> Iterator[Visit]:
+        """Yield a pass for each column of cosets (batch, n_passes), the first of which has a number."""
         of_node = coset.cpu().numpy()
-        for asked in cosets.T:
+        for correction, asked in enumerate(cosets.T, first):
             of_maps = []
             for index, rng in enumerate(generators):
                 node_row, node_col = (drawn[index] & (of_node[index] == asked[index])).nonzero()
                 rows, cols = row[index, node_row, 0].cpu().numpy(), col[index, 0, node_col].cpu().numpy()
                 of_maps.append((rows, cols, rng.random(len(rows), dtype=np.float32)))
-            yield _together(of_maps, device)
+            yield _together(of_maps, device)._replace(correction=correction)
 
     others = 1 if lattice.spacing <= _FINE_SPACING else 0  # there the next coarser lattice gets its turn in the end
+    done = 0
     for number, n_visits in enumerate(_rounds(n_passes, lattice.spacing)):
         kept = [int(rng.integers(others, 4)) if number else 0 for rng in generators]
         n_sweeps = -(-n_visits // _SWEEP)
@@ -193,7 +196,8 @@ def _corrections(
             for of_map, rng in zip(kept, generators)
         ]
         stays = (coset == torch.tensor(kept, device=device)[:, None, None]) | is_datum
-        yield stays, visits(np.stack(sweeps)[:, :n_visits])
+        yield stays, visits(np.stack(sweeps)[:, :n_visits], 1 + done)
+        done += n_visits
 
 
 def _rounds(n_passes: int, spacing: int) -> list[int]:

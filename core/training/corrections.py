@@ -12,7 +12,7 @@ is drawn between data of the held-out block.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Callable, Mapping, NamedTuple
+from typing import Callable, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from ..measures.places import cut, draw_places
 from ..model.facies_model import FaciesModel
 from ..model.precision import drawing_predictor
 from ..model.schedule import Schedule
-from ..sampling.realizations import simulate_lattices
+from ..sampling.realizations import simulate_anew
 from ..sampling.start import Start
 from ..sampling.visits import Stream, draw_stream
 from .image_examples import seen_at_random
@@ -77,8 +77,7 @@ def measure_corrections(
     config, lattices = model.network.config, _Lattices(model, image, seed, on_pass)
     coarse: tuple[int, ...] = ()  # of the levels from the one that was measured last on
     for level in range(config.n_levels - 2 + config.n_started, _FINEST - 1, -1):
-        found = {n: lattices.measure(level, (*([0] * level), n, *coarse)) for n in _TRIED[level > _FINEST]}
-        coarse = (_fewest_that_are_harmless(found), *coarse)
+        coarse = (_fewest_that_are_harmless(lattices.measure(level, _TRIED[level > _FINEST], coarse)), *coarse)
     schedules = {}
     for quality, schedule in model.schedules.items():
         share = 3 if quality == "preview" else 1
@@ -113,20 +112,25 @@ class _Lattices:
         rng, n_nodes = np.random.default_rng([seed, 1]), self.block.size // 4 ** (model.network.config.n_levels - 1)
         self.surveys = [self._start(seen_at_random(self.block, n_nodes // share, rng)) for share in _NODES_PER_DATUM]
 
-    def measure(self, level: int, corrections: tuple[int, ...]) -> _Found:
-        """Return what is wrong with lattices of a level, with so many passes that draw those of each level anew."""
+    def measure(self, level: int, tried: Sequence[int], coarser: tuple[int, ...]) -> dict[int, _Found]:
+        """Return what is wrong with lattices of a level after each number of passes that draw them anew."""
         side = min(_SIDE_NODES * 2**level, _SIDE_CELLS)
         start, of_image = self._start(np.full((side, side), -1)), self._of_image(side, 2**level)
         streams = [self._stream(index, start) for index in range(_N_MAPS)]
-        maps = self._simulate(start, streams, level, corrections)[:, : of_image.shape[1], : of_image.shape[2]]
-        maps = np.where(of_image[:_N_MAPS] >= 0, maps, -1)  # with the same holes
-        found, wanted = (measure(nodes, start.n_facies, most_side=1) for nodes in (maps, of_image))
-        harm = (
+        wanted, harms = measure(of_image, start.n_facies, most_side=1), []
+        for maps in self._simulate(start, streams, level, tried, coarser):
+            maps = maps[:, : of_image.shape[1], : of_image.shape[2]]
+            maps = np.where(of_image[:_N_MAPS] >= 0, maps, -1)  # with the same holes
+            harms.append(self._harm(measure(maps, start.n_facies, most_side=1), wanted))
+        losses = self._losses_given_data(level, tried, coarser)
+        return {n: _Found(harm, loss) for n, harm, loss in zip(tried, harms, losses)}
+
+    def _harm(self, found: Statistics, wanted: Statistics) -> float:
+        return float(
             np.abs(found.proportions.mean(axis=0) - self.image.proportions).max() / _SHARE_THAT_MATTERS
             + _unlike(found, wanted) / _UNLIKE_THAT_MATTERS
             + np.nan_to_num(connectivity_misfit(found, wanted)) / _CONNECTED_THAT_MATTERS
         )
-        return _Found(float(harm), self._loss_given_data(level, corrections))
 
     def _start(self, known: np.ndarray) -> Start:
         return Start.of(self.model, torch.as_tensor(known, device=self.model.device), len(self.image.facies))
@@ -134,25 +138,32 @@ class _Lattices:
     def _stream(self, number: int, start: Start) -> Stream:
         return draw_stream(self.seed, number, start.shape, turns=self.model.turns)
 
-    def _simulate(self, start: Start, streams: list[Stream], level: int, corrections: tuple[int, ...]) -> np.ndarray:
-        """Return the nodes of lattices of a level, shape (n_maps, n_rows, n_cols); -1 beyond the grid."""
+    def _simulate(
+        self, start: Start, streams: list[Stream], level: int, tried: Sequence[int], coarser: tuple[int, ...]
+    ) -> Iterator[np.ndarray]:
+        """Yield the nodes of lattices, shape (n_maps, n_rows, n_cols), after each number of passes; -1 off the grid."""
+        corrections = (*([0] * level), max(tried), *coarser)
         schedule = replace(self.model.schedules["standard"], corrections=corrections)
-        maps = simulate_lattices(self.predictor, start, streams, schedule, until=level, on_pass=self.on_pass)
-        return _nodes_of(maps.cpu().numpy(), start, streams, 2**level)
+        asked = self.predictor, start, streams, schedule, tried
+        for maps in simulate_anew(*asked, until=level, on_pass=self.on_pass).cpu().numpy():
+            yield _nodes_of(maps, start, streams, 2**level)
 
-    def _loss_given_data(self, level: int, corrections: tuple[int, ...]) -> np.ndarray:
-        """Return the log loss of the frequencies of facies at nodes of the held-out block that were not surveyed."""
-        losses = []
+    def _losses_given_data(self, level: int, tried: Sequence[int], coarser: tuple[int, ...]) -> list[np.ndarray]:
+        """
+        Return the log loss of the frequencies of facies, nats, after each number of passes.
+
+        It is that at nodes of the held-out block that were not surveyed, shape (n_hidden,).
+        """
+        losses: list[list[np.ndarray]] = [[] for _ in tried]
         for number, start in enumerate(self.surveys, 1):
             streams = [self._stream(number * _N_MAPS + index, start) for index in range(_N_MAPS_GIVEN_DATA)]
             streams = [replace(s, offset=streams[0].offset, rank=streams[0].rank) for s in streams]  # the same nodes
-            maps = self._simulate(start, streams, level, corrections)
             known = start.known[start.wanted].cpu().numpy()
             truth, data = (_nodes_of(of_grid[None], start, streams, 2**level)[0] for of_grid in (self.block, known))
-            frequency = ((maps == truth).sum(axis=0) + 0.5) / (len(maps) + 0.5 * start.n_facies)
-            losses.append(-np.log(frequency[(truth >= 0) & (data < 0)]))
-        found = np.concatenate(losses)
-        return found if found.size else np.zeros(1)
+            for found, maps in zip(losses, self._simulate(start, streams, level, tried, coarser)):
+                frequency = ((maps == truth).sum(axis=0) + 0.5) / (len(maps) + 0.5 * start.n_facies)
+                found.append(-np.log(frequency[(truth >= 0) & (data < 0)]))
+        return [np.concatenate(found) if any(map(len, found)) else np.zeros(1) for found in losses]
 
     def _of_image(self, side: int, spacing: int) -> np.ndarray:
         """Return lattices of pieces of the image, up to so many cells wide, shape (n_lattices, n_rows, n_cols)."""

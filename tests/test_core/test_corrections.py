@@ -13,6 +13,7 @@ from oadg.core.contract.training_image import image_of_codes
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.model.network import FaciesNetwork
 from oadg.core.model.network_config import NetworkConfig
+from oadg.core.sampling.realizations import simulate_anew, simulate_lattices
 from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
@@ -43,17 +44,18 @@ def piece_of_image(asked):
 
 
 def simulate_harm(best, asked_for):
-    """Return a `simulate_lattices` of pieces of the image: the farther passes are from the best, the more is wrong."""
+    """Return a `simulate_anew` of pieces of the image: the farther passes are from the best, the more is wrong."""
 
-    def simulate(predictor, start, streams, schedule, *, until, on_pass):
+    def simulate(predictor, start, streams, schedule, after, *, until, on_pass):
         on_pass()
         asked_for.append((until, schedule.corrections))
-        assert schedule.corrections[:until] == (0,) * until
-        tried = corrections._TRIED[until > 2]
-        off = abs(tried.index(schedule.corrections[until]) - tried.index(best[until]))
-        rng = np.random.default_rng(len(asked_for))
-        maps = piece_of_image(start.wanted)
-        return torch.from_numpy(np.stack([np.where(rng.random(maps.shape) < 0.05 * off, 1, maps) for _ in streams]))
+        assert schedule.corrections[: until + 1] == (*([0] * until), max(after))
+        rng, maps, tried = np.random.default_rng(len(asked_for)), piece_of_image(start.wanted), list(after)
+
+        def draw(off):
+            return np.stack([np.where(rng.random(maps.shape) < 0.05 * off, 1, maps) for _ in streams])
+
+        return torch.from_numpy(np.stack([draw(abs(tried.index(n) - tried.index(best[until]))) for n in tried]))
 
     return simulate
 
@@ -61,7 +63,7 @@ def simulate_harm(best, asked_for):
 @pytest.mark.parametrize("best", [{2: 12, 3: 36}, {2: 3, 3: 120}, {2: 36, 3: 3}, {2: 3, 3: 3}])
 def test_nodes_are_drawn_anew_as_often_as_does_least_harm(model, monkeypatch, best):
     asked_for = []
-    monkeypatch.setattr(corrections, "simulate_lattices", simulate_harm(best, asked_for))
+    monkeypatch.setattr(corrections, "simulate_anew", simulate_harm(best, asked_for))
     chosen = measure_corrections(model, image_of(IMAGE), seed=1)
     of = {quality: schedule.corrections for quality, schedule in chosen.items()}
     assert of == {
@@ -106,11 +108,11 @@ def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, mo
     def simulate(predictor, start, streams, *_, flips=False, **__):
         is_block = start.known[start.wanted].shape == image.held_out.shape
         maps = image.held_out if is_block else piece_of_image(start.wanted)
-        return torch.from_numpy(np.stack([1 - maps if flips else maps] * len(streams)))
+        return torch.from_numpy(np.stack([1 - maps if flips else maps] * len(streams))[None])
 
     for flips, n_right in ((False, n), (True, 0)):
-        monkeypatch.setattr(corrections, "simulate_lattices", partial(simulate, flips=flips))
-        found = corrections._Lattices(model, image, 0, lambda: None).measure(2, (0, 0, 0, 0))
+        monkeypatch.setattr(corrections, "simulate_anew", partial(simulate, flips=flips))
+        found = corrections._Lattices(model, image, 0, lambda: None).measure(2, [3], (0,))[3]
         assert found.loss_nats == pytest.approx(-np.log((n_right + 0.5) / (n + 1)))
         assert len(found.loss_nats) > 6 * 18 * 19
 
@@ -131,10 +133,10 @@ def harm_of(model, monkeypatch, change=lambda maps: maps, image=UNEVEN):
         return UNEVEN[row : row + n_rows, col : col + n_cols]
 
     def simulate(predictor, start, streams, *_, **__):
-        return torch.from_numpy(np.stack([change(piece(*start.known[start.wanted].shape)) for _ in streams]))
+        return torch.from_numpy(np.stack([change(piece(*start.known[start.wanted].shape)) for _ in streams])[None])
 
-    monkeypatch.setattr(corrections, "simulate_lattices", simulate)
-    return corrections._Lattices(model, image_of(image), 0, lambda: None).measure(2, (0, 0, 0, 0)).harm
+    monkeypatch.setattr(corrections, "simulate_anew", simulate)
+    return corrections._Lattices(model, image_of(image), 0, lambda: None).measure(2, [3], (0,))[3].harm
 
 
 def test_what_is_like_the_image_does_no_harm_and_what_is_not_does(model, monkeypatch):
@@ -209,3 +211,23 @@ def test_a_simulation_that_ends_early_has_the_nodes_that_the_whole_one_starts_wi
         is_node[5, 7] = True
         assert torch.equal(of_part >= 0, is_node)
         assert torch.equal(of_part[is_node], of_whole[is_node])
+
+
+def test_lattices_are_the_same_after_as_many_passes_that_draw_anew_whether_more_follow_or_not(model):
+    """Hard data stay; of the last level alone the passes count, and only a quarter of its nodes changes in one."""
+    shape = (90, 110)
+    known, inside = torch.full(shape, -1), torch.ones(shape, dtype=torch.bool)
+    known[5, 7] = 1
+    start, streams = Start(known, inside, 2, 2), [draw_stream(4, index, shape) for index in range(9)]
+    told = model.network, start, streams
+
+    def schedule_of(n_passes):
+        return replace(model.schedules["preview"], corrections=(0, 0, n_passes, 7))
+
+    few, many = (simulate_anew(*told, schedule_of(after[-1]), after, until=2) for after in ([6, 7, 12], [6, 7, 18]))
+    assert few.shape == (3, len(streams), *shape)
+    assert torch.equal(few[:2], many[:2])
+    assert (many[:, :, 5, 7] == 1).all()
+    assert torch.equal(many[-1], simulate_lattices(*told, schedule_of(18), until=2))
+    changed = ((few[0] != few[1]).sum() / (few[0] >= 0).sum()).item()
+    assert 0.01 < changed <= 0.3
