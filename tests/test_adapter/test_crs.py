@@ -187,6 +187,12 @@ def test_the_place_of_a_grid_may_be_told_in_another_crs(qgis_app):
     assert metres_in_unit(chile, extent, chile, context) == (1.0, "")
 
 
+def test_angles_of_another_unit_are_no_lengths_either(qgis_app):
+    grads, context = QgsCoordinateReferenceSystem("EPSG:4807"), QgsProject.instance().transformContext()
+    with pytest.raises(GridError, match="EPSG:4807 .*Choose a projected one"):
+        check_projected(grads, QgsRectangle(0, 50, 1, 51), grads, context)
+
+
 def test_where_a_projection_does_not_reach_its_unit_is_as_long_as_it_says(qgis_app):
     geographic, context = QgsCoordinateReferenceSystem("EPSG:4326"), QgsProject.instance().transformContext()
     feet = QgsCoordinateReferenceSystem("EPSG:2263")
