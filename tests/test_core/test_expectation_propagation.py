@@ -39,6 +39,15 @@ def test_cuts_of_data_that_crowd_are_not_their_shares():
     assert float(observe(crowded, position, 20, pseudo_data=PSEUDO_DATA[:2]).cuts) < -0.8
 
 
+def test_of_independent_data_the_cuts_are_the_shares_of_data_and_pseudo_data():
+    """Newton's method is there after a few rounds."""
+    counts, pseudo = torch.tensor([10, 40, 2, 20]), torch.tensor([3.0, 6.0, 3.0, 12.0])
+    position = torch.arange(4).repeat_interleave(counts)[None, None]
+    cuts = observe(torch.eye(72)[None], position, 4, pseudo_data=pseudo).cuts[0, 0]
+    shares = (counts + pseudo) / (counts + pseudo).sum()
+    assert torch.special.ndtr(cuts).tolist() == pytest.approx(shares.cumsum(dim=0)[:-1].tolist(), abs=2e-3)
+
+
 def test_the_likelihood_of_a_model_is_the_share_of_draws_that_fit():
     """Three data of a field, and the same seen by two fields at once: their logarithms add up."""
     covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()
