@@ -285,12 +285,13 @@ def verdict_of(found, **changed):
     return describe_verdict(found, {**summarise(found), **changed}, ["f0", "f1", "f2"])
 
 
-def with_statistics(found, **changed):
-    """Return what is found where statistics are these, of realizations and of crops: means, hardly any spread."""
-    spread = 1e-3 * np.resize([1, -1], 8)
+def with_statistics(found, spreads=(1e-3, 1e-3), **changed):
+    """Return what is found where statistics are these, of realizations and of crops: with these means."""
     ours, of_crops = (
         replace(statistics, **{what: np.multiply.outer(1 + spread, means[which]) for what, means in changed.items()})
-        for which, statistics in enumerate((found.measured, found.reference))
+        for which, statistics, spread in zip(
+            (0, 1), (found.measured, found.reference), np.outer(spreads, np.resize([1, -1], 8))
+        )
     )
     return replace(found, measured=ours, reference=of_crops)
 
@@ -398,6 +399,9 @@ def test_boundaries_are_long_or_short_beyond_what_the_image_itself_tells(alike, 
     assert _likeness(verdict) == likeness_told
     assert (told or "Shares") in verdict
     assert "Boundaries between" not in verdict_of(replace(found, crops_in_image=1e-9))
+    for spreads in ((0.5, 1e-3), (1e-3, 0.5)):
+        varied = with_statistics(alike, spreads, boundary=(length, 0.4))
+        assert "Boundaries between" not in verdict_of(varied), "either of them may vary that much"
 
 
 def test_the_worst_share_is_worst_for_its_size(alike):
