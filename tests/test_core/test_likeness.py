@@ -311,6 +311,18 @@ def test_small_patterns_are_held_against_chance_and_half_a_bit(alike, bits, by_c
     assert f"patterns are {bits / by_chance:.1f} times as far" in verdict
 
 
+@pytest.mark.parametrize("unknown", ["pattern_divergence", "reference_divergence"])
+def test_patterns_that_nodata_leaves_out_here_or_there_are_not_told(alike, unknown):
+    verdict = verdict_of(alike, **{unknown: math.nan})
+    assert verdict.startswith("Realizations of 32 x 32 cells look like the image. ")
+
+
+def test_seven_maps_are_too_few_to_tell_how_they_differ(alike):
+    few = replace(alike, realizations=alike.realizations[:7])
+    assert "7 realizations are too few to tell whether they differ" in verdict_of(few, variety=0.1)
+    assert _likeness(verdict_of(few, variety=0.1)) == "look like the image"
+
+
 @pytest.mark.parametrize(
     ("what", "told"),
     [
