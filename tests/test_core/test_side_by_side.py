@@ -188,6 +188,16 @@ def test_each_map_and_number_is_told_of_its_own_method(job):
     assert f"Variograms are off those of the observations by {told}" in found.verdict
 
 
+def test_of_a_reference_that_tells_nothing_nothing_is_told(job):
+    """Where one of the two has no number, as where too little of a reference is known."""
+    found = compare_simulations(with_reference(job, bands()), {n: truth_teller([]) for n in (MODEL, SIS)})
+    words = "how often two cells of a facies lie in one body is off by"
+    assert words in found.verdict
+    found.numbers[SIS]["connectivity_misfit"] = float("nan")
+    assert words not in found.verdict
+    assert "variograms are off by 0 % of the sill for the model's maps, 0 % for those of SIS" in found.verdict
+
+
 def test_a_reference_is_what_it_is_like(job):
     """The truth itself as reference: who knows the truth is no way from it."""
     found = compare_simulations(
