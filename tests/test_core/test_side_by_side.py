@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from oadg.core.contract.side_by_side_job import (
     SimulationComparisonJob,
     SimulationComparisonResult,
 )
+from oadg.core.evaluation import side_by_side
 from oadg.core.evaluation.side_by_side import SideBySide, Simulated, compare_simulations, simulators
 from oadg.core.evaluation.side_by_side_page import side_by_side_page
 from oadg.core.evaluation.side_by_side_run import run_simulation_comparison
@@ -105,6 +107,46 @@ def test_sis_beside_itself_is_equal_in_everything(job):
     ]
     assert timeless[0] == timeless[1]
     assert found.findings[0].startswith("At hidden observations neither the model nor SIS is shown to be better")
+
+
+def test_both_methods_are_asked_for_what_the_job_says(job, monkeypatch, tmp_path):
+    asked = []
+
+    def run(request, progress):
+        asked.append(request)
+        np.save(tmp_path / "maps.npy", np.zeros((5, *GRID.shape), dtype=np.uint8))
+        return SimpleNamespace(
+            realizations_path=tmp_path / "maps.npy",
+            probability_path=tmp_path / "maps.npy",
+            seconds=1.0,
+            device="cpu",
+            model_id="m",
+        )
+
+    for name in ("run_simulation", "run_indicator_simulation"):
+        monkeypatch.setattr(side_by_side, name, run)
+    job = replace(job, model_path="m.safetensors", quality="preview", seed=7, n_realizations=5)
+    job = with_mask(job, np.ones(GRID.shape, dtype=bool))
+    known = np.full(GRID.shape, -1)
+    known[2, 5], known[3, 4] = 1, 2
+    for simulate in simulators(job).values():
+        simulate(known, lambda fraction, text: None)
+    for request in asked:
+        for what in ("grid", "facies", "mask_path", "n_realizations", "seed", "work_folder"):
+            assert getattr(request, what) == getattr(job, what)
+        assert (request.row, request.col, request.class_index) == ((2, 3), (5, 4), (1, 2))
+    of_model, _ = asked
+    assert (of_model.model_path, of_model.quality, of_model.device) == (job.model_path, "preview", "cpu")
+
+
+def test_the_seed_decides_which_pieces_of_a_reference_are_compared(job):
+    job = with_reference(job, np.random.default_rng(0).integers(0, 3, (40, 50)))
+    first, again, others = (
+        compare_simulations(replace(job, seed=seed), {n: truth_teller([]) for n in (MODEL, SIS)}).crops
+        for seed in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert (first != others).any()
 
 
 def test_both_miss_what_is_hidden_and_see_all_that_is_not(job):
