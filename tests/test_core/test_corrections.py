@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +114,46 @@ def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, mo
         found = corrections._Lattices(model, image, 0, lambda: None).measure(2, (0, 0, 0, 0))
         assert found.loss_nats == pytest.approx(-np.log((n_right + 0.5) / (n + 1)))
         assert len(found.loss_nats) > 6 * 18 * 19
+
+
+def test_surveys_are_of_the_held_out_block_which_training_did_not_see(model):
+    """A datum for every five, fifteen and forty nodes of the coarsest lattice, every fourth row and column."""
+    image = image_of(IMAGE)
+    lattices = corrections._Lattices(model, image, 0, lambda: None)
+    surveys = [start.known[start.wanted].numpy() for start in lattices.surveys]
+    for known in surveys:
+        assert known.shape == image.held_out.shape
+        assert (known == image.held_out)[known >= 0].all()
+    n_nodes = image.held_out.size // 16
+    assert [(known >= 0).sum() for known in surveys] == [n_nodes // share for share in (5, 15, 40, 5, 15, 40)]
+    assert (surveys[0] != surveys[3]).any()
+
+
+def test_unlike_pairs_are_off_by_the_root_mean_square_of_logarithms_of_what_is_known():
+    """Of all facies together: twice as many at one lag, a quarter of them at another, and nothing known at a third."""
+    wanted = np.array([[[0.1, 0.2, np.nan], [0.3, np.nan, 0.2]], [[0.1, 0.2, 0.2], [0.1, np.nan, 0.2]]])
+    found = wanted * np.array([[2, 1, 1], [1, 1, 0.25]])
+    off = corrections._unlike(SimpleNamespace(variogram=found), SimpleNamespace(variogram=wanted))
+    assert off == pytest.approx(np.sqrt((np.log(2) ** 2 + np.log(4) ** 2) / 4))
+    unknown = SimpleNamespace(variogram=np.full((2, 2, 3), np.nan))
+    assert corrections._unlike(unknown, SimpleNamespace(variogram=wanted)) == 0
+
+
+@pytest.mark.parametrize(("share", "unlike", "connected"), [(0.0, 0.0, np.nan), (0.1, 0.05, 0.06)])
+def test_harm_is_counted_in_what_matters(model, monkeypatch, share, unlike, connected):
+    """A twentieth of a facies' share, a tenth of the unlike pairs and a fiftieth of the connected ones are as bad."""
+    image = image_of(IMAGE)
+    proportions = np.tile(image.proportions + np.array([share, -share]), (4, 1))
+    monkeypatch.setattr(
+        corrections,
+        "simulate_lattices",
+        lambda p, start, streams, *_, **__: torch.zeros(len(streams), *start.known[start.wanted].shape),
+    )
+    monkeypatch.setattr(corrections, "measure", lambda *_, **__: SimpleNamespace(proportions=proportions))
+    monkeypatch.setattr(corrections, "_unlike", lambda *_: unlike)
+    monkeypatch.setattr(corrections, "connectivity_misfit", lambda *_: connected)
+    found = corrections._Lattices(model, image, 0, lambda: None).measure(2, (0, 0, 0, 0))
+    assert found.harm == pytest.approx(share / 0.05 + unlike / 0.1 + np.nan_to_num(connected) / 0.02)
 
 
 ROWS, COLS = np.mgrid[:700, :760]
