@@ -25,6 +25,8 @@ from oadg.oadg_qgis.styles import (
     entropy_style,
     facies_style,
     probability_style,
+    save_point_style,
+    save_style,
     surprise_map_style,
     surprise_style,
 )
@@ -218,6 +220,19 @@ def test_post_processor_gives_a_loaded_layer_its_style(qgis_app, tmp_path):
     ApplyStyle().postProcessLayer(None, None, None)
     ApplyStyle().postProcessLayer(layer, None, None)
     assert layer.renderer().type() == "paletted"
+
+
+@pytest.mark.parametrize("save", [save_style, save_point_style])
+def test_a_style_of_what_cannot_be_read_or_beside_what_cannot_be_written_is_told(qgis_app, tmp_path, save):
+    path = tmp_path / "a.tif"
+    with pytest.raises(JobError, match=r"a\.tif cannot be read back after writing\. Is the disk full\?"):
+        save(path, lambda layer: None)
+    if save is save_style:
+        write(class_plan(path), [CLASSES])
+        (tmp_path / "a.qml").unlink()
+        (tmp_path / "a.qml").mkdir()
+        with pytest.raises(JobError, match=r"The style of .*a\.tif cannot be written: .*Choose another folder"):
+            save(path, facies_style(FACIES))
 
 
 def test_nothing_stays_when_a_run_fails_after_writing(qgis_app, tmp_path):
