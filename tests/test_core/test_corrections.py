@@ -94,10 +94,26 @@ def test_the_fewest_passes_are_taken_that_do_about_as_little_harm_as_can_be(harm
     assert corrections._fewest_that_are_harmless(tried) == chosen
 
 
-def test_the_loss_at_few_nodes_counts_less():
+@pytest.mark.parametrize("scale", [1.0, 0.05])
+def test_the_loss_at_few_nodes_counts_less(scale):
+    """And as a share of itself, whether much is lost or little."""
     for n_nodes, chosen in ((4000, 0), (100, 3)):
-        tried = {0: corrections._Found(1.0, np.full(n_nodes, 0.96)), 3: corrections._Found(0.3, np.ones(n_nodes))}
+        losses = scale * np.full(n_nodes, 0.96), scale * np.ones(n_nodes)
+        tried = {n: corrections._Found(harm, loss) for n, harm, loss in zip((0, 3), (1.0, 0.3), losses)}
         assert corrections._fewest_that_are_harmless(tried) == chosen
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_nodes_are_taken_where_they_were_simulated(model, level):
+    """All of them, of each map at its own places: but for those beyond the grid nothing is missing."""
+    lattices = corrections._Lattices(model, image_of(IMAGE), 0, lambda: None)
+    known = np.full((90, 110), -1)
+    known[5, 7] = 1
+    start = lattices._start(known)
+    streams = [lattices._stream(number, start) for number in range(3)]
+    nodes = lattices._simulate(start, streams, level, (0, 0, 0, 0))
+    assert nodes.shape == (3, -(-90 // 2**level), -(-110 // 2**level))
+    assert (nodes[:, :-1, :-1] >= 0).all()
 
 
 def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, monkeypatch):
