@@ -311,6 +311,42 @@ def test_small_patterns_are_held_against_chance_and_half_a_bit(alike, bits, by_c
     assert f"patterns are {bits / by_chance:.1f} times as far" in verdict
 
 
+def test_scores_are_those_of_realizations_and_what_chance_makes_of_them_that_of_crops(alike):
+    fidelity = replace(
+        alike.fidelity,
+        pattern_divergence={1: 0.1, 2: 0.9, 4: 0.9},
+        variogram_difference=0.2,
+        connectivity_misfit=0.3,
+        agreement=0.4,
+        within=0.5,
+    )
+    crops = replace(alike.among_crops, pattern_divergence={1: 0.01, 2: 0.01, 4: 0.01}, agreement=0.04, within=0.25)
+    found = with_statistics(alike, proportions=(np.array([0.5, 0.3, 0.2]), np.array([0.7, 0.1, 0.2])))
+    scores = summarise(
+        replace(
+            found,
+            fidelity=fidelity,
+            among_crops=crops,
+            among_halves=replace(crops, pattern_divergence={1: 0.08, 2: 0.01, 4: 0.01}),
+            image_shares=np.array([0.45, 0.45, 0.1]),
+            contacts=np.array([[0, 0.9, 0.03], [0, 0, 0.07], [0, 0, 0]]),
+            image_contacts=np.array([[0, 1.0, 0], [0, 0, 0], [0, 0, 0]]),
+        )
+    )
+    expected = {
+        "pattern_divergence": 0.1,
+        "reference_divergence": 0.02,
+        "variogram_difference": 0.2,
+        "connectivity_misfit": 0.3,
+        "agreement": 0.4,
+        "variety": 2.0,
+        "proportion_difference": 0.15,
+        "forbidden_contacts": 0.1,
+    }
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+    assert math.isnan(scores["log_loss"])
+
+
 @pytest.mark.parametrize("unknown", ["pattern_divergence", "reference_divergence"])
 def test_patterns_that_nodata_leaves_out_here_or_there_are_not_told(alike, unknown):
     verdict = verdict_of(alike, **{unknown: math.nan})
@@ -391,7 +427,9 @@ def test_why_there_are_more_bodies_or_fewer(alike, ours, shares, told):
     proportions = [np.array([(1 - share) / 2, share, (1 - share) / 2]) for share in shares]
     bodies = np.array([7.0, ours, 7.0]), np.array([7.0, 9.7, 7.0])
     found = with_statistics(alike, n_bodies=bodies, proportions=proportions)
+    found = replace(found, fidelity=replace(found.fidelity, bodies=bodies[0]))
     assert told in verdict_of(found)
+    assert summarise(found)["bodies_ratio"] == pytest.approx((ours + 0.5) / 10.2, rel=1e-3), "the worst one"
     assert "times as many bodies" not in verdict_of(replace(found, crops_in_image=1e-9)), "the image tells as little"
 
 
@@ -502,6 +540,22 @@ def test_a_perfect_model_of_many_facies_looks_like_the_image(judge):
     cells = smooth_map_of_many(160, rng)
     found = judge(cells, [smooth_map_of_many(53, rng) for _ in range(20)])
     assert _likeness(_verdict(found)) == "look like the image"
+
+
+def test_what_is_found_of_realizations_and_of_the_image_is_not_mixed_up(judge):
+    """Maps that are the same one, of an image that lacks a quarter and has a single cell of its third facies."""
+    rng = np.random.default_rng(2)
+    cells = np.where(smooth_field(160, rng) > 0, 1, 0).astype(np.int16)
+    cells[20, 100], cells[:, :40] = 2, -1
+    found = judge(cells, 4 * [np.minimum(smooth_map(32, rng), 1)])
+    assert found.fidelity.agreement == pytest.approx(1)
+    assert found.fidelity.within == pytest.approx(0, abs=1e-9)
+    assert found.fidelity.bodies.tolist() == found.measured.n_bodies[0].tolist()
+    assert summarise(found)["variety"] == pytest.approx(0, abs=1e-9)
+    assert found.image_contacts[:2, 2].sum() > 0, "though no crop has it"
+    assert found.reference.proportions[:, 2].max() == 0
+    assert found.isolated_in_image == pytest.approx(1 / (160 * 120)), "of the cells that are known"
+    assert 120 * 160 / 32**2 <= found.crops_in_image < 120 * 160 / 32**2 / 0.8
 
 
 def test_few_maps_do_not_tell_whether_they_differ(judge):
