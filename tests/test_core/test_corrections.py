@@ -164,11 +164,11 @@ def test_surveys_are_of_the_held_out_block_which_training_did_not_see(model):
 
 
 def test_unlike_pairs_are_off_by_the_root_mean_square_of_logarithms_of_what_is_known():
-    """Of all facies together: twice as many at one lag, a quarter of them at another, and nothing known at a third."""
+    """Of all facies together: twice as many at one lag, half of them at another, and nothing known at a third."""
     wanted = np.array([[[0.1, 0.2, np.nan], [0.3, np.nan, 0.2]], [[0.1, 0.2, 0.2], [0.1, np.nan, 0.2]]])
-    found = wanted * np.array([[2, 1, 1], [1, 1, 0.25]])
+    found = np.stack([wanted[0], wanted.sum(axis=0) * np.array([[2, 1, 1], [1, 1, 0.5]]) - wanted[0]])
     off = corrections._unlike(SimpleNamespace(variogram=found), SimpleNamespace(variogram=wanted))
-    assert off == pytest.approx(np.sqrt((np.log(2) ** 2 + np.log(4) ** 2) / 4))
+    assert off == pytest.approx(np.log(2) / np.sqrt(2))
     unknown = SimpleNamespace(variogram=np.full((2, 2, 3), np.nan))
     assert corrections._unlike(unknown, SimpleNamespace(variogram=wanted)) == 0
 

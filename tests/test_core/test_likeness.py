@@ -702,7 +702,22 @@ def test_surveys_that_differ_more_than_tiles_widen_the_interval(model, image, mo
     scores = {**{name: 2 * [theirs] for name in of_one}, "model": [ours, theirs]}
     apart = summarise(replace(found, hidden=replace(found.hidden, scores=scores, tiles=np.tile(tiles, 2))))
     assert apart["log_loss_ratio"] == pytest.approx(1.5)
+    assert (apart["log_loss"], apart["log_loss_kriging"]) == pytest.approx((1.5, 1.0))
     assert apart["log_loss_ratio_low"] < 0 < 3 < apart["log_loss_ratio_high"]
+
+
+def test_the_largest_miscalibration_is_that_of_bins_that_hold_enough(model, image, monkeypatch):
+    monkeypatch.setattr(hidden_cells, "N_SURVEYS", 1)
+    found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
+    predicted, observed = np.array([0.1, 0.5, 0.9, np.nan]), np.array([0.2, 0.45, 0.1, np.nan])
+    for numbers, largest in (([200, 900, 199, 0], 0.1), ([200, 900, 200, 0], 0.8), ([199, 200, 9, 0], 0.05)):
+        bins = replace(found.hidden.reliability, predicted=predicted, observed=observed, number=np.array(numbers))
+        scores = summarise(replace(found, hidden=replace(found.hidden, reliability=bins)))
+        assert scores["largest_miscalibration"] == pytest.approx(largest)
+    few = replace(bins, number=np.array([1, 1, 1, 0]))
+    assert math.isnan(
+        summarise(replace(found, hidden=replace(found.hidden, reliability=few)))["largest_miscalibration"]
+    )
 
 
 @pytest.mark.parametrize(("side", "n_tiles"), [(62, 4), (380, 16)])
