@@ -17,15 +17,15 @@ from qgis.core import (
 from ..core.contract.errors import GridError
 from .ground import metres_of_unit, nominal_metres
 
-_PLACEHOLDERS = ("Undefined geographic SRS", "Undefined Cartesian SRS")
-"""What GeoPackages say of layers without a CRS."""
+_PLACEHOLDERS = ("undefined geographic srs", "undefined cartesian srs", "undefined srs")
+"""What GeoPackages say of layers without a CRS, in small letters; some programs add that the unit is unknown."""
 _STEP = 10.0
 """Units of a map that are measured on the ground."""
 
 
 def known_crs(crs: QgsCoordinateReferenceSystem) -> QgsCoordinateReferenceSystem:
     """Return a layer's coordinate reference system; an invalid one for GeoPackage's placeholders of none."""
-    return QgsCoordinateReferenceSystem() if crs.description() in _PLACEHOLDERS else crs
+    return QgsCoordinateReferenceSystem() if crs.description().lower().startswith(_PLACEHOLDERS) else crs
 
 
 def to_crs(

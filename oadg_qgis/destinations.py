@@ -45,8 +45,11 @@ def file_of(layer: Optional[QgsMapLayer]) -> Optional[Path]:
 
 def files_of(name: str, layer: Optional[QgsMapLayer], context: QgsProcessingContext) -> Dict[str, Path]:
     """Return the files that a parameter's layer is read from: its own, those joined to it, and those it is made of."""
-    behind = {f"{name}, {other.name()}": file_of(other) for other in _layers_behind(layer, context)}
-    return {what: path for what, path in {**behind, name: file_of(layer)}.items() if path is not None}
+    files = {name: file_of(layer)}
+    for number, other in enumerate(_layers_behind(layer, context), 1):
+        called = f"{name}, {other.name()}"
+        files[f"{called}, {number}" if called in files else called] = file_of(other)  # several may have one name
+    return {what: path for what, path in files.items() if path is not None}
 
 
 def _layers_behind(layer: Optional[QgsMapLayer], context: QgsProcessingContext) -> List[QgsMapLayer]:

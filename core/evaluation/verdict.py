@@ -87,10 +87,10 @@ def _grade(value: float, limits: tuple[float, float]) -> int:
 
 def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
     """Return the grade of small patterns, and in words how far they are; nothing where nodata lies in all of them."""
-    bits = scores["pattern_divergence"]
-    if math.isnan(bits):
+    bits, by_chance = scores["pattern_divergence"], scores["reference_divergence"]
+    if math.isnan(bits) or math.isnan(by_chance):
         return 0, ""
-    times = bits / max(1e-9, scores["reference_divergence"])
+    times = bits / max(1e-9, by_chance)
     grade = 2 if bits >= _FARTHEST_PATTERNS else _grade(times, _PATTERN_TIMES)
     return grade, f": frequencies of small patterns are {times:.1f} times as far from those of the image as by chance"
 

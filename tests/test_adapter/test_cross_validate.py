@@ -434,6 +434,27 @@ def test_the_files_behind_a_layer_are_not_replaced(refused, survey, tmp_path):
         QgsProject.instance().removeMapLayer(names)
 
 
+def test_the_files_of_joined_tables_of_one_name_are_not_replaced(refused, survey, tmp_path):
+    paths = [tmp_path / f"{stem}.gpkg" for stem in ("older", "newer")]
+    for path in paths:
+        save(survey, path)
+    tables = [QgsVectorLayer(str(path), "names", "ogr") for path in paths]
+    for table in tables:
+        QgsProject.instance().addMapLayers([table])
+        join = QgsVectorLayerJoinInfo()
+        join.setJoinLayer(table)
+        join.setJoinFieldName("facies")
+        join.setTargetFieldName("facies")
+        survey.addJoin(join)
+    try:
+        for path in paths:
+            refused(survey, rf"would replace OBSERVATIONS, names.*{path.name}\)", ERRORS=str(path))
+    finally:
+        for table in tables:
+            survey.removeJoin(table.id())
+            QgsProject.instance().removeMapLayer(table)
+
+
 def test_the_table_of_a_database_is_not_replaced(refused, survey, tmp_path):
     options = QgsVectorFileWriter.SaveVectorOptions()
     options.driverName, options.layerName, options.datasourceOptions = "SQLite", "t", ["SPATIALITE=YES"]

@@ -14,8 +14,9 @@ from qgis.core import (
     QgsVectorLayer,
 )
 
+from oadg.core.contract.errors import GridError
 from oadg.oadg_qgis.categorical_rasters import read_codes, read_training_image
-from oadg.oadg_qgis.crs import known_crs, metres_in_unit
+from oadg.oadg_qgis.crs import check_projected, known_crs, metres_in_unit
 from oadg.oadg_qgis.ground import ground_size, metres_of_unit
 
 
@@ -147,3 +148,79 @@ def test_cells_of_an_image_are_as_large_as_on_the_ground(write_image):
     degrees = read_codes(write_image(4326, 9.0, 60.0, 3e-4))
     assert degrees.metres is None
     assert degrees.on_ground == pytest.approx((16.75, 33.42), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("longitude", "latitude", "named"),
+    [
+        (9, 47, "EPSG:32632 (WGS 84 / UTM zone 32N), which is made for this area."),
+        (6, 0, "EPSG:32632 (WGS 84 / UTM zone 32N)"),
+        (-70.5, -33, "EPSG:32719 (WGS 84 / UTM zone 19S)"),
+        (-180, 10, "EPSG:32601 (WGS 84 / UTM zone 1N)"),
+        (180, 10, "EPSG:32660 (WGS 84 / UTM zone 60N)"),
+        (9, 85, None),
+        (9, -81, None),
+        (500, 47, None),
+    ],
+)
+def test_degrees_are_refused_and_a_projection_is_named_that_fits_the_place(qgis_app, longitude, latitude, named):
+    geographic, context = QgsCoordinateReferenceSystem("EPSG:4326"), QgsProject.instance().transformContext()
+    extent = QgsRectangle(longitude - 0.1, latitude - 0.1, longitude + 0.1, latitude + 0.1)
+    with pytest.raises(GridError, match="EPSG:4326 .*counts in degrees, .* Choose a projected one") as told:
+        check_projected(geographic, extent, geographic, context)
+    assert str(told.value).endswith("in the parameter CRS.") == (named is None)
+    assert f", for example {named or ''}" in f"{told.value}, for example "
+    if named and abs(longitude) < 180:
+        named_crs = QgsCoordinateReferenceSystem(named.split(" ")[0])
+        assert named_crs.description() in named
+        assert named_crs.bounds().contains(extent.center())
+
+
+def test_the_place_of_a_grid_may_be_told_in_another_crs(qgis_app):
+    geographic, context = QgsCoordinateReferenceSystem("EPSG:4326"), QgsProject.instance().transformContext()
+    chile = QgsCoordinateReferenceSystem("EPSG:32719")
+    extent = QgsRectangle(360_000, 6_300_000, 370_000, 6_310_000)
+    with pytest.raises(GridError, match="for example EPSG:32719"):
+        check_projected(geographic, extent, chile, context)
+    check_projected(chile, extent, chile, context)
+    check_projected(QgsCoordinateReferenceSystem(), extent, QgsCoordinateReferenceSystem(), context)
+    assert metres_in_unit(chile, extent, chile, context) == (1.0, "")
+
+
+def test_angles_of_another_unit_are_no_lengths_either(qgis_app):
+    grads, context = QgsCoordinateReferenceSystem("EPSG:4807"), QgsProject.instance().transformContext()
+    with pytest.raises(GridError, match="EPSG:4807 .*Choose a projected one"):
+        check_projected(grads, QgsRectangle(0, 50, 1, 51), grads, context)
+
+
+def test_where_a_projection_does_not_reach_its_unit_is_as_long_as_it_says(qgis_app):
+    geographic, context = QgsCoordinateReferenceSystem("EPSG:4326"), QgsProject.instance().transformContext()
+    feet = QgsCoordinateReferenceSystem("EPSG:2263")
+    metres, caution = metres_in_unit(feet, QgsRectangle(0, -90, 0, -90), geographic, context)
+    assert (metres, caution) == (pytest.approx(1200 / 3937), "")
+
+
+AXES = "".join(f',AXIS["{axis}",unspecified,ORDER[{n}],LENGTHUNIT["unknown",0]]' for n, axis in enumerate("XY", 1))
+ENGINEERING = f'ENGCRS["Undefined Cartesian SRS with unknown unit",EDATUM["unknown"],CS[Cartesian,2]{AXES}]'
+
+
+@pytest.mark.parametrize(
+    "wkt",
+    [
+        'GEOGCS["Undefined geographic SRS",DATUM["unknown",SPHEROID["unknown",6378137,298]],UNIT["degree",0.0174533]]',
+        'LOCAL_CS["Undefined Cartesian SRS",UNIT["metre",1]]',
+        'LOCAL_CS["Undefined cartesian SRS",UNIT["metre",1]]',
+        ENGINEERING,
+        'LOCAL_CS["Undefined SRS",UNIT["metre",1]]',
+    ],
+)
+def test_what_geopackages_of_several_programs_say_of_no_crs(qgis_app, wkt):
+    crs = QgsCoordinateReferenceSystem.fromWkt(wkt)
+    assert crs.isValid()
+    assert not known_crs(crs).isValid()
+
+
+def test_other_crs_are_known(qgis_app):
+    for crs in (QgsCoordinateReferenceSystem("EPSG:32632"), QgsCoordinateReferenceSystem.fromWkt(wkt_of(2056))):
+        assert known_crs(crs) == crs
+        assert known_crs(crs).isValid()

@@ -10,14 +10,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from osgeo import gdal
-from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer
+from qgis.core import QgsCoordinateReferenceSystem, QgsRasterLayer, QgsVectorLayer
 
 from oadg.core.contract.errors import Cancelled, EngineError, JobError
 from oadg.core.contract.facies import Facies, FaciesTable
 from oadg.core.contract.grid import Grid
+from oadg.core.contract.surprise import SURPRISE_CLASSES
 from oadg.oadg_qgis import rasters
 from oadg.oadg_qgis.rasters import FLOAT_NODATA, RasterPlan, RasterWriter, bands_of, describe, fill_gaps, storage_of
-from oadg.oadg_qgis.styles import ApplyStyle, entropy_style, facies_style, probability_style
+from oadg.oadg_qgis.styles import (
+    MAGMA,
+    VIRIDIS,
+    ApplyStyle,
+    entropy_style,
+    facies_style,
+    probability_style,
+    save_point_style,
+    save_style,
+    surprise_map_style,
+    surprise_style,
+)
 
 GRID = Grid(west=100.0, north=50.0, cell_size=5.0, n_rows=3, n_cols=4)
 FACIES = FaciesTable((Facies(1, "Ton", "#e69f00"), Facies(4, "Sand, grün", "#56b4e9")))
@@ -139,10 +151,15 @@ def test_facies_style_is_found_when_the_file_is_opened_later(qgis_app, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("styler", "top", "suffix"),
-    [(entropy_style(5), math.log2(5), " bits"), (entropy_style(2), 1.0, " bits"), (probability_style(), 1.0, "")],
+    ("styler", "top", "suffix", "colors"),
+    [
+        (entropy_style(5), math.log2(5), " bits", MAGMA),
+        (entropy_style(2), 1.0, " bits", MAGMA),
+        (surprise_map_style(), 6.0, " bits", MAGMA),
+        (probability_style(), 1.0, "", VIRIDIS),
+    ],
 )
-def test_ramps_do_not_depend_on_the_values(qgis_app, tmp_path, styler, top, suffix):
+def test_ramps_do_not_depend_on_the_values(qgis_app, tmp_path, styler, top, suffix, colors):
     path = write(float_plan(tmp_path / "entropy.tif", styler), [np.full(GRID.shape, 0.2, dtype=np.float32)])
     layer = QgsRasterLayer(str(path), "later")
     renderer = layer.renderer()
@@ -151,7 +168,27 @@ def test_ramps_do_not_depend_on_the_values(qgis_app, tmp_path, styler, top, suff
     shader = renderer.shader().rasterShaderFunction()
     values = [item.value for item in shader.colorRampItemList()]
     assert (min(values), max(values)) == (0.0, pytest.approx(top))
+    assert [item.color.name() for item in shader.colorRampItemList()] == list(colors)
+    assert np.diff(values) == pytest.approx(top / 4), "evenly"
     assert shader.legendSettings().suffix() == suffix
+    assert shader.legendSettings().numericFormat().numberDecimalPlaces() == 2
+
+
+def test_every_probability_has_a_class_and_the_most_surprising_points_lie_in_front(qgis_app):
+    layer = QgsVectorLayer("Point?field=probability:double", "errors", "memory")
+    surprise_style("probability")(layer)
+    renderer = layer.renderer()
+    ranges = renderer.ranges()
+    assert ranges[0].lowerValue() == 0
+    assert ranges[-1].upperValue() >= 1
+    for one, following in zip(ranges, ranges[1:]):
+        assert one.upperValue() == following.lowerValue() > one.lowerValue()
+    for found, (upper, color, label) in zip(ranges, SURPRISE_CLASSES):
+        assert (found.upperValue(), found.symbol().color().name()) == (upper, color)
+        assert found.label() == f"probability {label}"
+    assert renderer.orderByEnabled()
+    (clause,) = renderer.orderBy().list()
+    assert (clause.expression().expression(), clause.ascending()) == ('"probability"', False), "drawn last"
 
 
 def test_entropy_ramp_has_a_colour_for_every_value(qgis_app, tmp_path):
@@ -180,8 +217,22 @@ def test_post_processor_gives_a_loaded_layer_its_style(qgis_app, tmp_path):
     options.loadDefaultStyle = False  # as Processing opens results
     layer = QgsRasterLayer(str(path), "loaded", "gdal", options)
     assert layer.renderer().type() != "paletted"
+    ApplyStyle().postProcessLayer(None, None, None)
     ApplyStyle().postProcessLayer(layer, None, None)
     assert layer.renderer().type() == "paletted"
+
+
+@pytest.mark.parametrize("save", [save_style, save_point_style])
+def test_a_style_of_what_cannot_be_read_or_beside_what_cannot_be_written_is_told(qgis_app, tmp_path, save):
+    path = tmp_path / "a.tif"
+    with pytest.raises(JobError, match=r"a\.tif cannot be read back after writing\. Is the disk full\?"):
+        save(path, lambda layer: None)
+    if save is save_style:
+        write(class_plan(path), [CLASSES])
+        (tmp_path / "a.qml").unlink()
+        (tmp_path / "a.qml").mkdir()
+        with pytest.raises(JobError, match=r"The style of .*a\.tif cannot be written: .*Choose another folder"):
+            save(path, facies_style(FACIES))
 
 
 def test_nothing_stays_when_a_run_fails_after_writing(qgis_app, tmp_path):

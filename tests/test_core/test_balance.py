@@ -110,6 +110,40 @@ def test_nothing_is_added_where_it_makes_shares_worse(monkeypatch):
     assert measure_balance(model, image(), seed=3) == model.schedules
 
 
+@pytest.mark.parametrize(
+    ("off", "spread", "is_added"),
+    [(0.018, 0.05, False), (0.024, 0.05, True), (0.004, 0.0, False), (0.006, 0.0, True)],
+)
+def test_shares_are_off_beyond_two_standard_errors_and_half_a_percent(monkeypatch, off, spread, is_added):
+    """Of 24 maps, whose shares vary by so much: their mean is known to a fifth of that. One facies is as it should."""
+    model = model_of(1)
+    herd(monkeypatch, model)
+    each = np.outer(np.resize([spread, -spread], 24), [1, -1, 0])
+
+    def drawn(model, schedule, *_):
+        return WANTED + each + (0 if any(schedule.balance[0]) else np.array([off, -off, 0.0]))
+
+    monkeypatch.setattr(balance, "_shares_of_maps", drawn)
+    assert any(measure_balance(model, image(), seed=3)["standard"].balance) == is_added
+
+
+def test_no_more_is_simulated_than_the_coarsest_lattice(monkeypatch):
+    """Every fourth row and column of each map."""
+    model, known = model_of(3), []
+    herd(monkeypatch, model)
+    simulate = balance.simulate_lattices
+
+    def simulate_and_note(*args, **kwargs):
+        maps = simulate(*args, **kwargs)
+        known.extend((maps >= 0).float().mean(dim=(1, 2)).tolist())
+        return maps
+
+    monkeypatch.setattr(balance, "simulate_lattices", simulate_and_note)
+    monkeypatch.setattr(balance, "_N_MAPS", 2)
+    measure_balance(model, image(), seed=3)
+    assert known == pytest.approx([1 / 16] * len(known))
+
+
 def test_nothing_is_added_where_shares_differ_by_chance_only(monkeypatch):
     model = model_of(2)
     herd(monkeypatch, model)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,10 +96,26 @@ def test_the_fewest_passes_are_taken_that_do_about_as_little_harm_as_can_be(harm
     assert corrections._fewest_that_are_harmless(tried) == chosen
 
 
-def test_the_loss_at_few_nodes_counts_less():
+@pytest.mark.parametrize("scale", [1.0, 0.05])
+def test_the_loss_at_few_nodes_counts_less(scale):
+    """And as a share of itself, whether much is lost or little."""
     for n_nodes, chosen in ((4000, 0), (100, 3)):
-        tried = {0: corrections._Found(1.0, np.full(n_nodes, 0.96)), 3: corrections._Found(0.3, np.ones(n_nodes))}
+        losses = scale * np.full(n_nodes, 0.96), scale * np.ones(n_nodes)
+        tried = {n: corrections._Found(harm, loss) for n, harm, loss in zip((0, 3), (1.0, 0.3), losses)}
         assert corrections._fewest_that_are_harmless(tried) == chosen
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_nodes_are_taken_where_they_were_simulated(model, level):
+    """All of them, of each map at its own places: but for those beyond the grid nothing is missing."""
+    lattices = corrections._Lattices(model, image_of(IMAGE), 0, lambda: None)
+    known = np.full((90, 110), -1)
+    known[5, 7] = 1
+    start = lattices._start(known)
+    streams = [lattices._stream(number, start) for number in range(3)]
+    nodes = lattices._simulate(start, streams, level, (0, 0, 0, 0))
+    assert nodes.shape == (3, -(-90 // 2**level), -(-110 // 2**level))
+    assert (nodes[:, :-1, :-1] >= 0).all()
 
 
 def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, monkeypatch):
@@ -115,6 +132,64 @@ def test_what_data_tell_is_the_log_loss_at_nodes_of_the_held_out_block(model, mo
         found = corrections._Lattices(model, image, 0, lambda: None).measure(2, [3], (0,))[3]
         assert found.loss_nats == pytest.approx(-np.log((n_right + 0.5) / (n + 1)))
         assert len(found.loss_nats) > 6 * 18 * 19
+
+
+def test_what_data_tell_is_asked_where_none_are(model, monkeypatch):
+    """Of a block whose western third was surveyed, and whose eastern one has no facies, at nodes of the middle one."""
+    lattices = corrections._Lattices(model, image_of(IMAGE), 0, lambda: None)
+    third = lattices.block.shape[1] // 3
+    col = np.arange(3 * third)
+    lattices.block = np.where(col < 2 * third, lattices.block[:, : 3 * third], -1)
+
+    def simulate(predictor, start, streams, *_, **__):
+        return torch.zeros(len(streams), *start.known[start.wanted].shape)
+
+    monkeypatch.setattr(corrections, "simulate_lattices", simulate)
+    lattices.surveys = [lattices._start(np.where(col < third, lattices.block, -1))]
+    n_nodes = len(lattices._loss_given_data(2, (0, 0, 0, 0)))
+    assert n_nodes == pytest.approx(lattices.block.size / 16 / 3, rel=0.1)
+    lattices.surveys = [lattices._start(lattices.block)]
+    assert lattices._loss_given_data(2, (0, 0, 0, 0)).tolist() == [0], "of nothing nothing is lost"
+
+
+def test_surveys_are_of_the_held_out_block_which_training_did_not_see(model):
+    """A datum for every five, fifteen and forty nodes of the coarsest lattice, every fourth row and column."""
+    image = image_of(IMAGE)
+    lattices = corrections._Lattices(model, image, 0, lambda: None)
+    surveys = [start.known[start.wanted].numpy() for start in lattices.surveys]
+    for known in surveys:
+        assert known.shape == image.held_out.shape
+        assert (known == image.held_out)[known >= 0].all()
+    n_nodes = image.held_out.size // 16
+    assert [(known >= 0).sum() for known in surveys] == [n_nodes // share for share in (5, 15, 40, 5, 15, 40)]
+    assert (surveys[0] != surveys[3]).any()
+
+
+def test_unlike_pairs_are_off_by_the_root_mean_square_of_logarithms_of_what_is_known():
+    """Of all facies together: twice as many at one lag, half of them at another, and nothing known at a third."""
+    wanted = np.array([[[0.1, 0.2, np.nan], [0.3, np.nan, 0.2]], [[0.1, 0.2, 0.2], [0.1, np.nan, 0.2]]])
+    found = np.stack([wanted[0], wanted.sum(axis=0) * np.array([[2, 1, 1], [1, 1, 0.5]]) - wanted[0]])
+    off = corrections._unlike(SimpleNamespace(variogram=found), SimpleNamespace(variogram=wanted))
+    assert off == pytest.approx(np.log(2) / np.sqrt(2))
+    unknown = SimpleNamespace(variogram=np.full((2, 2, 3), np.nan))
+    assert corrections._unlike(unknown, SimpleNamespace(variogram=wanted)) == 0
+
+
+@pytest.mark.parametrize(("share", "unlike", "connected"), [(0.0, 0.0, np.nan), (0.1, 0.05, 0.06)])
+def test_harm_is_counted_in_what_matters(model, monkeypatch, share, unlike, connected):
+    """A twentieth of a facies' share, a tenth of the unlike pairs and a fiftieth of the connected ones are as bad."""
+    image = image_of(IMAGE)
+    proportions = np.tile(image.proportions + np.array([share / 2, -share]), (4, 1))
+    monkeypatch.setattr(
+        corrections,
+        "simulate_lattices",
+        lambda p, start, streams, *_, **__: torch.zeros(len(streams), *start.known[start.wanted].shape),
+    )
+    monkeypatch.setattr(corrections, "measure", lambda *_, **__: SimpleNamespace(proportions=proportions))
+    monkeypatch.setattr(corrections, "_unlike", lambda *_: unlike)
+    monkeypatch.setattr(corrections, "connectivity_misfit", lambda *_: connected)
+    found = corrections._Lattices(model, image, 0, lambda: None).measure(2, (0, 0, 0, 0))
+    assert found.harm == pytest.approx(share / 0.05 + unlike / 0.1 + np.nan_to_num(connected) / 0.02)
 
 
 ROWS, COLS = np.mgrid[:700, :760]

@@ -9,6 +9,7 @@ from oadg.core.kriging.covariances import (
     GAUSSIAN,
     MATERN,
     Covariances,
+    distances,
     drawn_order,
     isotropic,
     parts_to_test,
@@ -28,6 +29,22 @@ def test_covariances_fade():
     assert exponential == pytest.approx(torch.tensor([1, np.exp(-3)]), abs=1e-6)
     assert matern == pytest.approx(torch.tensor([1, 0.05]), abs=1e-3)
     assert gaussian == pytest.approx(torch.tensor([0.8, 0.8 * np.exp(-3)]), abs=1e-6)
+
+
+def test_covariances_of_several_shapes_are_those_of_each_alone():
+    places = 7 * torch.rand(20, 2, generator=torch.Generator().manual_seed(0))
+    alone = [covariance_of(shape, nugget=0.2, ratio=2.0, azimuth=0.7) for shape in (GAUSSIAN, MATERN, EXPONENTIAL)]
+    together = alone[0].followed_by(alone[1]).followed_by(alone[2])
+    expected = torch.cat([one.between(places, places) for one in alone])
+    assert torch.allclose(together.between(places, places), expected, atol=1e-5)
+    assert expected.diagonal(dim1=1, dim2=2) == pytest.approx(torch.full((3, 20), 0.8), abs=1e-6)
+
+
+def test_distances_of_places_far_from_the_origin_are_exact():
+    place = 5000 + torch.cartesian_prod(torch.arange(8.0), torch.arange(8.0))
+    found = distances(place, place)
+    assert found[0, :3].tolist() == [0, 1, 2]
+    assert found[0, 63] == pytest.approx(7 * np.sqrt(2))
 
 
 @pytest.mark.parametrize("azimuth", [0.0, np.pi / 6, np.pi / 2])
@@ -56,12 +73,26 @@ def test_ranges_run_from_the_spacing_to_beyond_the_data():
     assert len(tried.nugget) == 7 * 2 * 2
 
 
+def test_a_datum_far_from_all_others_does_not_change_their_spacing():
+    place = torch.cartesian_prod(torch.arange(0.0, 90, 10), torch.arange(0.0, 90, 10))
+    assert spacing_of(torch.cat([place, torch.tensor([[5000.0, 5000.0]])])) == 10
+
+
+def test_of_two_data_ranges_beyond_their_distance_are_tried():
+    place = torch.tensor([[0.0, 0.0], [0.0, 8.0]])
+    assert isotropic(place, spacing_of(place), (MATERN,), (0.1,)).range_cells.max() == pytest.approx(24, rel=1e-4)
+
+
 def test_data_are_tested_all_together_or_in_parts_far_and_near():
     place = torch.cartesian_prod(torch.arange(20.0), torch.arange(10.0))
     assert [len(part) for part in parts_to_test(place, 200, 50)] == [200]
     parts = parts_to_test(place, 199, 50)
     assert [len(part) for part in parts] == [50, 50, 50]
-    assert place[parts[1]].std(dim=0).norm() < 0.8 * place[parts[0]].std(dim=0).norm()
+    for part in parts[1:]:
+        from_each = distances(place[part], place)
+        within = from_each[:, part].amax(dim=1)
+        outside = from_each.index_fill(1, part, torch.inf).amin(dim=1)
+        assert (within <= outside).any(), "those nearest to one of them"
 
 
 def test_each_is_tried_with_every_nugget():

@@ -39,6 +39,15 @@ def test_cuts_of_data_that_crowd_are_not_their_shares():
     assert float(observe(crowded, position, 20, pseudo_data=PSEUDO_DATA[:2]).cuts) < -0.8
 
 
+def test_of_independent_data_the_cuts_are_the_shares_of_data_and_pseudo_data():
+    """Newton's method is there after a few rounds."""
+    counts, pseudo = torch.tensor([10, 40, 2, 20]), torch.tensor([3.0, 6.0, 3.0, 12.0])
+    position = torch.arange(4).repeat_interleave(counts)[None, None]
+    cuts = observe(torch.eye(72)[None], position, 4, pseudo_data=pseudo).cuts[0, 0]
+    shares = (counts + pseudo) / (counts + pseudo).sum()
+    assert torch.special.ndtr(cuts).tolist() == pytest.approx(shares.cumsum(dim=0)[:-1].tolist(), abs=2e-3)
+
+
 def test_the_likelihood_of_a_model_is_the_share_of_draws_that_fit():
     """Three data of a field, and the same seen by two fields at once: their logarithms add up."""
     covariance = torch.tensor([[1, 0.8, 0.5], [0.8, 1, 0.7], [0.5, 0.7, 1]]).double()
@@ -88,3 +97,28 @@ def test_a_datum_that_no_field_reaches_pulls_as_one_at_the_end_of_reach_does(cut
     assert 30 < abs(float(sites.dual)) < 30 + 1 / 30
     assert (float(sites.dual) > 0) == (cuts[0] > 0)
     assert -460 < float(sites.log_likelihood) < -450  # log_ndtr(-30) is -454.3
+
+
+def test_fields_that_share_a_precision_keep_their_own_means():
+    """A single datum, which lies above the cut of one field and below that of another; the first one's precision."""
+    cut, covariance = torch.full((1, 2, 1), 0.7, dtype=torch.float64), torch.ones(1, 1, 1, dtype=torch.float64)
+    shares = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    sites = observe(covariance, torch.tensor([[[1], [0]]]), 1, pseudo_data=PSEUDO_DATA[:2], cuts=cut, shares=shares)
+    density, below = (
+        torch.distributions.Normal(0, 1).log_prob(cut[0, 0]).exp().item(),
+        torch.special.ndtr(cut[0, 0]).item(),
+    )
+    above_cut, below_cut = density / (1 - below), -density / below
+    assert sites.dual.flatten().tolist() == pytest.approx([above_cut, below_cut])
+    variance_above = 1 + 0.7 * above_cut - above_cut**2
+    assert float(1 - sites.inverse) == pytest.approx(variance_above)
+
+
+def test_what_contradicts_all_others_is_never_thought_rarer_than_one_in_two_hundred():
+    """But the likelihood of the model is told as it is."""
+    covariance = torch.full((1, 4, 4), 0.99, dtype=torch.float64)
+    covariance.diagonal(dim1=1, dim2=2).fill_(1)
+    cuts = torch.tensor([[[-1.0, 1.0]]], dtype=torch.float64)
+    sites = observe(covariance, torch.tensor([[[2, 2, 2, 0]]]), 10, pseudo_data=PSEUDO_DATA, cuts=cuts)
+    assert float(sites.left_out[0, 0, 3].exp()) == pytest.approx(0.005)
+    assert float(sites.log_likelihood) < -10

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from oadg.core.kriging import kriging_features
-from oadg.core.kriging.covariances import GAUSSIAN
+from oadg.core.kriging.covariances import EXPONENTIAL, GAUSSIAN, Covariances
 from oadg.core.kriging.indicators import Covariance, indicator_kriging
 from oadg.core.kriging.kriging_features import MOST_DATA, MOST_SEEN, N_OF_FACIES, N_OF_PLACE, SurveyKriging
 from oadg.core.training.random_fields import FieldLaw, gaussian_fields
 
 
-def survey_of(n_data, range_cells, n_facies=3, noise=0.0, seed=0):
+def survey_of(n_data, range_cells, n_facies=3, noise=0.0, seed=0, ratio=1.0, azimuth=0.0):
     """Return places (n, 2) and facies of data from a smooth field of 64 x 64 cells."""
     generator = torch.Generator().manual_seed(seed)
-    law = FieldLaw(*(torch.full((1,), v) for v in (range_cells, 1.0, 0.0, 4.0, 0.0, 0.1)))
+    law = FieldLaw(*(torch.full((1,), v) for v in (range_cells, ratio, azimuth, 4.0, 0.0, 0.1)))
     field = gaussian_fields(law, n_facies, 64, generator)[0].argmax(dim=0)
     cell = torch.randperm(64 * 64, generator=generator)[:n_data]
     facies = field.flatten()[cell]
@@ -53,6 +53,81 @@ def test_the_estimates_are_those_of_simple_indicator_kriging():
     assert of_facies[:, 0].numpy() == pytest.approx(expected, abs=2e-3)
     assert of_facies[:, 2].numpy() == pytest.approx(expected, abs=2e-3)
     assert of_facies[:, 1].exp().numpy() == pytest.approx(np.maximum(expected, 0.005), abs=2e-3)
+
+
+@pytest.mark.parametrize(("shape", "n_data"), [(EXPONENTIAL, 100), (GAUSSIAN, 10)])
+def test_what_is_told_of_a_whole_survey(shape, n_data):
+    """On data every ten cells, for nodes every five, with a single covariance: lengths are in nodes."""
+    place = 10 * torch.cartesian_prod(torch.arange(float(n_data // 10)), torch.arange(10.0))
+    fitted = SurveyKriging.fit(place, torch.arange(n_data) % 3, 3)
+    one = Covariances(*(torch.full((8,), float(value)) for value in (40.0, 2.0, 0.3, shape, 0.15)))
+    asked = torch.tensor([[0.0, 0.0], [0.0, 5.0], [-1000.0, 0.0]])
+    _, of_place = replace(fitted, covariances=one).at(asked, 5)
+    support, nearest, constant, spacing, reach, is_gaussian, nugget, skill, number, cos, sin, *_ = of_place
+    assert support[0] == pytest.approx(0.85), "at a datum all but the nugget"
+    assert support[0] > support[1] > support[2] == pytest.approx(0, abs=1e-6)
+    assert nearest == pytest.approx(torch.tensor([0, np.log(1.5), np.log(101)]), abs=1e-5)
+    told = torch.stack([constant, spacing, reach, is_gaussian, nugget, number, cos, sin])
+    expected = [1, np.log(2), np.log(8), shape == GAUSSIAN, 0.15, np.log10(n_data) / 3]
+    expected += [np.log(2) * np.cos(0.6), np.log(2) * np.sin(0.6)]
+    assert told == pytest.approx(torch.tensor(expected)[:, None].expand(-1, 3).float(), abs=1e-5)
+    assert (skill == fitted.skill_nats).all()
+
+
+def left_out_by_solving(survey, indicator):
+    """Return what each covariance of a survey, and the shares, estimate of each datum from all others."""
+    share, covariance = indicator.mean(dim=0), survey.covariances.among(survey.place).double()
+    estimates = []
+    for datum in range(len(indicator)):
+        others = torch.arange(len(indicator)) != datum
+        towards = covariance[:, datum, others][:, None]
+        weights = torch.linalg.solve(covariance[:, others][:, :, others], towards, left=False)
+        estimates.append((weights @ (indicator[others] - share))[:, 0] + share)
+    return torch.stack(estimates, dim=1)  # (n_kept, n_data, n_facies)
+
+
+def test_covariances_count_by_how_they_predict_data_that_are_left_out():
+    """Each datum as three tenths of one: in nats for all facies alike, by squared errors for each by itself."""
+    place, facies = survey_of(50, 25.0)
+    survey, indicator = SurveyKriging.fit(place, facies, 3), torch.nn.functional.one_hot(facies, 3).double()
+    estimate = left_out_by_solving(survey, indicator)
+    evidence = 0.3 * 50 / 2 * (((estimate - indicator) ** 2).mean(dim=1)).log()
+    of_facies = survey.weight_of_facies.double().log()
+    assert (of_facies - of_facies[0]).numpy() == pytest.approx((evidence[0] - evidence).numpy(), abs=0.02)
+    estimate = estimate.clamp_min(0.01)
+    loss = -((estimate / estimate.sum(dim=2, keepdim=True)).log() * indicator).sum(dim=2).mean(dim=1)
+    alike = survey.weight[:, 0].double().log()
+    assert (alike - alike[0]).numpy() == pytest.approx((0.3 * 50 * (loss[0] - loss)).numpy(), abs=0.02)
+    assert loss.argmin() == 0
+    assert float(survey.loss_nats) == pytest.approx(float(loss[0]), abs=1e-3)
+    assert (alike[0] - alike).max() > 0.1
+
+
+@pytest.mark.parametrize("n_data", [50, 600])
+def test_the_skill_is_what_the_best_covariance_gains_over_the_shares(n_data):
+    place, facies = survey_of(n_data, 20.0)
+    survey, share = SurveyKriging.fit(place, facies, 3), torch.bincount(facies) / n_data
+    gained = survey.loss_nats + (share * share.log()).sum()
+    assert float(survey.skill_nats) == pytest.approx(float(gained), abs=2e-3)
+
+
+def test_data_that_tell_nothing_of_each_other_lose_what_the_shares_of_all_do():
+    """Also those that are tested near each other, in a corner where a single facies is."""
+    place = torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0))
+    indicator = torch.nn.functional.one_hot((place[:, 1] >= 10).long(), 2).float()
+    nothing = Covariances(*(torch.tensor([value]) for value in (1e-3, 1.0, 0.0, float(EXPONENTIAL), 0.0)))
+    loss, squared = kriging_features._leave_one_out(place, indicator, nothing, lambda: None)
+    assert float(loss) == pytest.approx(np.log(2), abs=1e-3)
+    assert squared == pytest.approx(torch.full((1, 2), 0.25), abs=1e-3)
+
+
+def test_for_the_mean_the_shares_count_as_one_datum_far_from_all():
+    place, facies = survey_of(12, 20.0)
+    survey, indicator = SurveyKriging.fit(place, facies, 3), torch.nn.functional.one_hot(facies, 3).double()
+    for mean, covariance in zip(survey.mean[:, 0], survey.covariances.among(place).double()):
+        weights = torch.linalg.solve(torch.block_diag(covariance, torch.ones(1, 1)), torch.ones(13).double())
+        expected = weights @ torch.cat([indicator, indicator.mean(dim=0)[None]]) / weights.sum()
+        assert mean.numpy() == pytest.approx(expected.numpy(), abs=1e-3)
 
 
 def test_data_that_crowd_count_less_for_the_mean():
@@ -125,6 +200,7 @@ def test_of_a_map_it_reads_the_data_that_are_there():
 
 def test_of_many_data_it_reads_a_part(monkeypatch):
     monkeypatch.setattr(kriging_features, "MOST_DATA", 40)
+    monkeypatch.setattr(kriging_features, "MOST_SEEN", 60)
     place, facies = survey_of(60, 20.0)
     known = torch.full((64, 64), -1)
     known[place[:, 0].long(), place[:, 1].long()] = facies
@@ -132,6 +208,8 @@ def test_of_many_data_it_reads_a_part(monkeypatch):
     assert len(told.place) == 40
     assert (known[told.place[:, 0].long(), told.place[:, 1].long()] >= 0).all()
     assert torch.equal(told.place, SurveyKriging.of_map(known, 3).place), "always the same"
+    assert told.place.amax(dim=0).tolist() == pytest.approx(place.amax(dim=0).tolist(), abs=6), "from all of the map"
+    assert told.place.amin(dim=0).tolist() == pytest.approx(place.amin(dim=0).tolist(), abs=6)
 
 
 @pytest.mark.parametrize("n_data", [0, 1, MOST_SEEN + 1])
@@ -179,12 +257,25 @@ def test_the_azimuth_of_the_data_is_found():
     assert told_of_azimuth(turned, facies) == pytest.approx(torch.tensor([-cos, -sin]), abs=1e-4)
 
 
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_data_of_bodies_askew_are_best_predicted_along_them(seed):
+    """Five times as long as wide, at 34 degrees from eastwards to southwards: 56 from southwards, and 60 are tried."""
+    survey = SurveyKriging.fit(*survey_of(120, 25.0, seed=seed, ratio=5.0, azimuth=0.6), 3)
+    assert survey.covariances.ratio[0] == 4.5
+    assert survey.covariances.azimuth[0] == pytest.approx(np.pi / 3)
+    isotropic = survey.weight[survey.covariances.ratio == 1]
+    assert isotropic.sum() < 0.2
+
+
 def test_two_estimates_by_fields_and_the_evidence_for_each():
     """Compact bodies of four facies, a fifth one that was not observed: the fields one by one are believed more."""
     place, facies = survey_of(200, 30.0, n_facies=4)
     survey = SurveyKriging.fit(place, facies, 5, reads_order=True)
     of_facies, of_place = survey.at(everywhere(), 1)
     in_order, alone = of_facies[:, 5], of_facies[:, 7]
+    for estimate, field in zip((in_order, alone), survey.fields):
+        assert torch.equal(estimate[survey.observed], field.at(everywhere())[0])
+    assert torch.equal(of_place[11], survey.fields[0].at(everywhere())[1])
     for estimate in (in_order, alone):
         assert torch.allclose(estimate.sum(dim=0), torch.ones(len(everywhere())), atol=1e-4)
         assert (estimate[4] == 0).all()
@@ -192,6 +283,11 @@ def test_two_estimates_by_fields_and_the_evidence_for_each():
     evidence = survey.loss_nats - torch.stack([field.loss_nats for field in survey.fields])
     assert torch.allclose(of_place[12:, 0], (200**0.5 * evidence).clamp(-4, 4), atol=1e-4)
     assert of_place[13, 0] > of_place[12, 0] + 0.5
+
+
+def test_of_three_facies_there_is_a_field_for_each_as_well():
+    survey = SurveyKriging.fit(*survey_of(40, 20.0), 3, reads_order=True)
+    assert [field.models.n_fields for field in survey.fields] == [1, 3]
 
 
 def test_of_two_facies_both_estimates_are_one():

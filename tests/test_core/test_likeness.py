@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -251,24 +252,246 @@ def smooth_map_of_many(n_rows, rng):
     return np.argmax([smooth_field(n_rows, rng) + weight for weight in np.linspace(1, -1, 8)], axis=0).astype(np.int16)
 
 
+def judged(monkeypatch, cells, maps):
+    """Evaluate maps that stand for realizations against an image of any number of facies."""
+    facies = FaciesTable(tuple(Facies(k, f"f{k}", "#112233") for k in range(int(cells.max()) + 1)))
+
+    monkeypatch.setattr(likeness, "ask_hidden_cells", lambda *_, **__: None)
+    monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
+    network = SimpleNamespace(config=SimpleNamespace(n_levels=1))
+    untrained = SimpleNamespace(provenance={}, network=network)
+    return evaluate_model(untrained, TrainingImage(cells, facies), shape=maps[0].shape, n_realizations=len(maps))
+
+
 @pytest.fixture
 def judge(monkeypatch):
-    """Evaluate maps that stand for realizations against an image of any number of facies."""
-
-    def run(cells, maps):
-        facies = FaciesTable(tuple(Facies(k, f"f{k}", "#112233") for k in range(int(cells.max()) + 1)))
-
-        monkeypatch.setattr(likeness, "ask_hidden_cells", lambda *_, **__: None)
-        monkeypatch.setattr(likeness, "simulate_freely", lambda *_, **__: np.stack(maps).astype(np.uint8))
-        network = SimpleNamespace(config=SimpleNamespace(n_levels=1))
-        untrained = SimpleNamespace(provenance={}, network=network)
-        return evaluate_model(untrained, TrainingImage(cells, facies), shape=maps[0].shape, n_realizations=len(maps))
-
-    return run
+    return partial(judged, monkeypatch)
 
 
 def _verdict(found):
     return describe_verdict(found, summarise(found), [f"f{k}" for k in range(len(found.image_shares))])
+
+
+@pytest.fixture(scope="module")
+def alike():
+    """What is found of maps of the law of the image; of a large one, so that chance has little part in it."""
+    rng = np.random.default_rng(2)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        found = judged(monkeypatch, smooth_map(160, rng), [smooth_map(32, rng) for _ in range(8)])
+    return replace(found, among_halves=None, crops_in_image=1e4)
+
+
+def verdict_of(found, **changed):
+    return describe_verdict(found, {**summarise(found), **changed}, ["f0", "f1", "f2"])
+
+
+def with_statistics(found, spreads=(1e-3, 1e-3), **changed):
+    """Return what is found where statistics are these, of realizations and of crops: with these means."""
+    ours, of_crops = (
+        replace(statistics, **{what: np.multiply.outer(1 + spread, means[which]) for what, means in changed.items()})
+        for which, statistics, spread in zip(
+            (0, 1), (found.measured, found.reference), np.outer(spreads, np.resize([1, -1], 8))
+        )
+    )
+    return replace(found, measured=ours, reference=of_crops)
+
+
+@pytest.mark.parametrize(
+    ("bits", "by_chance", "likeness_told"),
+    [
+        (0.1, 0.025, "look like the image"),
+        (0.1, 0.015, "resemble the image"),
+        (0.1, 0.003, "do not look like the image"),
+        (0.6, 0.4, "do not look like the image"),
+    ],
+)
+def test_small_patterns_are_held_against_chance_and_half_a_bit(alike, bits, by_chance, likeness_told):
+    verdict = verdict_of(alike, pattern_divergence=bits, reference_divergence=by_chance)
+    assert _likeness(verdict) == likeness_told
+    assert f"patterns are {bits / by_chance:.1f} times as far" in verdict
+
+
+def test_scores_are_those_of_realizations_and_what_chance_makes_of_them_that_of_crops(alike):
+    fidelity = replace(
+        alike.fidelity,
+        pattern_divergence={1: 0.1, 2: 0.9, 4: 0.9},
+        variogram_difference=0.2,
+        connectivity_misfit=0.3,
+        agreement=0.4,
+        within=0.5,
+    )
+    crops = replace(alike.among_crops, pattern_divergence={1: 0.01, 2: 0.01, 4: 0.01}, agreement=0.04, within=0.25)
+    found = with_statistics(alike, proportions=(np.array([0.5, 0.3, 0.2]), np.array([0.7, 0.1, 0.2])))
+    scores = summarise(
+        replace(
+            found,
+            fidelity=fidelity,
+            among_crops=crops,
+            among_halves=replace(crops, pattern_divergence={1: 0.08, 2: 0.01, 4: 0.01}),
+            image_shares=np.array([0.45, 0.45, 0.1]),
+            contacts=np.array([[0, 0.9, 0.03], [0, 0, 0.07], [0, 0, 0]]),
+            image_contacts=np.array([[0, 1.0, 0], [0, 0, 0], [0, 0, 0]]),
+        )
+    )
+    expected = {
+        "pattern_divergence": 0.1,
+        "reference_divergence": 0.02,
+        "variogram_difference": 0.2,
+        "connectivity_misfit": 0.3,
+        "agreement": 0.4,
+        "variety": 2.0,
+        "proportion_difference": 0.15,
+        "forbidden_contacts": 0.1,
+    }
+    assert {name: scores[name] for name in expected} == pytest.approx(expected)
+    assert math.isnan(scores["log_loss"])
+
+
+@pytest.mark.parametrize("unknown", ["pattern_divergence", "reference_divergence"])
+def test_patterns_that_nodata_leaves_out_here_or_there_are_not_told(alike, unknown):
+    verdict = verdict_of(alike, **{unknown: math.nan})
+    assert verdict.startswith("Realizations of 32 x 32 cells look like the image. ")
+
+
+def test_seven_maps_are_too_few_to_tell_how_they_differ(alike):
+    few = replace(alike, realizations=alike.realizations[:7])
+    assert "7 realizations are too few to tell whether they differ" in verdict_of(few, variety=0.1)
+    assert _likeness(verdict_of(few, variety=0.1)) == "look like the image"
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("variogram_difference", "Variograms are up to 0.240 off, by chance {chance:.3f}."),
+        ("connectivity_misfit", "24.0 % too many or too few lie in one body, by chance {percent:.1f} %."),
+    ],
+)
+def test_what_two_points_tell_is_held_against_chance(alike, what, told):
+    """What chance makes is told by other crops, or by half of what the image's halves differ by if that is more."""
+    found = replace(alike, fidelity=replace(alike.fidelity, **{what: 0.24}))
+    for of_crops, of_halves, chance, likeness_told in (
+        (0.1, 0.01, 0.1, "look like the image"),
+        (0.04, 0.01, 0.04, "resemble the image"),
+        (0.04, 0.3, 0.15, "look like the image"),
+        (0.02, 0.01, 0.02, "do not look like the image"),
+    ):
+        crops, halves = (replace(alike.among_crops, **{what: value}) for value in (of_crops, of_halves))
+        verdict = verdict_of(replace(found, among_crops=crops, among_halves=halves))
+        assert _likeness(verdict) == likeness_told
+        is_told = likeness_told != "look like the image"
+        assert (told.format(chance=chance, percent=100 * chance) in verdict) == is_told
+    least = replace(alike, fidelity=replace(alike.fidelity, **{what: 0.025}))
+    crops = replace(alike.among_crops, **{what: 0.001})
+    assert _likeness(verdict_of(replace(least, among_crops=crops))) == "look like the image", "so little never matters"
+
+
+@pytest.mark.parametrize(
+    ("variety", "likeness_told", "told"),
+    [
+        (2.0, "look like the image", "Realizations differ from one another more than crops of the image do."),
+        (1.0, "look like the image", "Realizations differ from one another as crops of the image do."),
+        (0.5, "resemble the image", "the model has less variety than it."),
+        (0.2, "do not look like the image", "the model has less variety than it."),
+    ],
+)
+def test_too_little_variety_is_a_fault_and_much_of_it_is_none(alike, variety, likeness_told, told):
+    verdict = verdict_of(alike, variety=variety)
+    assert _likeness(verdict) == likeness_told
+    assert told in verdict
+
+
+@pytest.mark.parametrize(
+    ("agreement", "error", "likeness_told"),
+    [(0.1, 0.03, "look like the image"), (0.1, 0.02, "resemble the image"), (0.3, 0.02, "do not look like the image")],
+)
+def test_maps_may_agree_at_the_same_place_as_far_as_chance_goes(alike, agreement, error, likeness_told):
+    fidelity = replace(alike.fidelity, agreement=agreement)
+    crops = replace(alike.among_crops, agreement_error=error)
+    verdict = verdict_of(replace(alike, fidelity=fidelity, among_crops=crops))
+    assert _likeness(verdict) == likeness_told
+    is_told = f"at the same place, {100 * agreement:.0f} % of the way from chance" in verdict
+    assert is_told == (likeness_told != "look like the image")
+
+
+@pytest.mark.parametrize(
+    ("ours", "shares", "told"),
+    [
+        (24.0, (0.4, 0.4), "F1 lies in 2.4 times as many bodies as in the image: its pieces are broken up."),
+        (24.0, (0.8, 0.4), "F1 lies in 2.4 times as many bodies as in the image: there are too many of them."),
+        (3.5, (0.4, 0.4), "F1 lies in 0.4 times as many bodies as in the image: its pieces are joined."),
+        (3.5, (0.15, 0.4), "F1 lies in 0.4 times as many bodies as in the image: there are too few of them, or none."),
+    ],
+)
+def test_why_there_are_more_bodies_or_fewer(alike, ours, shares, told):
+    """Their number and the share of their facies tell how large they are."""
+    proportions = [np.array([(1 - share) / 2, share, (1 - share) / 2]) for share in shares]
+    bodies = np.array([7.0, ours, 7.0]), np.array([7.0, 9.7, 7.0])
+    found = with_statistics(alike, n_bodies=bodies, proportions=proportions)
+    found = replace(found, fidelity=replace(found.fidelity, bodies=bodies[0]))
+    assert told in verdict_of(found)
+    assert summarise(found)["bodies_ratio"] == pytest.approx((ours + 0.5) / 10.2, rel=1e-3), "the worst one"
+    assert "times as many bodies" not in verdict_of(replace(found, crops_in_image=1e-9)), "the image tells as little"
+
+
+@pytest.mark.parametrize(
+    ("length", "likeness_told", "told"),
+    [
+        (0.42, "look like the image", None),
+        (0.48, "resemble the image", "20 % too long: bodies are thinner"),
+        (0.64, "do not look like the image", "60 % too long"),
+        (0.34, "resemble the image", "15 % too short: bodies are thicker"),
+        (0.24, "do not look like the image", "40 % too short"),
+    ],
+)
+def test_boundaries_are_long_or_short_beyond_what_the_image_itself_tells(alike, length, likeness_told, told):
+    found = with_statistics(alike, boundary=(length, 0.4))
+    verdict = verdict_of(found)
+    assert _likeness(verdict) == likeness_told
+    assert (told or "Shares") in verdict
+    assert "Boundaries between" not in verdict_of(replace(found, crops_in_image=1e-9))
+    for spreads in ((0.5, 1e-3), (1e-3, 0.5)):
+        varied = with_statistics(alike, spreads, boundary=(length, 0.4))
+        assert "Boundaries between" not in verdict_of(varied), "either of them may vary that much"
+
+
+def test_the_worst_share_is_worst_for_its_size(alike):
+    """And a facies that the image lacks is little of one where it is drawn at three cells of a thousand."""
+    theirs = np.array([0.5, 0.45, 0.05])
+    found = with_statistics(alike, proportions=(np.array([0.58, 0.4, 0.02]), theirs))
+    verdict = verdict_of(replace(found, image_shares=theirs))
+    assert "by up to 8.0 % of the cells" in verdict
+    assert "that of f2: 2.0 % instead of 5.0 %" in verdict
+    assert _likeness(verdict) == "resemble the image"
+    theirs = np.array([0.5, 0.5, 0.0])
+    found = with_statistics(alike, proportions=(np.array([0.4985, 0.4985, 0.003]), theirs))
+    verdict = verdict_of(replace(found, image_shares=theirs))
+    assert "that of f2: 0.3 % instead of 0.0 %" in verdict
+    assert _likeness(verdict) == "resemble the image"
+    almost = with_statistics(alike, proportions=(np.array([0.4995, 0.4995, 0.001]), theirs))
+    assert "0.1 % of the cells at most, as by chance" in verdict_of(replace(almost, image_shares=theirs))
+
+
+@pytest.mark.parametrize(
+    ("share", "likeness_told"),
+    [(0.008, "look like the image"), (0.03, "resemble the image"), (0.06, "do not look like the image")],
+)
+def test_boundaries_that_the_image_lacks_count_by_their_share(alike, share, likeness_told):
+    contacts = np.array([[0, 0.5, share], [0, 0, 0.5 - share], [0, 0, 0]])
+    found = replace(alike, contacts=contacts, image_contacts=np.array([[0, 0.5, 0], [0, 0, 0.5], [0, 0, 0]]))
+    assert summarise(found)["forbidden_contacts"] == pytest.approx(share)
+    assert _likeness(verdict_of(found)) == likeness_told
+    numbered = describe_verdict(found, summarise(found), ["5", "clay", "-7"])
+    assert ("most of them between facies 5 and facies -7." in numbered) == (share > 0.01)
+
+
+def test_single_data_are_told_where_the_image_has_fewer_single_cells(alike):
+    found = replace(alike, hidden=SimpleNamespace(is_held_out=True))
+    seen = {"log_loss_ratio": 1.0, "log_loss_ratio_low": 0.9, "log_loss_ratio_high": 1.1}
+    for single, is_told in ((0.205, False), (0.23, True)):
+        changed = {**seen, "isolated_data": single, "isolated_in_image": 0.2}
+        scores = {**summarise(replace(found, hidden=None)), **changed}
+        verdict = describe_verdict(found, scores, ["f0", "f1", "f2"])
+        assert ("stay single cells" in verdict) == is_told
 
 
 @pytest.mark.parametrize(
@@ -317,6 +540,22 @@ def test_a_perfect_model_of_many_facies_looks_like_the_image(judge):
     cells = smooth_map_of_many(160, rng)
     found = judge(cells, [smooth_map_of_many(53, rng) for _ in range(20)])
     assert _likeness(_verdict(found)) == "look like the image"
+
+
+def test_what_is_found_of_realizations_and_of_the_image_is_not_mixed_up(judge):
+    """Maps that are the same one, of an image that lacks a quarter and has a single cell of its third facies."""
+    rng = np.random.default_rng(2)
+    cells = np.where(smooth_field(160, rng) > 0, 1, 0).astype(np.int16)
+    cells[20, 100], cells[:, :40] = 2, -1
+    found = judge(cells, 4 * [np.minimum(smooth_map(32, rng), 1)])
+    assert found.fidelity.agreement == pytest.approx(1)
+    assert found.fidelity.within == pytest.approx(0, abs=1e-9)
+    assert found.fidelity.bodies.tolist() == found.measured.n_bodies[0].tolist()
+    assert summarise(found)["variety"] == pytest.approx(0, abs=1e-9)
+    assert found.image_contacts[:2, 2].sum() > 0, "though no crop has it"
+    assert found.reference.proportions[:, 2].max() == 0
+    assert found.isolated_in_image == pytest.approx(1 / (160 * 120)), "of the cells that are known"
+    assert 120 * 160 / 32**2 <= found.crops_in_image < 120 * 160 / 32**2 / 0.8
 
 
 def test_few_maps_do_not_tell_whether_they_differ(judge):
@@ -463,7 +702,22 @@ def test_surveys_that_differ_more_than_tiles_widen_the_interval(model, image, mo
     scores = {**{name: 2 * [theirs] for name in of_one}, "model": [ours, theirs]}
     apart = summarise(replace(found, hidden=replace(found.hidden, scores=scores, tiles=np.tile(tiles, 2))))
     assert apart["log_loss_ratio"] == pytest.approx(1.5)
+    assert (apart["log_loss"], apart["log_loss_kriging"]) == pytest.approx((1.5, 1.0))
     assert apart["log_loss_ratio_low"] < 0 < 3 < apart["log_loss_ratio_high"]
+
+
+def test_the_largest_miscalibration_is_that_of_bins_that_hold_enough(model, image, monkeypatch):
+    monkeypatch.setattr(hidden_cells, "N_SURVEYS", 1)
+    found = evaluate_model(model, image, shape=(33, 33), n_realizations=2)
+    predicted, observed = np.array([0.1, 0.5, 0.9, np.nan]), np.array([0.2, 0.45, 0.1, np.nan])
+    for numbers, largest in (([200, 900, 199, 0], 0.1), ([200, 900, 200, 0], 0.8), ([199, 200, 9, 0], 0.05)):
+        bins = replace(found.hidden.reliability, predicted=predicted, observed=observed, number=np.array(numbers))
+        scores = summarise(replace(found, hidden=replace(found.hidden, reliability=bins)))
+        assert scores["largest_miscalibration"] == pytest.approx(largest)
+    few = replace(bins, number=np.array([1, 1, 1, 0]))
+    assert math.isnan(
+        summarise(replace(found, hidden=replace(found.hidden, reliability=few)))["largest_miscalibration"]
+    )
 
 
 @pytest.mark.parametrize(("side", "n_tiles"), [(62, 4), (380, 16)])

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from oadg.core.contract.side_by_side_job import (
     SimulationComparisonJob,
     SimulationComparisonResult,
 )
+from oadg.core.evaluation import side_by_side
 from oadg.core.evaluation.side_by_side import SideBySide, Simulated, compare_simulations, simulators
 from oadg.core.evaluation.side_by_side_page import side_by_side_page
 from oadg.core.evaluation.side_by_side_run import run_simulation_comparison
@@ -107,6 +109,46 @@ def test_sis_beside_itself_is_equal_in_everything(job):
     assert found.findings[0].startswith("At hidden observations neither the model nor SIS is shown to be better")
 
 
+def test_both_methods_are_asked_for_what_the_job_says(job, monkeypatch, tmp_path):
+    asked = []
+
+    def run(request, progress):
+        asked.append(request)
+        np.save(tmp_path / "maps.npy", np.zeros((5, *GRID.shape), dtype=np.uint8))
+        return SimpleNamespace(
+            realizations_path=tmp_path / "maps.npy",
+            probability_path=tmp_path / "maps.npy",
+            seconds=1.0,
+            device="cpu",
+            model_id="m",
+        )
+
+    for name in ("run_simulation", "run_indicator_simulation"):
+        monkeypatch.setattr(side_by_side, name, run)
+    job = replace(job, model_path="m.safetensors", quality="preview", seed=7, n_realizations=5)
+    job = with_mask(job, np.ones(GRID.shape, dtype=bool))
+    known = np.full(GRID.shape, -1)
+    known[2, 5], known[3, 4] = 1, 2
+    for simulate in simulators(job).values():
+        simulate(known, lambda fraction, text: None)
+    for request in asked:
+        for what in ("grid", "facies", "mask_path", "n_realizations", "seed", "work_folder"):
+            assert getattr(request, what) == getattr(job, what)
+        assert (request.row, request.col, request.class_index) == ((2, 3), (5, 4), (1, 2))
+    of_model, _ = asked
+    assert (of_model.model_path, of_model.quality, of_model.device) == (job.model_path, "preview", "cpu")
+
+
+def test_the_seed_decides_which_pieces_of_a_reference_are_compared(job):
+    job = with_reference(job, np.random.default_rng(0).integers(0, 3, (40, 50)))
+    first, again, others = (
+        compare_simulations(replace(job, seed=seed), {n: truth_teller([]) for n in (MODEL, SIS)}).crops
+        for seed in (1, 1, 2)
+    )
+    assert (first == again).all()
+    assert (first != others).any()
+
+
 def test_both_miss_what_is_hidden_and_see_all_that_is_not(job):
     asked = {MODEL: [], SIS: []}
     found = compare_simulations(job, {name: truth_teller(of_method) for name, of_method in asked.items()})
@@ -133,6 +175,69 @@ def test_scores_of_who_knows_the_truth(job):
     assert found.numbers[MODEL]["bodies"] == 6
     assert found.numbers[MODEL]["seconds"] == 1.5
     assert found.n_honoured(MODEL) == found.n_honoured(SIS) == 40
+
+
+def sayer(probability, realizations):
+    """Return a method whose probabilities and maps have nothing to do with each other, nor with what it is shown."""
+    maps = np.stack(realizations).astype(np.int16)
+    return lambda known, progress: Simulated(probability, maps, 1.0)
+
+
+def test_probabilities_and_maps_are_judged_apart_and_each_with_its_own_gain(job):
+    """The one knows much, and draws each facies as often as any; the other draws the truth mostly and knows nothing."""
+    true, nothing = (bands() == np.arange(3)[:, None, None]).astype(float), np.full((3, *GRID.shape), 1 / 3)
+    in_turn = [(bands() + k) % 3 for k in range(3)]
+    knows, draws = sayer(0.1 + 0.7 * true, in_turn), sayer(nothing, [*in_turn[:1] * 4, in_turn[1]])
+    for ours, theirs, n_maps, is_better in ((knows, draws, 3, True), (draws, knows, 5, False)):
+        found = compare_simulations(job, {MODEL: ours, SIS: theirs})
+        losses = [found.hidden.scores[name]["log_loss"] for name in (MODEL, KRIGING_OF_SIS, COUNTED_MODEL, COUNTED_SIS)]
+        assert (losses[1:3] if is_better else losses[::3]) == pytest.approx([np.log(3)] * 2)
+        first, second = (found.gains[name] for name in (MODEL, COUNTED_MODEL))
+        assert (first.mean > 0) == (second.mean < 0) == is_better
+        words, others = ("better", "lower"), ("worse", "higher")
+        for finding, start, gain, (verdict, side) in (
+            (found.findings[0], "At hidden observations the model is", first, words if is_better else others),
+            (
+                found.findings[1],
+                f"The {n_maps} maps of the model, counted, are",
+                second,
+                others if is_better else words,
+            ),
+        ):
+            assert finding.startswith(f"{start} {verdict} than")
+            assert f"{abs(gain.mean):.1f} % {side}" in finding
+            assert f"gain: {gain.low:+.1f} to {gain.high:+.1f} %" in finding
+
+
+def test_each_map_and_number_is_told_of_its_own_method(job):
+    """Maps of a facies alone beside the truth; variograms and pairs are those of the observations and the reference."""
+    found = compare_simulations(
+        with_reference(job, bands()),
+        {MODEL: truth_teller([]), SIS: sayer(np.full((3, *GRID.shape), 1 / 3), np.zeros((2, *GRID.shape)))},
+    )
+    of_model, of_sis = found.numbers[MODEL], found.numbers[SIS]
+    share = (found.known[found.known >= 0] == 0).mean()
+    assert of_sis["share_difference"] == pytest.approx(1 - share)
+    assert of_sis["variogram_misfit"] > 0.9 > 0.3 > of_model["variogram_misfit"]
+    assert (
+        "A map of the model has 6 bodies (patches of one facies) on average, one of SIS 1, one of the reference 6."
+        in (found.findings)
+    )
+    ours, theirs, own = (100 * found.numbers[name]["variogram_misfit"] for name in (MODEL, SIS, REFERENCE))
+    told = (
+        f"{ours:.0f} % of the sill for the model's maps, {theirs:.0f} % for those of SIS ({own:.0f} % for the reference"
+    )
+    assert f"Variograms are off those of the observations by {told}" in found.verdict
+
+
+def test_of_a_reference_that_tells_nothing_nothing_is_told(job):
+    """Where one of the two has no number, as where too little of a reference is known."""
+    found = compare_simulations(with_reference(job, bands()), {n: truth_teller([]) for n in (MODEL, SIS)})
+    words = "how often two cells of a facies lie in one body is off by"
+    assert words in found.verdict
+    found.numbers[SIS]["connectivity_misfit"] = float("nan")
+    assert words not in found.verdict
+    assert "variograms are off by 0 % of the sill for the model's maps, 0 % for those of SIS" in found.verdict
 
 
 def test_a_reference_is_what_it_is_like(job):
@@ -323,6 +428,8 @@ def test_references_that_do_not_fit(real_job):
         JobError, match="reference has 16 rows x 23 columns, the grid 16 x 24: pieces .*Use a larger reference"
     ):
         compare_simulations(with_reference(real_job, bands()[:, :-1]))
+    with pytest.raises(JobError, match="reference has 15 rows x 24 columns, the grid 16 x 24"):
+        compare_simulations(with_reference(real_job, bands()[:-1]))
     with pytest.raises(ConditioningError, match="0 % of the best known of .* pieces of the reference"):
         compare_simulations(
             with_reference(real_job, np.full((20, 30), -1)), {n: truth_teller([]) for n in (MODEL, SIS)}
@@ -331,6 +438,12 @@ def test_references_that_do_not_fit(real_job):
 
 def test_a_job_survives_the_way_to_the_engine(job):
     assert SimulationComparisonJob.from_dict(json.loads(json.dumps(job.to_dict()))) == job
+    most = replace(job, n_realizations=200)
+    assert SimulationComparisonJob.from_dict(most.to_dict()) == most
+
+
+def test_where_memory_ends_fewer_realizations_help(job):
+    assert "fewer realizations" in job.REMEDY
 
 
 @pytest.mark.parametrize(

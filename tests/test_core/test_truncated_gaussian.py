@@ -6,7 +6,7 @@ import torch
 from torch.special import ndtr
 
 from oadg.core.kriging.covariances import MATERN, Covariances
-from oadg.core.kriging.truncated_gaussian import TruncatedGaussian
+from oadg.core.kriging.truncated_gaussian import Models, TruncatedGaussian, _Trial
 from oadg.core.training.random_fields import FieldLaw, gaussian_fields
 
 SIDE = 96
@@ -42,6 +42,46 @@ def test_the_order_of_the_facies_is_found(seed):
     field = TruncatedGaussian.in_order(place, renumbered[of_data], 6, NEAR)
     position = field.models.position[field.weight.argmax(), 0][renumbered]
     assert position.tolist() in (list(range(6)), list(range(5, -1, -1)))
+
+
+@pytest.mark.parametrize(("n_data", "n_facies", "seed"), [(40, 6, 0), (60, 8, 4), (80, 8, 2)])
+def test_an_order_that_is_not_guessed_at_once_is_found_by_moving_facies(n_data, n_facies, seed):
+    place, of_data, _ = ordered_survey(n_data, n_facies, seed)
+    renumbered = torch.randperm(n_facies, generator=torch.Generator().manual_seed(seed))
+    field = TruncatedGaussian.in_order(place, renumbered[of_data], n_facies, NEAR)
+    position = field.models.position[0, 0][renumbered]
+    assert position.tolist() in (list(range(n_facies)), list(range(n_facies - 1, -1, -1)))
+
+
+@pytest.mark.parametrize("n_data", [60, 400])
+def test_models_count_by_how_likely_all_data_are_by_them(n_data):
+    """Also where they were tried on a part; those by which the data are e^4 times less likely do not count."""
+    place, of_data, _ = ordered_survey(n_data, 3)
+    field = TruncatedGaussian.in_order(place, of_data, 3, NEAR)
+    likely = field.models.log_likelihood(place, of_data, lambda: None)
+    weight = field.weight.double().log()
+    assert len(weight) > 1
+    assert torch.allclose(weight - weight[0], likely - likely[0], atol=1e-3)
+    assert likely[0] == likely.max()
+    assert likely.min() >= likely.max() - 4
+
+
+def test_of_two_facies_a_field_for_each_is_as_likely_as_one_for_both():
+    """They are mirror images, of which half counts."""
+    place, of_data, _ = ordered_survey(50, 2)
+    in_order, one_by_one = torch.tensor([[[0, 1]]]), torch.eye(2, dtype=torch.int64)[None]
+    one, two = (
+        Models(NEAR, position).log_likelihood(place, of_data, lambda: None) for position in (in_order, one_by_one)
+    )
+    assert float(two) == pytest.approx(float(one), rel=1e-9)
+
+
+def test_of_rare_facies_several_data_are_among_those_that_models_are_tried_on():
+    place, of_data, _ = ordered_survey(1000, 2)
+    of_data[[3, 500, 700, 800, 900]], of_data[77] = 2, 3
+    _, tried = _Trial(place, of_data, lambda: None)._data
+    assert (torch.bincount(tried)[2:] >= torch.tensor([4, 1])).all()
+    assert len(tried) == 240
 
 
 def test_between_two_facies_it_expects_the_one_between_them():
@@ -181,6 +221,8 @@ def test_facies_of_few_data_one_by_one_are_not_thought_as_likely_as_not():
     of_data = torch.randperm(64, generator=torch.Generator().manual_seed(0)) % 16
     probability, _ = TruncatedGaussian.one_by_one(place, of_data, 16).at(place)
     own = probability.gather(0, of_data[None]).mean()
+    beyond = ndtr(-TruncatedGaussian.one_by_one(place, of_data, 16).cuts)
+    assert beyond.flatten().tolist() == pytest.approx([1 / 16] * beyond.numel(), abs=0.03)
     others, _ = TruncatedGaussian.one_by_one(place, of_data, 16).at(place + 50)
     assert own > 0.5
     assert others.amax() < 0.5

@@ -78,8 +78,9 @@ def test_features_turn_as_if_the_survey_were_turned():
     assert torch.allclose(found.of_place, expected.of_place, atol=2e-4)
     assert torch.allclose(found.of_facies[:, :, :4], expected.of_facies[:, :, :4], atol=2e-4)  # the nearest may tie
     assert not torch.allclose(found.of_place, torch.rot90(features.of_place, 1, (-2, -1)), atol=0.1)
-    for back, wanted in zip(found.turned(3), features):
-        assert torch.equal(back, wanted)
+    for turns, expected in ((1, features.turned(2)), (3, features)):
+        for told, wanted in zip(found.turned(turns), expected):
+            assert torch.equal(told, wanted)
 
 
 def test_each_map_is_answered_in_its_own_orientation():
