@@ -113,7 +113,7 @@ def spacing_of(place: Tensor) -> Tensor:
 
 def isotropic(place: Tensor, spacing: Tensor, shapes: tuple[int, ...], nuggets: tuple[float, ...]) -> Covariances:
     """
-    Return isotropic covariances to try on data: ranges from the data's spacing to 1.5 times their extent, or thrice it.
+    Return isotropic covariances to try: ranges from the spacing of data to three spacings, or 1.5 times their extent.
 
     Parameters
     ----------

@@ -44,6 +44,10 @@ def piece_of_image(asked):
     return np.pad(IMAGE, ((0, 512), (0, 512)), mode="reflect")[:n_rows, :n_cols]
 
 
+def simulate_nothing(predictor, start, streams, schedule, after, **_):
+    return torch.zeros(len(after), len(streams), *start.known[start.wanted].shape)
+
+
 def simulate_harm(best, asked_for):
     """Return a `simulate_anew` of pieces of the image: the farther passes are from the best, the more is wrong."""
 
@@ -113,7 +117,7 @@ def test_nodes_are_taken_where_they_were_simulated(model, level):
     known[5, 7] = 1
     start = lattices._start(known)
     streams = [lattices._stream(number, start) for number in range(3)]
-    nodes = lattices._simulate(start, streams, level, (0, 0, 0, 0))
+    (nodes,) = lattices._simulate(start, streams, level, [3], (0,) * (3 - level))
     assert nodes.shape == (3, -(-90 // 2**level), -(-110 // 2**level))
     assert (nodes[:, :-1, :-1] >= 0).all()
 
@@ -141,15 +145,13 @@ def test_what_data_tell_is_asked_where_none_are(model, monkeypatch):
     col = np.arange(3 * third)
     lattices.block = np.where(col < 2 * third, lattices.block[:, : 3 * third], -1)
 
-    def simulate(predictor, start, streams, *_, **__):
-        return torch.zeros(len(streams), *start.known[start.wanted].shape)
-
-    monkeypatch.setattr(corrections, "simulate_lattices", simulate)
+    monkeypatch.setattr(corrections, "simulate_anew", simulate_nothing)
     lattices.surveys = [lattices._start(np.where(col < third, lattices.block, -1))]
-    n_nodes = len(lattices._loss_given_data(2, (0, 0, 0, 0)))
-    assert n_nodes == pytest.approx(lattices.block.size / 16 / 3, rel=0.1)
+    (losses,) = lattices._losses_given_data(2, [3], (0,))
+    assert len(losses) == pytest.approx(lattices.block.size / 16 / 3, rel=0.1)
     lattices.surveys = [lattices._start(lattices.block)]
-    assert lattices._loss_given_data(2, (0, 0, 0, 0)).tolist() == [0], "of nothing nothing is lost"
+    (losses,) = lattices._losses_given_data(2, [3], (0,))
+    assert losses.tolist() == [0], "of nothing nothing is lost"
 
 
 def test_surveys_are_of_the_held_out_block_which_training_did_not_see(model):
@@ -180,15 +182,11 @@ def test_harm_is_counted_in_what_matters(model, monkeypatch, share, unlike, conn
     """A twentieth of a facies' share, a tenth of the unlike pairs and a fiftieth of the connected ones are as bad."""
     image = image_of(IMAGE)
     proportions = np.tile(image.proportions + np.array([share / 2, -share]), (4, 1))
-    monkeypatch.setattr(
-        corrections,
-        "simulate_lattices",
-        lambda p, start, streams, *_, **__: torch.zeros(len(streams), *start.known[start.wanted].shape),
-    )
+    monkeypatch.setattr(corrections, "simulate_anew", simulate_nothing)
     monkeypatch.setattr(corrections, "measure", lambda *_, **__: SimpleNamespace(proportions=proportions))
     monkeypatch.setattr(corrections, "_unlike", lambda *_: unlike)
     monkeypatch.setattr(corrections, "connectivity_misfit", lambda *_: connected)
-    found = corrections._Lattices(model, image, 0, lambda: None).measure(2, (0, 0, 0, 0))
+    found = corrections._Lattices(model, image, 0, lambda: None).measure(2, [3], (0,))[3]
     assert found.harm == pytest.approx(share / 0.05 + unlike / 0.1 + np.nan_to_num(connected) / 0.02)
 
 
