@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
@@ -36,9 +38,11 @@ from .models import universal_remedy
 Style = Tuple[Optional[str], Optional[str]]
 
 _INTEGER_TYPES = (2, 3, 4, 5)  # Int, UInt, LongLong and ULongLong, in QVariant of Qt 5 and in QMetaType of Qt 6
+_DECIMAL_TYPE = 6
+"""In which codes come from spreadsheets and tables of text, as 1.0, 2.0."""
 _TEXT_TYPE = 10
-_MAKERS = {6: 'to_int("{}")', 8: "map_get(\"{}\", 'KEY')", 9: 'array_to_string("{}")', 11: 'array_to_string("{}")'}
-"""What makes facies of decimal numbers, maps and lists, by their types; of others, such as dates, 'to_string' does."""
+_MAKERS = {8: "map_get(\"{}\", 'KEY')", 9: 'array_to_string("{}")', 11: 'array_to_string("{}")'}
+"""What makes facies of maps and lists, by their types; of others, such as dates, 'to_string' does."""
 _MAP_TYPE = 8
 _MAKE_TEXT = 'to_string("{}")'
 _INT32 = np.iinfo(np.int32)
@@ -172,7 +176,7 @@ def observations_reader(
     layer : QgsVectorLayer
         The layer itself.
     field_name : str
-        Name of the text or integer field that holds the facies.
+        Name of the field that holds the facies: texts, or whole numbers, be they written as decimal ones.
     crs : QgsCoordinateReferenceSystem
         What the coordinates are transformed to.
     transform_context : QgsCoordinateTransformContext
@@ -185,12 +189,12 @@ def observations_reader(
     Returns
     -------
     callable
-        Returns `Observations`; raises `FaciesError` when the field holds a number beyond 32 bits.
+        Returns `Observations`; raises `FaciesError` when the field holds a number beyond 32 bits, or no whole one.
 
     Raises
     ------
     FaciesError
-        When the field is not given, does not exist, or is neither text nor integer.
+        When the field is not given, does not exist, or holds neither texts nor numbers.
     ConditioningError
         When the layer holds no points but something else.
     """
@@ -280,6 +284,8 @@ def _facies_reader(source: QgsProcessingFeatureSource, field_name: str):
     kind = _type_number(facies_field)
     if kind in _INTEGER_TYPES:
         return position, _integer_facies
+    if kind == _DECIMAL_TYPE:
+        return position, partial(_decimal_facies, field_name=field_name)
     if kind == _TEXT_TYPE:
         return position, _text_facies
     tool = "'Refactor fields'" if kind == _MAP_TYPE else "the field calculator"  # which copies no maps
@@ -301,6 +307,27 @@ def _integer_facies(value: Any) -> Optional[int]:
     if not isinstance(value, int):
         return None if value is None or value == NULL else int(value)
     return value
+
+
+def _decimal_facies(value: Any, *, field_name: str) -> Optional[int]:
+    if value is None or value == NULL or math.isnan(value):
+        return None
+    try:
+        return _whole(value)
+    except ValueError as error:
+        raise FaciesError(
+            f"The field {field_name!r} holds {value:g}; facies are texts or whole numbers. Is this the right field? "
+            "Of measured values make classes first, with the field calculator, for example: "
+            f'CASE WHEN "{field_name}" < {value:g} THEN 1 ELSE 2 END.'
+        ) from error
+
+
+def _whole(value: Any) -> int:
+    """Return the whole number that a number, or a text, is; raise `ValueError` when it is none."""
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError(value)
+    return int(number)
 
 
 def _text_facies(value: Any) -> Optional[str]:
@@ -336,7 +363,7 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
         position = layer.fields().lookupField(field_name)
     if position < 0:
         return {}
-    integer = _type_number(layer.fields().at(position)) in _INTEGER_TYPES
+    is_number = _type_number(layer.fields().at(position)) in (*_INTEGER_TYPES, _DECIMAL_TYPE)
     named = [(value, (name, None)) for name, value in _value_map(layer, position)]
     renderer, name = layer.renderer(), layer.fields().at(position).name()
     if _is_categorised(layer) and renderer.classAttribute().strip('"').lower() in (name.lower(), field_name.lower()):
@@ -351,7 +378,7 @@ def layer_styles(layer: Optional[QgsVectorLayer], field_name: str) -> Dict[Value
         if raw is None or raw == NULL or str(raw).strip() == "":
             continue  # the category of all other values
         try:
-            value: Value = int(raw) if integer else composed(str(raw))
+            value: Value = _whole(raw) if is_number else composed(str(raw))
         except ValueError:
             continue
         styles[value] = style

@@ -93,7 +93,7 @@ def test_no_field(refused, survey, fake_engine):
 
 
 def test_decimal_field(refused, survey, fake_engine):
-    refused(survey, r"The field 'number' is of type double.*texts or whole numbers", FACIES_FIELD="number")
+    refused(survey, r"The field 'number' holds 0\.5; facies are texts or whole numbers", FACIES_FIELD="number")
 
 
 def test_only_one_facies(refused, layer_of, fake_engine):

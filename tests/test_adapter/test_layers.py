@@ -243,9 +243,27 @@ def test_missing_field_is_named_with_those_that_are_there(world):
         read(world.make_layer([(0, 0)], [1]), field="rock")
 
 
-def test_decimal_field_is_refused_with_a_remedy(world):
-    with pytest.raises(FaciesError, match=r"'number' is of type .*to_int\(\"number\"\)"):
+def test_measured_values_are_refused_with_a_remedy(world):
+    with pytest.raises(
+        FaciesError, match=r"'number' holds 0\.5; facies are .*: CASE WHEN \"number\" < 0\.5 THEN 1 ELSE 2"
+    ):
         read(world.make_layer([(0, 0)], [1]), field="number")
+    with pytest.raises(FaciesError, match="'facies' holds inf"):
+        read(world.make_layer([(0, 0)], [np.inf], kind="double"))
+
+
+def test_codes_that_are_written_as_decimal_numbers_are_codes(world):
+    """As spreadsheets and tables of text have them; what is no number is empty, and the legend's names count."""
+    values = [2.0, -0.0, None, 31.0, np.nan]
+    layer = world.make_layer([(k, 0) for k in range(len(values))], values, kind="double")
+    categorise(layer, [(2.0, "#112233", "till"), (31.0, "#332211", "clay"), (0.5, "#111111", "half")])
+    observations = read(layer)
+    assert observations.values == [2, 0, 31]
+    assert all(isinstance(value, int) for value in observations.values)
+    assert observations.n_empty == 2
+    assert observations.styles == {2: ("till", "#112233"), 31: ("clay", "#332211")}
+    with pytest.raises(FaciesError, match="code 3000000000; codes from"):
+        read(world.make_layer([(0, 0)], [3e9], kind="double"))
 
 
 @pytest.mark.parametrize(
