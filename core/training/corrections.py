@@ -126,6 +126,7 @@ class _Lattices:
         return {n: _Found(harm, loss) for n, harm, loss in zip(tried, harms, losses)}
 
     def _harm(self, found: Statistics, wanted: Statistics) -> float:
+        """Return how bad it is that statistics of lattices are not those of the image's."""
         return float(
             np.abs(found.proportions.mean(axis=0) - self.image.proportions).max() / _SHARE_THAT_MATTERS
             + _unlike(found, wanted) / _UNLIKE_THAT_MATTERS
