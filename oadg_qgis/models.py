@@ -31,9 +31,12 @@ def installed_models() -> Dict[str, Path]:
 
 
 def unknown_model(name: str) -> str:
-    """Return a sentence for a model name that is not installed."""
+    """Return a sentence for a model name that is not installed, which may be a number, as QGIS's own help has them."""
+    names = list(installed_models())
+    if name.isdecimal() and int(name) < len(names):
+        return f"MODEL is {name}; models are chosen by their names, not by numbers: {', '.join(names)}."
     return (
-        f"The model {name!r} is not installed; installed are: {', '.join(installed_models())}. Put its file "
+        f"The model {name!r} is not installed; installed are: {', '.join(names)}. Put its file "
         f"({name}{SUFFIX}) into {user_folder()}, or give the file as MODEL_FILE."
     )
 

@@ -203,6 +203,7 @@ def test_shipped_model_takes_observations_in_degrees(processing, world, tiny_mod
     ("name", "value", "message"),
     [
         ("MODEL", "analogue", "The model 'analogue' is not installed; installed are: universal"),
+        ("MODEL", 0, "MODEL is 0; models are chosen by their names, not by numbers: universal"),
         ("MODEL", 1, "The model '1' is not installed"),
         ("QUALITY", "Preview", "QUALITY is 'Preview'; it must be one of standard, preview, fine"),
         ("QUALITY", 1, "QUALITY is 1; it must be one of"),
