@@ -1,4 +1,4 @@
-"""Compare a model of a training image with its peers: `python -m benchmarks.against_peers --help`."""
+"""Compare a model of a training image with other programs and with kriging; `make bench-peers` runs this."""
 
 from __future__ import annotations
 

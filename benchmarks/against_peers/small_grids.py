@@ -1,7 +1,7 @@
 """
 What it is worth to simulate a small grid as the middle of a wider one.
 
-    python -m benchmarks.small_grids --model resources/models/delta.safetensors --image IMAGE [--sides 48 64]
+    python -m benchmarks.against_peers.small_grids --image IMAGE --model resources/models/delta.safetensors
 
 Of grids of several sizes, alone and as the middle of a wider one: realizations without data beside crops of the
 image, and from data in crops, the log loss of the probability layer and of the frequencies of facies in realizations.
@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.against_peers.draws import read_image
 from oadg.core.evaluation.crops import draw_crops
 from oadg.core.machine.device import prepare_process
 from oadg.core.measures.fidelity import Statistics, compare, measure
@@ -26,6 +25,8 @@ from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.probability import Question
 from oadg.core.sampling.realizations import simulate_in_batches
 from oadg.core.sampling.start import Start
+
+from .draws import read_image
 
 _N_MAPS, _N_CROPS, _N_COUNTED = 40, 200, 12
 _CELLS_PER_DATUM = 500
