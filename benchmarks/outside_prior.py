@@ -2,8 +2,8 @@
 Maps and surveys that the universal model was not trained on: none of these mechanisms is part of its prior.
 
 The prior of `core/training/random_fields.py` is made of Gaussian fields and Voronoi mosaics. Here maps come from
-objects, Markov random fields, drainage, folds and faults, zonation, polynomials, ridges and parcels, and surveys from
-explicit designs of fieldwork. A mechanism takes a generator, a shape and a number of facies.
+objects, channels, Markov random fields, drainage, folds and faults, zonation, polynomials, ridges and parcels, and
+surveys from explicit designs of fieldwork. A mechanism takes a generator, a shape and a number of facies.
 Sources: Lantuéjoul 2002, *Geostatistical Simulation* (Boolean models); Besag 1974, *JRSS B* 36 (Markov random fields);
 Scheidegger 1967, *Hydrological Sciences* 12 (drainage); Webster and Oliver 2007, *Geostatistics for Environmental
 Scientists* (nested surveys).

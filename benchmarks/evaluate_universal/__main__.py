@@ -1,4 +1,4 @@
-"""Evaluate a universal model: `python -m benchmarks.evaluate_universal --help`."""
+"""Measure a universal model beside kriging on surveys that it never saw; `make evaluate-universal` runs this."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ A ratio is the mean log loss of the model over that of another method: below 1 t
 surveys. A survey is significantly better or worse when the 95 % interval of the paired difference, which counts 25
 blocks of the grid and not points, does not hold 0.
 
-Maps outside the prior come from objects, Markov random fields, drainage, folds and faults, zonation, polynomials,
-ridges and parcels; the model learnt from Gaussian fields and mosaics, and was tuned neither to these surveys nor to
-the Jura.
+Maps outside the prior come from objects, channels, Markov random fields, drainage, folds and faults, zonation,
+polynomials, ridges and parcels; the model learnt from Gaussian fields and mosaics, and was tuned neither to these
+surveys nor to the Jura.
 
 Calibration: when truth and realizations are alike given the data, the rank of any statistic of the truth among those
 of 19 realizations is uniform. Strata are of what the data tell; the range is the one that leave-one-out reads from

@@ -26,6 +26,7 @@ _CPU_UNIT, _CPU_UNIT_OF_AMD = "amx_bf16", "avx512_bf16"
 """What a processor needs to compute in half precision. With the instructions of AVX-512 alone a realization took a Xeon
 1.3 to 1.7 times as long as in float32, but an AMD EPYC .65 to .75 times as long, and a step of training .6 to .9."""
 _MOST_MAPS = 8
+"""Of a batch."""
 _MOST_AT_ONCE = 12
 """Times the nodes and streams of a pass that the batches on the cores of a processor may come to: some 1.5 GiB."""
 

@@ -1,4 +1,4 @@
-"""In which precision a network computes while realizations are drawn: half of it, where that is faster."""
+"""In which precision a network computes while realizations are drawn: half precision, where that is faster."""
 
 from __future__ import annotations
 

@@ -129,12 +129,13 @@ def corners(data: HardData, shape: torch.Size) -> Iterator[tuple[Tensor, Tensor]
     shape : (int, int)
         Rows and columns of the lattice.
 
-    Returns
-    -------
-    iterator of (int64 Tensor, shape (n_data,), Tensor, shape (n_data, _PLACES ** 2))
-        The node, counted through the batch row by row, and where the datum lies beside it: weights of the places of a
-        square around the node that its neighbours lie on the border of. All weights are 0 for a datum there, as are
-        those of three nodes around a datum that lies on the fourth.
+    Yields
+    ------
+    node : int64 Tensor, shape (n_data,)
+        The node, counted through the batch row by row.
+    places : Tensor, shape (n_data, _PLACES ** 2)
+        Where the datum lies beside it: weights of places in the square around the node whose border its neighbours lie
+        on. All are 0 for a datum on that border, as they are at three of the four nodes of a datum that is a node.
     """
     north, west = (data.south < 0).long(), (data.east < 0).long()  # of its nearest node
     for down in (0, 1):

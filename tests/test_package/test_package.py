@@ -131,3 +131,11 @@ def test_the_licence_is_the_gpl():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "GNU GENERAL PUBLIC LICENSE" in text
     assert "Version 3, 29 June 2007" in text
+
+
+def test_what_make_bench_runs_needs_to_be_told_nothing():
+    programs = [path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py")]
+    programs = [text for text in programs if "\nif __name__" in text]
+    assert len(programs) >= 5
+    arguments = [line for text in programs for line in text.splitlines() if "add_argument(" in line]
+    assert [line for line in arguments if 'add_argument("--' not in line or "required=True" in line] == []
