@@ -182,11 +182,10 @@ def _index_along(at: np.ndarray, n_cells: int) -> np.ndarray:
     return index.astype(np.int64)
 
 
-def check_cell_size(cell_size: float) -> float:
-    """Return the cell size when it is a positive number; raise `GridError` otherwise."""
+def check_cell_size(cell_size: float) -> None:
+    """Raise `GridError` unless a cell size is a positive number."""
     if not (math.isfinite(cell_size) and cell_size > 0):
         raise GridError(f"The cell size is {cell_size:g}; it must be a positive number in units of the grid's CRS.")
-    return cell_size
 
 
 def check_cell_count(n_rows: int, n_cols: int, cell_size: float) -> None:

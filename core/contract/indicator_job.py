@@ -8,7 +8,7 @@ from typing import Optional, Tuple
 from .errors import JobError
 from .facies import FaciesTable
 from .grid import Grid
-from .job import MAX_REALIZATIONS, Job, SimulationJob, check_hard_data, check_seed
+from .job import Job, SimulationJob, check_hard_data, check_realizations, check_seed
 
 KRIGING_KINDS = ("simple", "ordinary")
 COVARIANCE_KINDS = ("exponential", "spherical", "gaussian")
@@ -58,10 +58,7 @@ class IndicatorJob(Job):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.n_realizations <= MAX_REALIZATIONS:
-            raise JobError(
-                f"{self.n_realizations} realizations are asked for; between 0 and {MAX_REALIZATIONS} are possible."
-            )
+        check_realizations(self.n_realizations)
         if self.kriging not in KRIGING_KINDS:
             raise JobError(f"The kriging {self.kriging!r} is unknown; choose one of {', '.join(KRIGING_KINDS)}.")
         if not 1 <= self.n_neighbours <= MAX_NEIGHBOURS:

@@ -167,10 +167,7 @@ class SimulationJob(Job):
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.n_realizations <= MAX_REALIZATIONS:
-            raise JobError(
-                f"{self.n_realizations} realizations are asked for; between 0 and {MAX_REALIZATIONS} are possible."
-            )
+        check_realizations(self.n_realizations)
         check_quality(self.quality)
         check_seed(self.seed)
         check_hard_data(self.row, self.col, self.class_index, self.grid, self.facies, reach=self.grid.reach)
@@ -214,6 +211,12 @@ class SimulationResult(Result):
     batch_size: int
     seconds: float
     precision: str = "float32"
+
+
+def check_realizations(n_realizations: int) -> None:
+    """Raise `JobError` for a number of realizations that is too large, or none."""
+    if not 0 <= n_realizations <= MAX_REALIZATIONS:
+        raise JobError(f"{n_realizations} realizations are asked for; between 0 and {MAX_REALIZATIONS} are possible.")
 
 
 def check_quality(quality: str) -> None:

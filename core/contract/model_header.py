@@ -96,10 +96,7 @@ def read_header(path: Path) -> ModelHeader:
             takes_any_grid="side" not in header["network"],
         )
     except (KeyError, TypeError, ValueError, OverflowError, FaciesError) as error:
-        raise ModelError(
-            f"The model file {path} does not hold together: {str(error)[:300]}. "
-            "It was damaged, or written by another version: install the model again."
-        ) from error
+        raise ModelError(incoherent(path, error)) from error
 
 
 def parse_header(path: Path, text: Optional[str]) -> Dict[str, Any]:
@@ -118,8 +115,7 @@ def parse_header(path: Path, text: Optional[str]) -> Dict[str, Any]:
 
 def _metadata(path: Path) -> Dict[str, str]:
     """Return the metadata of a safetensors file."""
-    if not path.is_file():
-        raise ModelError(f"There is no model file {path}. Choose an installed model, or another file.")
+    check_is_there(path)
     try:
         with open(path, "rb") as file:
             beginning = file.read(8)
@@ -130,8 +126,27 @@ def _metadata(path: Path) -> Dict[str, str]:
                 raise ValueError("its header has no end")
             return dict(json.loads(file.read(length)).get("__metadata__") or {})
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(
-            f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
-            "safetensors files; this one is truncated, damaged or of another kind. Install an undamaged "
-            "file of it, or choose another one."
-        ) from error
+        raise ModelError(unreadable(path, error)) from error
+
+
+def check_is_there(path: Path) -> None:
+    """Raise `ModelError` when there is no file."""
+    if not path.is_file():
+        raise ModelError(f"There is no model file {path}. Choose an installed model, or another file.")
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """Say that a file is no safetensors file."""
+    return (
+        f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
+        "safetensors files; this one is truncated, damaged or of another kind. Install an undamaged file of it, or "
+        "choose another one."
+    )
+
+
+def incoherent(path: Path, error: Exception) -> str:
+    """Say that the parts of a model file do not fit each other."""
+    return (
+        f"The model file {path} does not hold together: {str(error)[:300]}. It was damaged, or written by another "
+        "version: install the model again."
+    )

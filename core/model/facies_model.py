@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from ..contract.errors import FaciesError, JobError, ModelError
 from ..contract.facies import MAX_FACIES, FaciesTable
-from ..contract.model_header import FORMAT, HEADER_KEY, parse_header
+from ..contract.model_header import FORMAT, HEADER_KEY, check_is_there, incoherent, parse_header, unreadable
 from .network import FaciesNetwork
 from .network_config import NetworkConfig
 from .reference import KIND, ReferenceConfig, ReferenceNetwork
@@ -208,10 +208,7 @@ class FaciesModel:
                 licence=str(header["licence"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, FaciesError) as error:
-            raise ModelError(
-                f"The model file {path} does not hold together: {str(error)[:300]}. "
-                "It was damaged, or written by another version: install the model again."
-            ) from error
+            raise ModelError(incoherent(path, error)) from error
         return model
 
 
@@ -246,18 +243,13 @@ def _build_network(description: dict[str, Any]) -> FaciesNetwork | ReferenceNetw
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Read header and weights, each problem a sentence."""
-    if not path.is_file():
-        raise ModelError(f"There is no model file {path}. Choose an installed model, or another file.")
+    check_is_there(path)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(HEADER_KEY)
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(
-            f"The file {path} ({path.stat().st_size:,} bytes) cannot be read as a model: {error}. OADG models are "
-            "safetensors files; this one is truncated, damaged or of another kind. Install an undamaged "
-            "file of it, or choose another one."
-        ) from error
+        raise ModelError(unreadable(path, error)) from error
     header = parse_header(path, text)
     spoilt = [key for key, tensor in weights.items() if not tensor.isfinite().all()]
     if spoilt:

@@ -132,9 +132,7 @@ def table(
         cells = "".join(f"<td{k}>{text}</td>" for k, text in zip(kind[1:], rest))
         mark = ' class="strong"' if number in strong else ""
         lines.append(f'<tr{mark}><th scope="row"{kind[0]}>{first}</th>{cells}</tr>')
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
-    body = "\n".join(lines)
-    return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    return _framed_table(head, lines, caption)
 
 
 def confusion_table(counts: np.ndarray, names: Sequence[str], *, caption: str = "") -> str:
@@ -150,7 +148,7 @@ def confusion_table(counts: np.ndarray, names: Sequence[str], *, caption: str = 
     caption : str
         Says what the table shows.
     """
-    head = "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in names)
+    head = "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in [*names, "all"])
     lines = []
     for name, row in zip(names, counts):
         share = row / max(1, int(row.sum()))
@@ -159,12 +157,14 @@ def confusion_table(counts: np.ndarray, names: Sequence[str], *, caption: str = 
             for s, n in zip(share, row)
         )
         lines.append(f'<tr><th scope="row">{escape(name)}</th>{cells}<td class="number">{int(row.sum()):,}</td></tr>')
+    return _framed_table(f'<th scope="col">found \\ predicted</th>{head}', lines, caption)
+
+
+def _framed_table(head: str, lines: Sequence[str], caption: str) -> str:
+    """Return a table of the HTML of its header and of its rows."""
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     body = "\n".join(lines)
-    return (
-        f'<div class="scroll"><table>{title}<thead><tr><th scope="col">found \\ predicted</th>{head}'
-        f'<th scope="col" class="number">all</th></tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table>{title}<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
 def reliability_plot(
