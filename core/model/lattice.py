@@ -53,7 +53,7 @@ class Lattice:
         position : int64 Tensor, shape (batch, 2)
             Row and column of a cell, on the grid or not, that is a node; odd multiples of the spacing shift the map.
         """
-        shift = torch.div(position, spacing, rounding_mode="floor") % 2
+        shift = position // spacing % 2
         return cls(grid_shape, spacing, position % spacing, shift, multiple)
 
     @classmethod
@@ -121,7 +121,7 @@ class Lattice:
     def node_of(self, batch: Tensor, row: Tensor, col: Tensor) -> tuple[Tensor, Tensor]:
         """Return row and column, on the lattice, of grid cells that are nodes; all of shape (n_cells,)."""
         place = torch.stack([row, col], dim=1) - self.offset[batch]
-        node = torch.div(place, self.spacing, rounding_mode="floor") + self.margin[batch]
+        node = place // self.spacing + self.margin[batch]
         return node[:, 0], node[:, 1]
 
     def attach(self, batch: Tensor, row: Tensor, col: Tensor, class_index: Tensor) -> HardData:
@@ -134,7 +134,7 @@ class Lattice:
             Map, grid cell and facies of each datum.
         """
         place = torch.stack([row, col], dim=1) - self.offset[batch]  # (n_data, 2), in cells
-        nearest = torch.div(place + self.spacing // 2, self.spacing, rounding_mode="floor")
+        nearest = (place + self.spacing // 2) // self.spacing
         beside = (place - nearest * self.spacing).float() / self.spacing
         node = nearest + self.margin[batch]
         return HardData(batch, class_index, node[:, 0], node[:, 1], beside[:, 0], beside[:, 1])

@@ -109,9 +109,9 @@ class Schedule:
         """Return the same passes of nodes that are drawn once, from the network's probabilities as they are."""
         return replace(self, corrections=(), balance=())
 
-    def n_passes(self, level: int, n_started: int = 0) -> int:
+    def n_passes(self, level: int, n_started: int = 0, until: int = 0) -> int:
         """Return the number of passes of all legs, which `legs` makes of the same parameters."""
-        return sum(len(self.shares(leg)) + self.n_corrections(leg) for leg in legs(level, n_started))
+        return sum(len(self.shares(leg)) + self.n_corrections(leg) for leg in legs(level, n_started, until))
 
     def split(self, rank: np.ndarray, leg: Leg) -> list[np.ndarray]:
         """

@@ -50,7 +50,7 @@ def texture_of(class_index: Tensor, n_facies: int) -> Tensor:
     node = torch.arange(n_rows * n_cols, device=around.device)
     if len(node) > _MOST_NODES:
         node = node[torch.randint(len(node), (_MOST_NODES,), generator=torch.Generator().manual_seed(len(node)))]
-    place = (torch.div(node, n_cols, rounding_mode="floor") + _REACH) * n_wide + node % n_cols + _REACH
+    place = (node // n_cols + _REACH) * n_wide + node % n_cols + _REACH
     here = around[:, place]
     of_map = n_facies * torch.arange(n_maps, device=here.device)[:, None]
 

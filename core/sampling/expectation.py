@@ -40,8 +40,8 @@ def can_be_expected(level: int, n_started: int) -> bool:
 
 def n_passes_of_expected(start: Start, n_started: int, schedule: Schedule) -> int:
     """Return how often `expected` calls `on_pass`."""
-    drawn = legs(start.level, n_started)[:_N_DRAWN]
-    of_map = sum(len(schedule.shares(leg)) + schedule.n_corrections(leg) for leg in drawn) + 1
+    until = legs(start.level, n_started)[_N_DRAWN - 1].drawn
+    of_map = schedule.n_passes(start.level, n_started, until) + 1
     return of_map * len(range(0, _n_lattices(start), _at_once(start, n_started)))
 
 
@@ -74,7 +74,7 @@ def expected(
         Of what is wanted, between nodes interpolated.
     """
     n_started, device = predictor.config.n_started, start.known.device
-    leg, until = legs(start.level, n_started)[_N_DRAWN], legs(start.level, n_started)[_N_DRAWN - 1].drawn
+    *_, last, leg = legs(start.level, n_started)[: _N_DRAWN + 1]
     all_of_it, n_lattices, at_once = replace(start, asked=None), _n_lattices(start), _at_once(start, n_started)
 
     @torch.inference_mode()
@@ -82,7 +82,7 @@ def expected(
         """Return the sum of the probabilities of a batch."""
         numbers = range(first, min(first + at_once, n_lattices))
         streams = [draw_stream(_SEED, number, start.shape, turns=turns) for number in numbers]
-        maps = sample(predictor, all_of_it, streams, schedule, until=until, on_pass=on_pass)
+        maps = sample(predictor, all_of_it, streams, schedule, until=last.drawn, on_pass=on_pass)
         on_pass()
         return _ask(predictor, all_of_it, streams, maps, leg)
 

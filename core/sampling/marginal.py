@@ -98,9 +98,7 @@ def marginal(
         lattice = Lattice.through(start.shape, 2**level, chosen, predictor.config.total_stride, known.device)
         class_index, on_grid = lattice.gather(known.expand(len(chosen), -1, -1))
         row, col, _ = lattice.cells()
-        place = torch.div(row, step, rounding_mode="floor") * len(ticks[1]) + torch.div(
-            col, step, rounding_mode="floor"
-        )
+        place = row // step * len(ticks[1]) + col // step
         place = place.clamp_max(len(asked) - 1)  # beyond the grid, where nothing counts
         features = None if told is None else _features_at(told, place, on_grid)
         inputs = (class_index, on_grid, lattice.hard_data(known), n_facies)
@@ -112,10 +110,7 @@ def marginal(
         probability.index_add_(1, place, predicted / 4)  # each place is a node in four of the positions
     row, col = (known >= 0).nonzero(as_tuple=True)
     has_datum = torch.zeros(len(ticks[0]), len(ticks[1]), device=known.device)
-    has_datum[
-        torch.div(row, step, rounding_mode="floor").clamp_max(len(ticks[0]) - 1),
-        torch.div(col, step, rounding_mode="floor").clamp_max(len(ticks[1]) - 1),
-    ] = 1
+    has_datum[(row // step).clamp_max(len(ticks[0]) - 1), (col // step).clamp_max(len(ticks[1]) - 1)] = 1
     probability = _smooth_far_from_data(probability.view(n_facies, *has_datum.shape), has_datum, 2**level // step)
     probability = interpolate(probability, step, known.shape, first=(step // 2, step // 2))
     probability[:, row, col] = 0

@@ -164,9 +164,7 @@ def _corrections(
     row, col, on_grid = lattice.cells()
     device = part.known.device
     offset = torch.tensor([path.offset for path in paths], device=device)[:, :, None, None]
-    south, east = (
-        (torch.div(axis + offset[:, k], lattice.spacing, rounding_mode="floor") % 2) for k, axis in ((0, row), (1, col))
-    )
+    south, east = ((axis + offset[:, k]) // lattice.spacing % 2 for k, axis in ((0, row), (1, col)))
     coset = 2 * south + east  # (batch, n_rows, n_cols); 0 is the next coarser lattice
     is_datum = on_grid & (part.known[row, col] >= 0)
     drawn = (on_grid & part.inside[row, col] & ~is_datum).cpu().numpy()

@@ -414,7 +414,7 @@ def _context_of(network: FaciesNetwork, examples: Examples) -> Tensor | None:
     n_states = len(examples.class_index) // len(examples.coarser)
     first = examples.data.batch % n_states == 0
     data = HardData(*(value[first] for value in examples.data))
-    data = data._replace(batch=torch.div(data.batch, n_states, rounding_mode="floor"))
+    data = data._replace(batch=data.batch // n_states)
     asked = (examples.coarser, examples.inside[::n_states], data, examples.n_facies)
     return network.context(*asked, level=examples.level).repeat_interleave(n_states, dim=0)
 
