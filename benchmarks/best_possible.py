@@ -28,8 +28,8 @@ from oadg.core.machine.device import prepare_process
 from oadg.core.measures.scores import ratio_interval
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.training.random_fields import FieldLaw, draw_field_laws, draw_surveys, gaussian_fields, power_spectrum
+from oadg.core.training.train_universal import SHIPPED
 
-MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "universal.safetensors"
 _SIDE = 256
 _NUGGET = 1e-3  # smooth covariances of many data are hardly invertible without
 _ROUNDS = 10
@@ -41,7 +41,7 @@ def main() -> None:
     """Print losses over that of the better kriging, by number of facies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--surveys", type=int, default=60)
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--model", type=Path, default=SHIPPED)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     prepare_process()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,8 +25,8 @@ from oadg.core.sampling.sampler import sample
 from oadg.core.sampling.start import Start
 from oadg.core.sampling.visits import draw_stream
 from oadg.core.training.random_fields import categorical_fields
+from oadg.core.training.train_universal import SHIPPED
 
-MODELS = Path(__file__).resolve().parents[1] / "resources" / "models"
 _SHAPE, _N_FACIES, _N_DATA, _N_REALIZATIONS = (120, 160), 5, 250, 16
 
 
@@ -66,7 +65,7 @@ def compare(devices: list[str]) -> None:
     rows: list[tuple[str, np.ndarray, float]] = []
     for name in devices:
         device = torch.device(name)
-        model = FaciesModel.load(MODELS / "universal.safetensors", device)
+        model = FaciesModel.load(SHIPPED, device)
         layer[name] = facies_probability_from_data(model, known.to(device), _N_FACIES)
         precisions = {torch.float32, fast_precision(device)} if name == devices[-1] else {torch.float32}
         for precision in sorted(precisions, key=str, reverse=True):
@@ -96,7 +95,7 @@ def compare(devices: list[str]) -> None:
 
 def starve() -> None:
     """Print what becomes of a realization of 2000 x 2000 cells when the card has ever less memory for it."""
-    model = FaciesModel.load(MODELS / "channels.safetensors", "cuda")
+    model = FaciesModel.load(SHIPPED.with_name("channels.safetensors"), "cuda")
     total = torch.cuda.get_device_properties(0).total_memory
     print("\n| memory, GiB | realization of 2000 x 2000 cells |\n|---|---|")
     whole = None

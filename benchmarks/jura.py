@@ -14,10 +14,10 @@ from oadg.core.contract.conditioning import place_on_grid
 from oadg.core.contract.facies import FaciesTable, build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import SimulationJob
+from oadg.core.training.train_universal import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "resources" / "examples" / "jura.gpkg"
-MODEL = ROOT / "resources" / "models" / "universal.safetensors"
 
 
 class Points(NamedTuple):
@@ -93,7 +93,7 @@ def jura_job(work_folder: str, cell_size: float = 50.0, **options) -> tuple[Simu
         row=tuple(data.row.tolist()),
         col=tuple(data.col.tolist()),
         class_index=tuple(data.class_index.tolist()),
-        model_path=str(MODEL),
+        model_path=str(SHIPPED),
         work_folder=work_folder,
         **options,
     )

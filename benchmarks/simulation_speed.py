@@ -17,13 +17,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from benchmarks.jura import MODEL, jura_job
+from benchmarks.jura import jura_job
 from oadg.core.contract.facies import Facies, FaciesTable, build_facies_table
 from oadg.core.contract.grid import Grid
 from oadg.core.contract.job import SimulationJob
 from oadg.core.machine.device import prepare_process
 from oadg.core.sampling.simulation import run_simulation
 from oadg.core.training.random_fields import categorical_fields
+from oadg.core.training.train_universal import SHIPPED
 
 _N_OBSERVATIONS = 300
 
@@ -39,7 +40,7 @@ def field_job(work_folder: str, side: int, n_realizations: int, quality: str, n_
         row=tuple(row.tolist()),
         col=tuple(col.tolist()),
         class_index=tuple(field[row, col].tolist()),
-        model_path=str(MODEL),
+        model_path=str(SHIPPED),
         work_folder=work_folder,
         n_realizations=n_realizations,
         quality=quality,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +17,7 @@ from oadg.core.machine.device import batch_size, batches_at_once, prepare_proces
 from oadg.core.model.facies_model import FaciesModel
 from oadg.core.sampling.realizations import simulate_freely
 from oadg.core.sampling.start import Start
-
-MODEL = Path(__file__).resolve().parents[1] / "resources" / "models" / "channels.safetensors"
+from oadg.core.training.train_universal import SHIPPED
 
 
 def main() -> None:
@@ -32,7 +30,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     prepare_process()
-    model = FaciesModel.load(MODEL, arguments.device)
+    model = FaciesModel.load(SHIPPED.with_name("channels.safetensors"), arguments.device)
     simulate_freely(model, (64, 64), 1, quality=arguments.quality)
     print(f"channels, {arguments.quality}, {arguments.device}, {arguments.threads} threads\n")
     print("| grid | s per realization | peak memory, GiB |")

@@ -8,7 +8,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from benchmarks.jura import MODEL, ROOT
+from benchmarks.jura import ROOT
+from oadg.core.training.train_universal import SHIPPED
 
 from .figures import Figures, figures_of
 from .pages import evaluation_page, lead
@@ -53,7 +54,7 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evaluate_universal", description=__doc__)
-    parser.add_argument("--model", type=Path, default=MODEL, help="model file")
+    parser.add_argument("--model", type=Path, default=SHIPPED, help="model file")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "evaluation", help="folder of page and figures")
     parser.add_argument("--map", type=Path, help="the map of the Jura: a table with the columns long, lat and rock")
     parser.add_argument("--seed", type=int, default=_SEED)
