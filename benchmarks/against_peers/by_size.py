@@ -67,7 +67,7 @@ def rows(model: FaciesModel, image: np.ndarray, side: int, n_maps: int, quality:
     for name, maps in sets.items():
         measured = measure(maps, n_facies)
         found = compare(measured, reference)
-        shares = zip(measured.proportions.mean(axis=0), found.proportion_spread)
+        shares = zip(measured.proportions.mean(axis=0), measured.proportions.std(axis=0))
         cells = (
             f"{len(maps)} {name} of {side} x {side}",
             ", ".join(f"{value:.4f}" for value in found.pattern_divergence.values()),

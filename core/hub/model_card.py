@@ -21,12 +21,12 @@ _LICENCES = {
 """What the hub calls the licences that it knows."""
 
 
-def draw_example(model: FaciesModel, *, seed: int = 0) -> bytes | None:
+def draw_example(model: FaciesModel) -> bytes | None:
     """Return a PNG of realizations without data, side by side; None for a model without facies of its own."""
     if model.facies is None:
         return None
     quality = "standard" if "standard" in model.schedules else next(iter(model.schedules))
-    maps = simulate_freely(model, _shown_shape(model), _SHOWN, quality=quality, seed=seed).astype(int)
+    maps = simulate_freely(model, _shown_shape(model), _SHOWN, quality=quality).astype(int)
     row = np.concatenate([np.pad(one, ((0, 0), (0, _GAP)), constant_values=-1) for one in maps], axis=1)[:, :-_GAP]
     return paletted_png(row.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1), model.facies.colors)
 

@@ -319,8 +319,6 @@ class Fidelity:
         Jensen-Shannon divergence of the pattern histograms, in bits, by step.
     proportion_difference : array, shape (n_facies,)
         Mean share less that of the reference.
-    proportion_spread : array, shape (n_facies,)
-        Standard deviation of the shares over maps.
     bodies : array, shape (n_facies,)
         Mean number of bodies.
     variogram_difference, connectivity_difference : float
@@ -335,7 +333,6 @@ class Fidelity:
 
     pattern_divergence: Mapping[int, float]
     proportion_difference: np.ndarray
-    proportion_spread: np.ndarray
     bodies: np.ndarray
     variogram_difference: float
     connectivity_difference: float
@@ -388,7 +385,6 @@ def compare(measured: Statistics, reference: Statistics) -> Fidelity:
             step: divergence_bits(measured.patterns[step], reference.patterns[step]) for step in measured.patterns
         },
         proportion_difference=measured.proportions.mean(axis=0) - reference.proportions.mean(axis=0),
-        proportion_spread=measured.proportions.std(axis=0),
         bodies=measured.n_bodies.mean(axis=0),
         variogram_difference=_largest(measured.variogram - reference.variogram),
         connectivity_difference=_largest(measured.connectivity - reference.connectivity),

@@ -256,7 +256,6 @@ def test_differences_by_hand():
     light[1] = 1
     found = compare(measure(light, 2), measure(dark, 2))
     assert found.proportion_difference.tolist() == [-0.5, 0.5]
-    assert found.proportion_spread.tolist() == [0.5, 0.5]
     assert found.bodies.tolist() == [0.5, 0.5]
     assert found.within == 1, "the two maps have no pattern in common"
     assert found.between == 0.5
