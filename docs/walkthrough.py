@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 import oadg
-from oadg.core.contract.ensemble import entropy_bits, facies_frequency
+from oadg.core.contract.ensemble import entropy_bits
 from oadg.core.contract.training_image import TrainingImage
 from oadg.core.kriging.indicators import choose_by_leave_one_out
 from oadg.core.kriging.neighbourhood import Estimator, probabilities_from_data
@@ -166,7 +166,7 @@ show({"what we know": spots(known), "kriging, probability of channel": shade(kri
 
 # %%
 N_REALIZATIONS = 20
-sis = simulate_indicators(known, hidden | (known >= 0), estimator, N_REALIZATIONS, seed=SEED)
+sis = simulate_indicators(known, np.ones_like(hidden), estimator, N_REALIZATIONS, seed=SEED)
 assert (sis[:, ~hidden] == truth[~hidden]).all()
 show({"SIS 1": sis[0], "SIS 2": sis[1], "SIS 3": sis[2], "the truth": truth})
 
@@ -267,8 +267,9 @@ show({f"after {number} passes": states[number] for number in some})
 
 # %% [markdown]
 # The first nodes lie eight cells apart, then four, then two. Once every second cell is known, in rows and columns,
-# little is left to be decided, and the cells between follow in a few passes. After each lattice some passes draw a
-# quarter of its nodes anew, given all others. That repairs what was drawn before its neighbours were known.
+# little is left to be decided, and the cells between follow in a few passes. On each lattice but the first, further
+# passes draw a quarter of its nodes anew, given all others. That repairs what was drawn before its neighbours were
+# known.
 #
 # `sample` does the same for many realizations, each with an order and random numbers of its own.
 
@@ -294,7 +295,8 @@ describe("network, 20 realizations", realizations)
 # The mean of many realizations estimates the same probabilities, in another way.
 
 # %%
-few, some, many = (facies_frequency(realizations[:n].astype(np.uint8), 2) for n in (2, 5, N_REALIZATIONS))
+indicators = np.stack([realizations == facies for facies in (0, 1)])
+few, some, many = (indicators[:, :n].mean(axis=1) for n in (2, 5, N_REALIZATIONS))
 show(
     {
         "first pass": shade(first_pass[1], 1),

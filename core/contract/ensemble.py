@@ -1,4 +1,4 @@
-"""What an ensemble, or a facies probability, says at each cell: proportions, most probable facies, entropy."""
+"""What facies probabilities say at each cell: the most probable facies, and entropy."""
 
 from __future__ import annotations
 
@@ -44,25 +44,3 @@ def most_probable_facies(probability: np.ndarray) -> np.ndarray:
     outside = np.isnan(probability[0])
     mode = np.where(outside, 0.0, probability).argmax(axis=0)
     return np.where(outside, OUTSIDE, mode).astype(np.uint8)
-
-
-def facies_frequency(realizations: np.ndarray, n_facies: int) -> np.ndarray:
-    """
-    Frequency of each facies over an ensemble, at each cell.
-
-    Parameters
-    ----------
-    realizations : uint8 array, shape (n_realizations, n_rows, n_cols)
-        Class index, `OUTSIDE` where nothing is simulated.
-    n_facies : int
-        Number of facies.
-
-    Returns
-    -------
-    float32 array, shape (n_facies, n_rows, n_cols)
-        NaN where nothing is simulated.
-    """
-    counts = np.stack([(realizations == k).sum(axis=0) for k in range(n_facies)])
-    frequency = (counts / len(realizations)).astype(np.float32)
-    frequency[:, realizations[0] == OUTSIDE] = np.nan
-    return frequency

@@ -1,4 +1,4 @@
-"""What maps say at each cell."""
+"""What probabilities say at each cell."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from oadg.core.contract.ensemble import OUTSIDE, entropy_bits, facies_frequency, most_probable_facies
+from oadg.core.contract.ensemble import OUTSIDE, entropy_bits, most_probable_facies
 
 
 @given(hnp.arrays(float, st.tuples(st.integers(2, 8), st.just(3), st.just(4)), elements=st.floats(0.001, 1)))
@@ -27,13 +27,3 @@ def test_cells_outside_stay_outside():
     probability[:, 0, 0] = [0.2, 0.5, 0.3]
     assert np.isnan(entropy_bits(probability)).sum() == 3
     assert most_probable_facies(probability).tolist() == [[1, OUTSIDE], [OUTSIDE, OUTSIDE]]
-
-
-def test_probabilities_count_realizations():
-    realizations = np.array(
-        [[[0, 1, OUTSIDE]], [[0, 0, OUTSIDE]], [[0, 2, OUTSIDE]], [[0, 1, OUTSIDE]]], dtype=np.uint8
-    )
-    probability = facies_frequency(realizations, 3)
-    assert probability[:, 0, 0].tolist() == [1, 0, 0]
-    assert probability[:, 0, 1].tolist() == [0.25, 0.5, 0.25]
-    assert np.isnan(probability[:, 0, 2]).all()
