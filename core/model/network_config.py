@@ -42,8 +42,7 @@ class NetworkConfig:
         Channels and blocks, those of its context and those of each pass, of the refiner that answers in its place where
         a coarser lattice is known; 0: none does. It takes a network that knows its facies one by one.
     refined_above : int
-        Levels above the lattice that the simulation starts on, the one which the network sees, on which the refiner
-        draws nodes, too.
+        Levels above that of the lattice which the network sees first, on which the refiner draws nodes, too.
     n_refiners : int
         Refiners with weights of their own: of each of the finest levels one, and the last of all further ones.
     reads_texture : bool
@@ -84,9 +83,9 @@ class NetworkConfig:
     @property
     def n_started(self) -> int:
         """
-        How many levels above the lattice that the simulation starts on those of its nodes lie that are drawn from it.
+        How many levels above the lattice that the network sees first its nodes lie that are drawn from the data alone.
 
-        All finer ones are refined. Without a refiner that is the lattice itself.
+        Finer ones are refined. Without a refiner it is 0: all nodes of that lattice are drawn from the data.
         """
         return 1 + self.refined_above if self.refiner else 0
 

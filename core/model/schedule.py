@@ -41,7 +41,7 @@ def legs(level: int, n_started: int, until: int = 0) -> list[Leg]:
     level : int
         Of the lattice that the network sees first.
     n_started : int
-        How many levels above it those of its nodes lie that are drawn from the data alone.
+        How many levels above it its nodes lie that are drawn from the data alone, as `NetworkConfig` has it.
     until : int
         Level of the last leg.
     """

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Mapping
+from typing import Mapping
 
 from ..contract.errors import JobError
 
@@ -66,7 +66,7 @@ def public_image_in(path: Path) -> PublicImage | None:
     return next((image for image in PUBLIC_IMAGES.values() if image.sha256 == sha256), None)
 
 
-def fetch(image: PublicImage, target: Path, tell: Callable[[int], None] = lambda done: None) -> None:
+def fetch(image: PublicImage, target: Path) -> None:
     """
     Download an image; the file is there at once and whole, or not at all.
 
@@ -76,8 +76,6 @@ def fetch(image: PublicImage, target: Path, tell: Callable[[int], None] = lambda
         Which one.
     target : Path
         Where it goes; its folder is made.
-    tell : callable
-        Told how many bytes have come.
 
     Raises
     ------
@@ -85,15 +83,13 @@ def fetch(image: PublicImage, target: Path, tell: Callable[[int], None] = lambda
         When it cannot be had or written, or is another file.
     """
     part = target.with_name(f"{target.name}.part")
-    digest, done = hashlib.sha256(), 0
+    digest = hashlib.sha256()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(image.url, timeout=PATIENCE_S) as answer, open(part, "wb") as file:
             while chunk := answer.read(_CHUNK):
                 digest.update(chunk)
                 file.write(chunk)
-                done += len(chunk)
-                tell(done)
         if digest.hexdigest() != image.sha256:
             raise JobError(
                 f"The checksum (SHA-256) of {image.url} is {digest.hexdigest()}, and not {image.sha256}: the file was "
