@@ -375,8 +375,8 @@ show(
 # this loss bounds the log-likelihood of section 7, whatever the order.
 #
 # `ImageExamples` draws such examples from the piece. Here are three from one batch: what the network is told, and
-# below what it is asked. Some are known like data, some like a map that is being simulated. Grey cells on the right
-# and below are padding.
+# below what it is asked. Some are known like data, some like a map that is being simulated. Grey margins are padding,
+# or lie beyond the piece, over whose border windows hang.
 
 # %%
 image = TrainingImage(piece.astype(np.int16), model.facies, symmetry="half turn", origin="the piece of section 1")
