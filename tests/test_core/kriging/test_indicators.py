@@ -17,7 +17,7 @@ from oadg.core.kriging.indicators import (
 )
 from oadg.core.measures.scores import log_loss_nats
 
-from .conftest import simple_kriging_weights
+from ..conftest import simple_kriging_weights
 
 EXPONENTIAL = Covariance("exponential", 30.0, 0.0)
 ESTIMATORS = [fit_class_by_class, choose_by_leave_one_out]

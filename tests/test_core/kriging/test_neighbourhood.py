@@ -10,7 +10,7 @@ from oadg.core.kriging import neighbourhood
 from oadg.core.kriging.indicators import Covariance, indicator_kriging
 from oadg.core.kriging.neighbourhood import Estimator, probabilities_from_data
 
-from .conftest import simple_kriging_weights
+from ..conftest import simple_kriging_weights
 
 SPHERICAL = Covariance("spherical", 12.0, 0.1)
 EXPONENTIAL = Covariance("exponential", 20.0, 0.0)

@@ -12,7 +12,7 @@ from oadg.core.model.prediction import predict
 from oadg.core.model.texture import LAGS, share_of, texture_of, turned_texture
 from oadg.core.training.warm_start import start_from
 
-from .conftest import make_network
+from ..conftest import make_network
 
 NO_DATA = HardData(*[torch.zeros(0, dtype=torch.int64)] * 4, torch.zeros(0), torch.zeros(0))
 
