@@ -63,7 +63,8 @@ class SimulateIndicators(SimulateFacies):
 
     def tell_fitted(self, result: SimulationResult, feedback) -> None:
         """Tell the covariances, which are fitted by default."""
-        feedback.pushInfo(tr("It was {}, with ranges in {}.").format(result.model_id, self.unit))
+        unit = tr(" (ranges in {})").format(self.unit) if " range " in result.model_id else ""
+        feedback.pushInfo(tr("The method was {}{}.").format(result.model_id, unit))
 
 
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
