@@ -345,10 +345,11 @@ def bands_of(path: Path) -> Iterator[np.ndarray]:
 
 
 def describe(**properties: Any) -> Dict[str, str]:
-    """Return metadata for a raster: every property in capitals, prefixed with `OADG_`, as text or JSON."""
+    """Return metadata for a raster: every property but None, in capitals, prefixed with `OADG_`, as text or JSON."""
     return {
         f"OADG_{name.upper()}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for name, value in properties.items()
+        if value is not None
     }
 
 

@@ -175,12 +175,12 @@ def check_facies_count(n_facies: int, names: Sequence[str]) -> None:
 
 
 def sort_facies(values: Iterable[Any]) -> List[Any]:
-    """Return different values, all integers or all texts, in order: numbers by value, as texts, too."""
+    """Return different values, all integers or all texts, in order: numbers by value, other texts by letters."""
     unique = sorted(set(values))
     try:
         numbers = {value: float(value) for value in unique}
     except ValueError:
-        return unique
+        return sorted(unique, key=str.casefold)  # capitals do not come before all other letters
     return sorted(unique, key=numbers.__getitem__) if all(map(math.isfinite, numbers.values())) else unique
 
 

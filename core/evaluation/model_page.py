@@ -171,8 +171,10 @@ def _plots(job: EvaluationJob, found: ModelEvaluation) -> str:
                     "realizations": getattr(found.measured, what)[k, axis],
                     "crops": getattr(found.reference, what)[k, axis],
                 }
-                caption = f"{name}, {along}"
-                parts.append(line_plot(lags, series, x_label="cells apart", y_label=label, caption=caption))
+                plot = line_plot(
+                    lags, series, from_zero=True, x_label="cells apart", y_label=label, caption=f"{name}, {along}"
+                )
+                parts.append(plot)
     return "".join(parts)
 
 

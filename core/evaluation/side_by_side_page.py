@@ -341,8 +341,8 @@ def _method(job: SimulationComparisonJob, found: SideBySide) -> str:
         f"{len(job.class_index)} observations of {len(job.facies)} facies, {n_rows:,} x {n_cols:,} cells of "
         f"{job.grid.cell_size:g} {job.unit}, {job.n_realizations} realizations of either method for each of "
         f"{job.n_folds} regions and with all observations, seed {job.seed}. Model: {found.maps[MODEL].model_id}, "
-        f"quality {job.quality}. {found.maps[SIS].model_id}; its covariances were fitted anew to the observations "
-        "that stayed. Both saw and missed the same observations."
+        f"quality {job.quality}. {found.maps[SIS].model_id} (ranges, if any, in {job.unit}); its covariances were "
+        "fitted anew to the observations that stayed. Both saw and missed the same observations."
     ) + paragraph(
         f"A hidden observation lies {hidden_distance(job):.3g} {job.unit} (median) from the nearest one that stayed; a "
         f"place within the rectangle around the observations lies {map_distance(job):.3g} {job.unit} from the nearest "

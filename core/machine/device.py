@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..contract.errors import DeviceError
+from ..contract.words import counted
 from .memory import keep_freed_memory
 
 _Piece = TypeVar("_Piece")
@@ -100,7 +101,7 @@ def describe_devices() -> list[dict[str, Any]]:
     devices: list[dict[str, Any]] = [
         {
             "device": "cpu",
-            "name": f"CPU {processor}, {torch.get_num_threads()} threads",
+            "name": f"CPU {processor}, {counted(torch.get_num_threads(), 'thread')}",
             "kind": "cpu",
             "memory_total_mb": None,
             "memory_free_mb": None,

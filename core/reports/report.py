@@ -16,7 +16,7 @@ from typing import Collection, Mapping, Sequence
 import numpy as np
 
 from ..contract.errors import JobError
-from .drawing import Frame, circle, drawing, label, paletted_png, span_of
+from .drawing import Frame, circle, drawing, label, paletted_png, span_of, ticks
 
 COLORS = ("#2f6690", "#c8553d", "#5b8e7d", "#8f6c9f", "#b38a2e", "#7a8288")
 """Of series, in this order: muted, and distinct for the colour-blind."""
@@ -230,8 +230,11 @@ def line_plot(
     """
     spread = spread or {}
     bounds = [bound for pair in spread.values() for bound in pair]
-    lowest, highest = span_of(np.concatenate([np.asarray(v, dtype=float) for v in (*series.values(), *bounds)]))
-    frame = Frame(span_of(x), (0.0 if from_zero else lowest, highest), *size, x_label, y_label)
+    shown = [*series.values(), *bounds, *([np.zeros(1)] if from_zero else [])]
+    lowest, highest = span_of(np.concatenate([np.asarray(v, dtype=float) for v in shown]))
+    y_span = (0.0 if from_zero else lowest, highest)
+    widest = max(len(text) for _, text in ticks(y_span))
+    frame = Frame(span_of(x), y_span, *size, x_label, y_label, left=max(Frame.left, 24 + 7 * widest))
     colors = dict(zip(series, itertools.cycle(COLORS)))
     bands, parts = [], []
     for name, y in series.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Callable
+from typing import Callable, Dict, List
 
 import numpy as np
 
@@ -98,9 +98,13 @@ def _estimator(job: IndicatorJob, on_part: Callable[[], None]) -> Estimator:
 
 
 def _describe(estimator: Estimator, job: IndicatorJob) -> str:
-    """Return the method and its covariances in a line."""
-    told = [
-        f"{c.kind} range {c.range * job.grid.cell_size:.4g} nugget {c.nugget:.2g}"
-        for c in dict.fromkeys(estimator.covariances)
-    ]
+    """Return the method and its covariances in a line, with the facies of each where they differ."""
+    names: Dict[Covariance, List[str]] = {}
+    for covariance, name in zip(estimator.covariances, job.facies.names):
+        names.setdefault(covariance, []).append(name)
+    told = []
+    for c, of_facies in names.items():
+        correlated = f"{c.kind} range {c.range * job.grid.cell_size:.4g} nugget {c.nugget:.2g}"
+        words = correlated if c.nugget < 1 else "pure nugget"  # its range says nothing
+        told.append(words if len(names) == 1 else f"{', '.join(of_facies)}: {words}")
     return f"SIS, {job.kriging} kriging, {'; '.join(told)}"

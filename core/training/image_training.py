@@ -316,7 +316,7 @@ def _describe(state: dict[str, Any], checkpoint_steps: int) -> str:
     left = (steps - logged) * state["seconds"] / max(1, logged)
     bits = state["held_out_nats"] / math.log(2)
     told = f"{left:.0f} seconds" if left < 90 else f"{left / 60:.0f} minutes"
-    return f"Learning, {steps:,} steps: {bits:.4f} held-out bits per cell, about {told} left"
+    return f"Learning, {steps:,} steps: {bits:.4f} held-out bits per cell, about {told} left to learn"
 
 
 def _steps_in(

@@ -166,6 +166,7 @@ class SimulateFacies(FaciesAlgorithm):
             writer.commit()
         seconds = round(time.monotonic() - started, 3)
         feedback.setProgress(100)
+        self.tell_fitted(result, feedback)
         feedback.pushInfo(
             tr("The mean entropy is {:.3f} of at most {:.3f} bits. The run took {:.1f} s on {}, with seed {}.").format(
                 result.mean_entropy_bits, math.log2(len(job.facies)), seconds, result.device, result.seed
@@ -265,6 +266,9 @@ class SimulateFacies(FaciesAlgorithm):
                     ", ".join(f"{name}: {max(0.0, bits):.4f}" for name, bits in costs.items()),
                 )
             )
+
+    def tell_fitted(self, result: SimulationResult, feedback) -> None:
+        """Tell what was fitted to the observations: here nothing that has a name."""
 
     def _tell_facies(self, facies: FaciesTable, feedback) -> None:
         """Tell what maps without observations show."""

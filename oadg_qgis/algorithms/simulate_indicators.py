@@ -7,6 +7,7 @@ from typing import Any, Iterator
 from qgis.core import QgsProcessingParameterDefinition
 
 from ...core.contract.indicator_job import COVARIANCE_KINDS, KRIGING_KINDS, MAX_NEIGHBOURS, IndicatorJob
+from ...core.contract.job import SimulationResult
 from ...core.contract.model_header import ModelHeader
 from . import parameters as shared
 from . import simulate_parameters as simulation
@@ -59,6 +60,11 @@ class SimulateIndicators(SimulateFacies):
         """Tell what simulates."""
         given = tr("given") if job.covariance else tr("fitted to the observations")
         feedback.pushInfo(tr("The covariances are {}; {} kriging.").format(given, job.kriging))
+
+    def tell_fitted(self, result: SimulationResult, feedback) -> None:
+        """Tell the covariances, which are fitted by default."""
+        unit = tr(" (ranges in {})").format(self.unit) if " range " in result.model_id else ""
+        feedback.pushInfo(tr("The method was {}{}.").format(result.model_id, unit))
 
 
 def _parameters() -> Iterator[QgsProcessingParameterDefinition]:

@@ -266,13 +266,13 @@ def test_text_facies_have_names_in_every_raster(simulate_facies, fake_engine, wo
     layer = world.make_layer(world.centres(row, col), [("sand", "clay", "Kies, grob")[k] for k in index], kind="string")
     result = simulate_facies(layer, N_REALIZATIONS=5)
     probabilities = gdal.Open(result["PROBABILITIES"])
-    assert [probabilities.GetRasterBand(n).GetDescription() for n in (1, 2, 3)] == ["Kies, grob", "clay", "sand"]
+    assert [probabilities.GetRasterBand(n).GetDescription() for n in (1, 2, 3)] == ["clay", "Kies, grob", "sand"]
     realizations = gdal.Open(result["REALIZATIONS"])
     assert realizations.GetRasterBand(5).GetDescription() == "Realization 5"
     assert realizations.GetRasterBand(1).DataType == gdal.GDT_Byte
-    assert realizations.GetRasterBand(1).GetCategoryNames() == ["", "Kies, grob", "clay", "sand"]
+    assert realizations.GetRasterBand(1).GetCategoryNames() == ["", "clay", "Kies, grob", "sand"]
     facies = json.loads(realizations.GetMetadataItem("OADG_FACIES"))
-    assert [(f["code"], f["name"]) for f in facies] == [(1, "Kies, grob"), (2, "clay"), (3, "sand")]
+    assert [(f["code"], f["name"]) for f in facies] == [(1, "clay"), (2, "Kies, grob"), (3, "sand")]
     legends = []
     for name in ("REALIZATIONS", "MOST_PROBABLE"):
         layer = QgsRasterLayer(result[name], name)

@@ -35,7 +35,7 @@ def simulate(processing, log, world, tmp_path):
     close_idle_engines()
 
 
-def test_every_raster_is_made_and_every_observation_honoured(simulate, survey, world):
+def test_every_raster_is_made_and_every_observation_honoured(simulate, survey, world, log):
     result = simulate(survey)
     assert all(Path(result[name]).is_file() for name in RASTERS)
     maps = gdal.Open(result["REALIZATIONS"]).ReadAsArray()
@@ -47,6 +47,8 @@ def test_every_raster_is_made_and_every_observation_honoured(simulate, survey, w
     assert probability.sum(axis=0) == pytest.approx(1, abs=1e-5)
     metadata = gdal.Open(result["REALIZATIONS"]).GetMetadata()
     assert metadata["OADG_MODEL"].startswith("SIS, simple kriging, ")
+    assert f"The method was {metadata['OADG_MODEL']} (ranges in meters)." in log.infos
+    assert "OADG_QUALITY" not in metadata  # SIS has none
 
 
 def test_the_seed_alone_decides(simulate, survey):

@@ -44,6 +44,11 @@ def test_texts_that_are_numbers_are_in_the_order_of_these():
     assert build_facies_table(["10", "2", "nan"]).names == ["10", "2", "nan"]
 
 
+def test_names_are_in_alphabetical_order_in_capitals_or_not():
+    table = build_facies_table(["sand", "Till", "clay", "Gravel", "Sand"])
+    assert table.names == ["clay", "Gravel", "Sand", "sand", "Till"]
+
+
 @given(codes)
 def test_integer_codes_are_kept(values):
     table = build_facies_table(values)

@@ -743,7 +743,12 @@ def test_an_image_whose_corners_hold_one_facies(model, image):
     assert re.search("resemble|look like", verdict), "what it draws is judged all the same"
     assert verdict.endswith("where they would be, the image has one facies only.")
     job = EvaluationJob("", "image.npy", FACIES, "model")
-    assert "there is nothing to predict" in evaluation_page(job, found, verdict, "tiny")
+    text = evaluation_page(job, found, verdict, "tiny")
+    assert "there is nothing to predict" in text
+    drawn = [svg for svg in re.findall("<svg.*?</svg>", text, re.DOTALL) if "connected (share)" in svg]
+    upright = [[float(tick) for tick in re.findall('text-anchor="end">([^<]+)<', svg)] for svg in drawn]
+    assert upright, "variograms and connectivity are drawn"
+    assert all(min(ticks) == 0 and max(ticks) == 1 for ticks in upright), "a share is drawn as one"
 
 
 def test_the_page_holds_pictures_and_the_verdict(model, image, tmp_path):

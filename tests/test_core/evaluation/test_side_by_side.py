@@ -374,6 +374,7 @@ def test_the_page_shows_maps_plots_and_numbers_of_both(page):
         assert f'<th scope="row">share of {name}</th>' in page
         assert f'<th scope="row">bodies of {name}</th>' in page
     assert page.count("predicted probability") == 4
+    assert re.search(r"SIS, simple kriging, .* \(ranges, if any, in meters\)", page)
     assert '<th scope="row">observed cells honoured</th><td>40</td><td>40</td><td></td><td>40</td>' in page
 
 

@@ -6,6 +6,8 @@ import sys
 import pytest
 import torch
 
+from oadg.core.machine.device import describe_devices
+
 SCRIPT = """
 import threading
 import numpy as np
@@ -34,3 +36,9 @@ def test_all_threads_of_a_prepared_process_count_the_smallest_floats_as_0():
     answer = subprocess.run(command, capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["0", "0"]
     assert answer.stderr == ""
+
+
+@pytest.mark.parametrize(("n_threads", "told"), [(1, "1 thread"), (3, "3 threads")])
+def test_threads_are_counted(n_threads, told, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    assert describe_devices()[0]["name"].endswith(f", {told}")

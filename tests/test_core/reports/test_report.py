@@ -104,6 +104,18 @@ def test_ticks_are_round(span, texts):
     assert [text for _, text in drawing.ticks(span)] == texts
 
 
+@pytest.mark.parametrize(("value", "top"), [(1.0, "1.0"), (0.012, "0.012")])
+def test_a_line_plot_from_zero_ends_at_its_highest_value(value, top):
+    plot = report.line_plot(np.arange(3), {"a": np.full(3, value)}, from_zero=True)
+    assert re.findall('text-anchor="end">([^<]+)<', plot)[-1] == top
+
+
+def test_long_numbers_on_the_upright_axis_leave_room_for_its_name():
+    plot = report.line_plot(np.arange(3), {"a": np.array([0.9984, 0.999, 1.0])}, y_label="share")
+    right, text = re.search('<text x="([0-9.]+)" y="[0-9.]+" text-anchor="end">([^<]+)<', plot).groups()
+    assert float(right) - 7 * len(text) > 13
+
+
 @pytest.mark.parametrize("values", [[], [np.nan], [0.0], [5.0, 5.0], [-1.0, np.nan, 3.0]])
 def test_spans_are_never_empty_and_hold_the_values(values):
     low, high = drawing.span_of(np.array(values))

@@ -11,7 +11,7 @@ from oadg.core.kriging import neighbourhood
 from oadg.core.kriging.indicators import Covariance
 from oadg.core.kriging.neighbourhood import Estimator
 from oadg.core.sampling import indicator_simulation
-from oadg.core.sampling.indicator_run import run_indicator_simulation
+from oadg.core.sampling.indicator_run import _describe, run_indicator_simulation
 from oadg.core.sampling.indicator_simulation import simulate_indicators
 from oadg.core.sampling.path import dispersed_rank
 
@@ -110,6 +110,17 @@ def test_a_given_gaussian_covariance_has_some_nugget(kind, nugget, used, tmp_pat
     given = {"covariance": kind, "range": 10.0, "nugget": nugget}
     job = IndicatorJob(str(tmp_path), Grid(0, 0, 1, 30, 30), facies, row, col, (0, 1) * 6, **given)
     assert f"{kind} range 10 nugget {used:.2g}" in run_indicator_simulation(job, lambda *_: None).model_id
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [(0.2, "range 10 nugget 0.2"), (1.0, "a: spherical range 10 nugget 0.2; b: pure nugget")],
+)
+def test_covariances_are_told_with_their_facies_and_without_a_range_that_says_nothing(second, told, tmp_path):
+    facies = FaciesTable((Facies(1, "a", "#112233"), Facies(2, "b", "#445566")))
+    job = IndicatorJob(str(tmp_path), Grid(0, 0, 2, 30, 30), facies, (0, 9), (0, 9), (0, 1))
+    covariances = tuple(Covariance("spherical", 5.0, nugget) for nugget in (0.2, second))
+    assert _describe(Estimator(covariances, np.array([0.5, 0.5])), job).endswith(told)
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (4, 300), (1, 200)])

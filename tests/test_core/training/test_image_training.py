@@ -199,6 +199,7 @@ def test_progress_is_told_after_each_step(make_job):
     assert [fraction for fraction, _ in told][:STEPS] == pytest.approx([0.95 * k / STEPS for k in range(1, STEPS + 1)])
     assert told[0][1] == "Learning, 6 steps"
     assert "held-out bits per cell" in told[2][1], "from the first checkpoint on"
+    assert told[2][1].endswith("left to learn"), "measuring follows, which takes minutes, too"
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, STEPS, STEPS + 1])
