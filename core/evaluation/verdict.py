@@ -31,6 +31,9 @@ _SIZE_TIMES = 1.25
 """By what factor bodies are larger, or smaller, for their number to be told by that."""
 _LEAST_SHARE = 0.002
 """Of the cells: so much is nothing."""
+_LEAST_SPREAD = 0.5
+"""Of the spread of shares over crops, which differ most where the image has a trend: a few realizations may by chance
+be alike that much, and hardly more."""
 _RARELY = 0.01
 """How often a mean is beyond the limits of chance, on either side."""
 _MOST_ISOLATED = 0.01
@@ -95,15 +98,16 @@ def _judge_patterns(scores: dict[str, float]) -> tuple[int, str]:
     return grade, f": frequencies of small patterns are {times:.1f} times as far from those of the image as by chance"
 
 
-def _chance(found: ModelEvaluation, what: str, draws: float) -> np.ndarray:
+def _chance(found: ModelEvaluation, what: str, draws: float, *, of_crops: float = 1.0) -> np.ndarray:
     """
     Return how far the mean of a statistic of maps, or of maps and facies, may be from that of the image by chance.
 
     The difference has `draws` times the variance of one map: 1 / n for each mean over n maps. The image is a draw, too,
-    as large as some crops, of what it stands for. The worst of some facies is beyond as rarely as a single one.
+    as large as some crops, of what it stands for. The worst of some facies is beyond as rarely as a single one. Maps are
+    taken to spread as they do, and at least by a share of what crops do.
     """
-    ours, of_crops = (getattr(statistics, what) for statistics in (found.measured, found.reference))
-    spread = np.maximum(ours.std(axis=0, ddof=1), of_crops.std(axis=0, ddof=1))
+    ours, crops = (getattr(statistics, what) for statistics in (found.measured, found.reference))
+    spread = np.maximum(ours.std(axis=0, ddof=1), of_crops * crops.std(axis=0, ddof=1))
     limit = t_quantile(1 - _RARELY / spread.size, 2 * (len(ours) - 1))
     return np.asarray(limit * spread * np.sqrt(draws))
 
@@ -112,15 +116,16 @@ def _judge_shares(found: ModelEvaluation, names: Sequence[str]) -> tuple[int, st
     """Return the grade of the facies' shares, and in words how far they are from the image's."""
     ours, theirs = found.measured.proportions.mean(axis=0), found.image_shares
     off, draws = np.abs(ours - theirs), 1 / len(found.realizations)
-    is_off = off > _chance(found, "proportions", draws) + _LEAST_SHARE
+    is_off = off > _chance(found, "proportions", draws, of_crops=_LEAST_SPREAD) + _LEAST_SHARE
     if not is_off.any():
         most = percent(off.max(), 1)
         return 0, f"Shares of facies differ from those there by {most} of the cells at most, as by chance."
     times = np.exp(np.abs(_log_odds(ours) - _log_odds(theirs)))
     worst = int(np.where(is_off, times, 0.0).argmax())
     chance = _chance(found, "proportions", draws + 1 / found.crops_in_image) + _LEAST_SHARE
-    beyond = np.where(off > chance, times, 1.0)
-    return _grade(float(beyond.max()), _ODDS_TIMES), (
+    grade = _grade(float(np.where(off > chance, times, 1.0).max()), _ODDS_TIMES)
+    is_nearly_missed = bool(times[worst] > _ODDS_TIMES[1])  # or nearly everywhere, whatever the image may stand for
+    return max(grade, int(is_nearly_missed)), (
         f"Shares of facies differ from those there by up to {percent(off.max(), 1)} of the cells; for its size most "
         f"of all that of {_called(names[worst])}: {percent(ours[worst], 1)} instead of {percent(theirs[worst], 1)}."
     )

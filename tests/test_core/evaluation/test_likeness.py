@@ -454,6 +454,19 @@ def test_boundaries_are_long_or_short_beyond_what_the_image_itself_tells(alike, 
         assert "Boundaries between" not in verdict_of(varied), "either of them may vary that much"
 
 
+def test_a_facies_that_is_nearly_missed_is_no_chance_where_crops_of_a_trend_differ_most(alike):
+    """Crops have nothing to 28 % of it; eight maps none of which has a hundredth are no draw of such crops."""
+    theirs, spreads = np.array([0.5, 0.36, 0.14]), (1e-3, 1.0)
+    found = with_statistics(alike, spreads, proportions=(np.array([0.6, 0.392, 0.008]), theirs))
+    found = replace(found, image_shares=theirs, crops_in_image=4.0)
+    verdict = verdict_of(found)
+    assert "that of f2: 0.8 % instead of 14.0 %" in verdict
+    assert _likeness(verdict) == "resemble the image", "the image may be a rare draw, but no look-alike lacks a facies"
+    fewer = with_statistics(found, spreads, proportions=(np.array([0.5, 0.4, 0.1]), theirs))
+    assert _likeness(verdict_of(fewer)) == "look like the image"
+    assert "as by chance" in verdict_of(fewer)
+
+
 def test_the_worst_share_is_worst_for_its_size(alike):
     """And a facies that the image lacks is little of one where it is drawn at three cells of a thousand."""
     theirs = np.array([0.5, 0.45, 0.05])
