@@ -16,6 +16,8 @@ COUNTED_MODEL, COUNTED_SIS = "model, maps counted", "SIS, maps counted"
 """How often each facies occurs at a place, in the realizations of either."""
 METHODS = (MODEL, KRIGING_OF_SIS, COUNTED_MODEL, COUNTED_SIS)
 """Two pairs, each of the model and of what is fairly compared with it."""
+PROPORTIONS = "proportions"
+"""The facies' shares among the observations, the same everywhere: what knows nothing of places."""
 SIS = "SIS"
 """The simulation, beside `MODEL`."""
 REFERENCE = "reference"
@@ -78,7 +80,7 @@ class SimulationComparisonResult(Result):
     page_path : str
         A self-contained HTML page.
     scores : dict
-        Each of `METHODS` to its scores at hidden observations: 'log_loss' (nats), 'brier', 'accuracy' (share).
+        Each of `METHODS`, and `PROPORTIONS`, to its scores at hidden observations: 'log_loss' (nats), 'brier', 'accuracy' (share).
     gains : dict
         `MODEL` and `COUNTED_MODEL` to the percentage by which its log loss is lower than that of its counterpart
         (`KRIGING_OF_SIS`, `COUNTED_SIS`): 'mean', 'low' and 'high', the 95 % interval.

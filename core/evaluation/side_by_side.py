@@ -19,11 +19,13 @@ from ..contract.side_by_side_job import (
     COUNTED_SIS,
     KRIGING_OF_SIS,
     METHODS,
+    PROPORTIONS,
     REFERENCE,
     SIS,
     SimulationComparisonJob,
     check_reference_size,
 )
+from ..kriging.yardsticks import observed_proportions
 from ..measures.reproduction import (
     DataPairs,
     Reproduction,
@@ -41,6 +43,10 @@ from .comparison import Comparison
 
 Progress = Callable[[float, str], None]
 _MEASURING = 0.05  # of the progress
+_KNOWS_NO_PLACES = (
+    "Neither is shown to be better than the facies' shares among the observations, the same everywhere: as far apart "
+    "as the hidden regions are, observations tell little of one another."
+)
 _KNOWN_SHARE = 0.95
 """Of a reference's cells: what is told to the reader when fewer are known."""
 
@@ -81,7 +87,7 @@ class SideBySide:
     Parameters
     ----------
     hidden : Comparison
-        What each of `METHODS` said of hidden observations.
+        What each of `METHODS`, and `PROPORTIONS`, said of hidden observations.
     known : int array, shape (n_rows, n_cols)
         The observations on the grid.
     inside : bool array, shape (n_rows, n_cols)
@@ -195,6 +201,8 @@ class SideBySide:
             ),
             *self._findings_on_maps(),
         ]
+        if all(self.hidden.gain(name, PROPORTIONS).verdict <= 0 for name in (MODEL, KRIGING_OF_SIS)):
+            told.insert(1, _KNOWS_NO_PLACES)
         n_data = int((self.known >= 0).sum())
         for name in (MODEL, SIS):
             if self.n_honoured(name) < n_data:
@@ -344,10 +352,11 @@ def compare_simulations(
 def _predict_hidden(
     job: SimulationComparisonJob, methods: Mapping[str, Simulator], known: np.ndarray, progress: Progress
 ) -> dict[str, np.ndarray]:
-    """Return what each of `METHODS` says of each observation while its fold is hidden, (n_facies, n_points)."""
+    """Return what each method, and `PROPORTIONS`, says of observations while their fold is hidden, by facies."""
     row, col, _ = job.grid.cell_of(*job.places.T)
     fold, n_facies = np.array(job.fold), len(job.facies)
-    probabilities = {name: np.empty((n_facies, len(fold))) for name in METHODS}
+    class_index = np.array(job.class_index)
+    probabilities = {name: np.empty((n_facies, len(fold))) for name in (*METHODS, PROPORTIONS)}
     for number in range(job.n_folds):
         hidden = fold == number
         cells = row[hidden], col[hidden]
@@ -359,6 +368,9 @@ def _predict_hidden(
             drawn = both[name].realizations[:, cells[0], cells[1]]
             probabilities[given][:, hidden] = both[name].probability[:, cells[0], cells[1]]
             probabilities[counted][:, hidden] = [(drawn == k).mean(axis=0) for k in range(n_facies)]
+        probabilities[PROPORTIONS][:, hidden] = observed_proportions(
+            job.places[~hidden], class_index[~hidden], job.places[hidden], n_facies
+        )
     return probabilities
 
 

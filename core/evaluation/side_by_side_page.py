@@ -14,7 +14,7 @@ from ..contract.side_by_side_job import (
     COUNTED_MODEL,
     COUNTED_SIS,
     KRIGING_OF_SIS,
-    METHODS,
+    PROPORTIONS,
     REFERENCE,
     SIS,
     SimulationComparisonJob,
@@ -72,11 +72,11 @@ def _labels(job: SimulationComparisonJob) -> dict[str, str]:
 
 def _hidden(job: SimulationComparisonJob, found: SideBySide) -> str:
     """Return the scores in two pairs, and the gain of the model in each."""
-    labels, rows = _labels(job), []
-    for name in METHODS:
+    labels, rows = {**_labels(job), PROPORTIONS: "the observations' shares"}, []
+    for name, label in labels.items():
         scores, gain = found.hidden.scores[name], found.gains.get(name)
         interval = f"{gain.mean:+.1f} ({gain.low:+.1f} to {gain.high:+.1f})" if gain else ""
-        rows.append([labels[name], scores["log_loss"], scores["brier"], f"{100 * scores['accuracy']:.0f} %", interval])
+        rows.append([label, scores["log_loss"], scores["brier"], f"{100 * scores['accuracy']:.0f} %", interval])
     gains = list(found.gains.values())
     return (
         paragraph(
@@ -85,7 +85,8 @@ def _hidden(job: SimulationComparisonJob, found: SideBySide) -> str:
             f"{job.n_realizations} maps is a coarser answer than a probability, which costs either method log loss, "
             "for a facies that none of them shows may be there all the same. Kriging's probabilities are what SIS "
             "draws from, and what the counts of very many of its maps come near to: they are the fair counterpart of "
-            "the model's."
+            "the model's. The last row knows nothing of places, and says everywhere what the observations have of each "
+            "facies: what is no better has not learnt where."
         )
         + table(
             ["", "log loss", "Brier score", "accuracy", "gain of the model, %"],

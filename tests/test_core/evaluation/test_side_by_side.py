@@ -21,6 +21,7 @@ from oadg.core.contract.side_by_side_job import (
     COUNTED_SIS,
     KRIGING_OF_SIS,
     METHODS,
+    PROPORTIONS,
     REFERENCE,
     SIS,
     SimulationComparisonJob,
@@ -209,6 +210,21 @@ def test_probabilities_and_maps_are_judged_apart_and_each_with_its_own_gain(job)
             assert f"gain: {gain.low:+.1f} to {gain.high:+.1f} %" in finding
 
 
+def test_what_knows_no_places_says_what_the_visible_observations_have_of_each_facies(job):
+    found = compare_simulations(job, {MODEL: truth_teller([]), SIS: truth_teller([])})
+    fold, class_index = np.array(job.fold), np.array(job.class_index)
+    shares = [np.bincount(class_index[fold != k], minlength=3) / (fold != k).sum() for k in fold]
+    assert found.hidden.probabilities[PROPORTIONS].T == pytest.approx(np.array(shares))
+
+
+def test_what_is_no_better_than_what_knows_no_places_is_told_so(job):
+    true, in_turn = (bands() == np.arange(3)[:, None, None]).astype(float), [(bands() + k) % 3 for k in range(3)]
+    knows, errs = (sayer(0.1 + 0.7 * said, in_turn) for said in (true, np.roll(true, 1, axis=0)))
+    for ours, theirs, is_told in ((errs, errs, True), (knows, errs, False), (errs, knows, False)):
+        told = compare_simulations(job, {MODEL: ours, SIS: theirs}).findings[1]
+        assert told.startswith("Neither is shown to be better than the facies' shares") == is_told
+
+
 def test_each_map_and_number_is_told_of_its_own_method(job):
     """Maps of a facies alone beside the truth; variograms and pairs are those of the observations and the reference."""
     found = compare_simulations(
@@ -301,7 +317,7 @@ def test_the_engines_run_leaves_a_page_and_numbers_that_belong_together(real_job
     told = []
     job = with_reference(real_job, np.tile(bands(), (2, 2)))
     result = run_simulation_comparison(job, lambda fraction, text: told.append(fraction))
-    assert set(result.scores) == set(METHODS)
+    assert set(result.scores) == {*METHODS, PROPORTIONS}
     assert set(result.reproduction) == {MODEL, SIS, REFERENCE}
     loss, of_kriging = (result.scores[name]["log_loss"] for name in (MODEL, KRIGING_OF_SIS))
     gain = result.gains[MODEL]
@@ -374,6 +390,7 @@ def test_the_page_shows_maps_plots_and_numbers_of_both(page):
         assert f'<th scope="row">share of {name}</th>' in page
         assert f'<th scope="row">bodies of {name}</th>' in page
     assert page.count("predicted probability") == 4
+    assert '<th scope="row">the observations&#x27; shares</th>' in page
     assert re.search(r"SIS, simple kriging, .* \(ranges, if any, in meters\)", page)
     assert '<th scope="row">observed cells honoured</th><td>40</td><td>40</td><td></td><td>40</td>' in page
 
