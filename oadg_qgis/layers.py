@@ -90,6 +90,11 @@ class Observations:
         """Facies value to the name that the layer's style has for it."""
         return {value: name for value, (name, _) in self.styles.items()}
 
+    @property
+    def legend(self) -> List[str]:
+        """The names of facies in the order of the layer's style, which may be that of the strata."""
+        return [name or str(value) for value, name in self.labels.items()]
+
     def facies_table(self, known: Optional[FaciesTable] = None, whose: str = "model") -> Tuple[FaciesTable, np.ndarray]:
         """
         Return the facies table of all observations, and the class index of each point.

@@ -41,11 +41,22 @@ MAGMA = ("#000004", "#51127c", "#b73779", "#fc8961", "#fcfdbf")
 VIRIDIS = ("#440154", "#3b528b", "#21918c", "#5ec962", "#fde725")
 
 
-def facies_style(facies: FaciesTable) -> Styler:
-    """Return a styler that shows the first band's facies codes in their colours and under their names."""
+def facies_style(facies: FaciesTable, legend: Sequence[str] = ()) -> Styler:
+    """
+    Return a styler that shows the first band's facies codes in their colours and under their names.
+
+    Parameters
+    ----------
+    facies : FaciesTable
+        Codes, names and colours.
+    legend : sequence of str
+        Names in the order in which they are to be listed; those of others come last, in the order of the table.
+    """
+    place = {name: index for index, name in enumerate(legend)}
+    listed = sorted(facies.facies, key=lambda f: place.get(f.name, len(place)))
 
     def style(layer: QgsRasterLayer) -> None:
-        classes = [QgsPalettedRasterRenderer.Class(f.code, QColor(f.color), f.name) for f in facies.facies]
+        classes = [QgsPalettedRasterRenderer.Class(f.code, QColor(f.color), f.name) for f in listed]
         layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, classes))
 
     return style

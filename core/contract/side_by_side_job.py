@@ -80,7 +80,8 @@ class SimulationComparisonResult(Result):
     page_path : str
         A self-contained HTML page.
     scores : dict
-        Each of `METHODS`, and `PROPORTIONS`, to its scores at hidden observations: 'log_loss' (nats), 'brier', 'accuracy' (share).
+        Each of `METHODS`, and `PROPORTIONS`, to its scores at hidden observations: 'log_loss' (nats), 'brier',
+        'accuracy' (share).
     gains : dict
         `MODEL` and `COUNTED_MODEL` to the percentage by which its log loss is lower than that of its counterpart
         (`KRIGING_OF_SIS`, `COUNTED_SIS`): 'mean', 'low' and 'high', the 95 % interval.

@@ -103,8 +103,8 @@ def _chance(found: ModelEvaluation, what: str, draws: float, *, of_crops: float 
     Return how far the mean of a statistic of maps, or of maps and facies, may be from that of the image by chance.
 
     The difference has `draws` times the variance of one map: 1 / n for each mean over n maps. The image is a draw, too,
-    as large as some crops, of what it stands for. The worst of some facies is beyond as rarely as a single one. Maps are
-    taken to spread as they do, and at least by a share of what crops do.
+    as large as some crops, of what it stands for. The worst of some facies is beyond as rarely as a single one. Maps
+    are taken to spread as they do, and at least by a share of what crops do.
     """
     ours, crops = (getattr(statistics, what) for statistics in (found.measured, found.reference))
     spread = np.maximum(ours.std(axis=0, ddof=1), of_crops * crops.std(axis=0, ddof=1))

@@ -57,8 +57,8 @@ def observed_maps(
     pictures = []
     for number, of_cells in enumerate(maps, start=1):
         content = base64.b64encode(paletted_png(of_cells[::step, ::step], colors)).decode("ascii")
-        image = (
-            f'<image href="data:image/png;base64,{content}" {size} preserveAspectRatio="none" '
+        image = (  # xlink:href, for the viewer of results in QGIS 3 knows no plain href
+            f'<image xlink:href="data:image/png;base64,{content}" {size} preserveAspectRatio="none" '
             'style="image-rendering: pixelated"/>'
         )
         pictures.append(drawing(scale * n_cols, scale * n_rows, [image, dots], f"{caption}, {number}"))

@@ -138,12 +138,12 @@ class FaciesAlgorithm(EngineAlgorithm):
         check_facies_of_folds(fold, class_index, facies)
         self.tell_grid(grid, parameters, context, header, feedback)
         outside = (
-            tr("lies outside the extent, or in a cell whose centre is outside the mask"),
-            tr("lie outside the extent, or in cells whose centre is outside the mask"),
+            tr("observation lies outside the extent, or in a cell whose centre is outside the mask"),
+            tr("observations lie outside the extent, or in cells whose centre is outside the mask"),
         )
         lost = (
-            tr("is predicted, but hidden from {} by another facies in its cell").format(hidden_from),
-            tr("are predicted, but hidden from {} by another facies in their cell").format(hidden_from),
+            tr("observation is predicted, but hidden from {} by another facies in its cell").format(hidden_from),
+            tr("observations are predicted, but hidden from {} by another facies in their cell").format(hidden_from),
         )
         others = {outside: data.n_outside, lost: data.n_conflicts}
         tell_observations(observations, data, facies, feedback, unit=self.unit, n_used=len(fold), others=others)
@@ -284,8 +284,12 @@ def tell_observations(
     )
     numbers = {
         **others,
-        (tr("has no facies (NULL or blank)"), tr("have no facies (NULL or blank)")): observations.n_empty,
-        (tr("has no usable position"), tr("have no usable position")): observations.n_nowhere,
+        (tr("observation has no facies (NULL or blank)"), tr("observations have no facies (NULL or blank)")): (
+            observations.n_empty
+        ),
+        (tr("observation has no usable position"), tr("observations have no usable position")): (
+            observations.n_nowhere
+        ),
     }
     for words, number in numbers.items():
         if number:
@@ -312,7 +316,9 @@ def tell_observations(
 
 def lost() -> Tuple[str, str]:
     """Return what is told of an observation, and of several, whose facies is not that of their cell."""
-    return tr("lost against another facies in its cell"), tr("lost against another facies in their cell")
+    return tr("observation lost against another facies in its cell"), tr(
+        "observations lost against another facies in their cell"
+    )
 
 
 def facies_of(

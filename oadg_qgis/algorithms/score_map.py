@@ -189,7 +189,10 @@ class ScoreMap(ImageAlgorithm):
         places = observations.easting, observations.northing
         data = place_on_grid(*places, class_index, grid, facies, inside=inside)
         others = {
-            (tr("lies where the map holds nothing"), tr("lie where the map holds nothing")): data.n_outside,
+            (
+                tr("observation lies where the map holds nothing"),
+                tr("observations lie where the map holds nothing"),
+            ): data.n_outside,
             lost(): data.n_conflicts,
         }
         unit, n_used = unit_of(self._crs), data.n_points

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from qgis.core import (
@@ -284,9 +284,10 @@ class SimulateFacies(FaciesAlgorithm):
     ) -> None:
         """Tell what of the observations is used, what is not and why, and what to be careful about."""
         others = {
-            (tr("lies too far from the mapped area to be used"), tr("lie too far from the mapped area to be used")): (
-                data.n_outside
-            ),
+            (
+                tr("observation lies too far from the mapped area to be used"),
+                tr("observations lie too far from the mapped area to be used"),
+            ): data.n_outside,
             lost(): data.n_conflicts,
         }
         tell_observations(
@@ -323,14 +324,14 @@ class SimulateFacies(FaciesAlgorithm):
             path = self.parameterAsOutputLayer(parameters, name, context)
             if not path:
                 continue
-            plans[name] = _plan(name, Path(path), job)
+            plans[name] = _plan(name, Path(path), job, self._observations.legend)
             if context.willLoadLayerOnCompletion(path):
                 ApplyStyle.attach(context.layerToLoadOnCompletionDetails(path))
         check_destinations({name: plan.path for name, plan in plans.items()}, self._inputs)
         return plans
 
 
-def _plan(name: str, path: Path, job: Job) -> RasterPlan:
+def _plan(name: str, path: Path, job: Job, legend: Sequence[str]) -> RasterPlan:
     """Return how one of the results is stored and styled."""
     facies = job.facies
     if name == "ENTROPY":
@@ -343,7 +344,7 @@ def _plan(name: str, path: Path, job: Job) -> RasterPlan:
     if name == "REALIZATIONS":
         bands = [f"Realization {number}" for number in range(1, job.n_realizations + 1)]
     names = {f.code: f.name for f in facies.facies}
-    return RasterPlan(path, data_type, nodata, bands, facies.codes.tolist(), facies_style(facies), names)
+    return RasterPlan(path, data_type, nodata, bands, facies.codes.tolist(), facies_style(facies, legend), names)
 
 
 def _write_rasters(writer: RasterWriter, plans: Dict[str, RasterPlan], job: Job, result: SimulationResult) -> None:

@@ -74,7 +74,7 @@ def _parameters() -> Iterator[QgsProcessingParameterDefinition]:
     yield from helped(shared.cells(of_model=False))
     yield from helped([simulation.n_realizations()])
     yield from helped(_advanced(), advanced=True)
-    yield from helped(simulation.rasters())
+    yield from helped(simulation.rasters(" (SIS)"))
 
 
 def _advanced() -> Iterator[Helped]:

@@ -97,12 +97,12 @@ def on_conflict() -> Helped:
     )
 
 
-def rasters() -> Iterator[Helped]:
-    """Yield the results."""
+def rasters(method: str = "") -> Iterator[Helped]:
+    """Yield the results, with the method that makes them in their names, if it is to be told."""
     for name, description, text in (
         ("REALIZATIONS", tr("Realizations"), tr("A band for each realization, with facies codes.")),
         ("ENTROPY", tr("Entropy"), tr("How uncertain the facies is, in bits.")),
         ("PROBABILITIES", tr("Probabilities"), tr("A band for each facies, named after it.")),
         ("MOST_PROBABLE", tr("Most probable facies"), tr("The facies code of highest probability.")),
     ):
-        yield QgsProcessingParameterRasterDestination(name, description, None, True, True), text
+        yield QgsProcessingParameterRasterDestination(name, description + method, None, True, True), text

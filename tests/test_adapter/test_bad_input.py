@@ -77,7 +77,7 @@ def test_empty_facies_are_skipped_and_counted(simulate_facies, layer_of, fake_en
     values = ["sand", "clay"] * 28 + [NULL, "", "   ", NULL]
     result = simulate_facies(layer_of(values, kind="string"))
     assert (result["N_USED"], result["N_SKIPPED"], result["N_FACIES"]) == (56, 4, 2)
-    assert "4 have no facies (NULL or blank)." in log.warnings
+    assert "4 observations have no facies (NULL or blank)." in log.warnings
 
 
 def test_all_facies_empty(refused, layer_of, fake_engine):
@@ -120,7 +120,7 @@ def test_majority_wins_a_cell_and_the_rest_is_counted(simulate_facies, world, fa
     layer, other = with_a_conflict(world)
     result = simulate_facies(layer)
     assert (result["N_USED"], result["N_SKIPPED"]) == (61, 1)
-    assert "1 lost against another facies in its cell." in log.warnings
+    assert "1 observation lost against another facies in its cell." in log.warnings
     job, _ = fake_engine[0]
     row, col, _ = world.survey_cells()
     cell = next(k for k in range(60) if (job.row[k], job.col[k]) == (row[0], col[0]))
@@ -369,7 +369,7 @@ def test_an_infinite_coordinate_in_a_layer_in_memory_is_counted(simulate_facies,
     )
     layer.updateExtents()
     simulate_facies(layer)
-    assert "1 has no usable position." in log.warnings
+    assert "1 observation has no usable position." in log.warnings
 
 
 def test_two_results_in_one_file(refused, survey, fake_engine, tmp_path):

@@ -205,7 +205,10 @@ def test_a_mask_leaves_observations_out(compare, survey, world, log):
     result = compare(survey, EXTENT=None, MASK=world.make_polygon(polygon))
     _, col, _ = world.survey_cells()
     assert result["N_USED"] == (col < 25).sum()
-    assert f"{(col >= 25).sum()} lie outside the extent, or in cells whose centre is outside the mask." in log.warnings
+    assert (
+        f"{(col >= 25).sum()} observations lie outside the extent, or in cells whose centre is outside the mask."
+        in log.warnings
+    )
     assert "30 rows x 25 columns" in log.text
 
 

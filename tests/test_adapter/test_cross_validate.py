@@ -330,8 +330,8 @@ def test_unused_observations_are_counted(cross_validate, world, log):
     (east, north), other = places[0], next(code for code in world.CODES if code != values[0])
     result = cross_validate(world.make_layer([*places, (east + 3, north), (east - 3, north)], [*values, other, other]))
     assert result["N_USED"] == 58
-    assert "4 have no facies (NULL or blank)." in log.warnings
-    assert "1 is predicted, but hidden from the model by another facies in its cell." in log.warnings
+    assert "4 observations have no facies (NULL or blank)." in log.warnings
+    assert "1 observation is predicted, but hidden from the model by another facies in its cell." in log.warnings
 
 
 def test_facies_of_one_fold_are_warned_about(cross_validate, world, log):

@@ -135,10 +135,10 @@ def test_what_becomes_of_observations_is_told(score_map, write_map, world, log):
     score_map(write_map(codes_of(world)), OBSERVATIONS=layer, FACIES_FIELD="facies")
     assert "60 of 64 observations are used, in 59 cells, with 3 facies: -1, 3, 311." in log.infos
     assert {
-        "1 lies where the map holds nothing.",
-        "1 lost against another facies in its cell.",
-        "1 has no facies (NULL or blank).",
-        "1 has no usable position.",
+        "1 observation lies where the map holds nothing.",
+        "1 observation lost against another facies in its cell.",
+        "1 observation has no facies (NULL or blank).",
+        "1 observation has no usable position.",
     } <= set(log.warnings)
     assert any(text.startswith("Of these 1 is around the map, or in gaps of it, and not used") for text in log.warnings)
 

@@ -115,7 +115,7 @@ def test_cells_outside_the_mask_hold_nothing(run_engine, survey, world, log):
     row, col, _ = world.survey_cells()
     n_used, n_inside = int((col < 20 + 6).sum()), int(((col < 20) & ((row >= 15) | (col >= 10))).sum())
     assert (result["N_USED"], result["N_SKIPPED"]) == (n_used, 60 - n_used)
-    assert f"{60 - n_used} lie too far from the mapped area to be used." in log.warnings
+    assert f"{60 - n_used} observations lie too far from the mapped area to be used." in log.warnings
     assert f"Of these cells {n_used - n_inside} lie around the area; the maps follow them, too." in log.infos
     assert "The mask leaves 450 of 600 cells." in log.infos
 
@@ -259,6 +259,19 @@ def test_selected_features_only(simulate_facies, survey, fake_engine):
     assert fake_engine[0][0].facies.names == ["Sand", "311"]
     assert result["N_USED"] == survey.selectedFeatureCount()
     QgsProject.instance().removeMapLayer(survey.id())
+
+
+def test_the_legend_has_the_order_of_the_observations(simulate_facies, fake_engine, world):
+    """Strata have an order, which a style may show; what it does not name comes last, and codes stay as they are."""
+    row, col, index = world.survey_cells()
+    layer = world.make_layer(world.centres(row, col), [("till", "clay", "sand")[k] for k in index], kind="string")
+    symbol = QgsSymbol.defaultSymbol(layer.geometryType())
+    styled = [QgsRendererCategory(value, symbol.clone(), name) for value, name in (("till", "Till"), ("clay", ""))]
+    layer.setRenderer(QgsCategorizedSymbolRenderer("facies", styled))
+    result = simulate_facies(layer)
+    for name in ("REALIZATIONS", "MOST_PROBABLE"):
+        raster = QgsRasterLayer(result[name], name)
+        assert [(c.value, c.label) for c in raster.renderer().classes()] == [(3, "Till"), (1, "clay"), (2, "sand")]
 
 
 def test_text_facies_have_names_in_every_raster(simulate_facies, fake_engine, world):

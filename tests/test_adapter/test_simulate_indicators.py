@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from osgeo import gdal
-from qgis.core import QgsProcessingException
+from qgis.core import QgsApplication, QgsProcessingException
 
 from oadg.oadg_qgis.engine_client import close_idle_engines
 
@@ -49,6 +49,16 @@ def test_every_raster_is_made_and_every_observation_honoured(simulate, survey, w
     assert metadata["OADG_MODEL"].startswith("SIS, simple kriging, ")
     assert f"The method was {metadata['OADG_MODEL']} (ranges in meters)." in log.infos
     assert "OADG_QUALITY" not in metadata  # SIS has none
+
+
+def test_its_layers_are_not_called_like_those_of_a_model(processing):
+    """Both stay in one project, to be compared."""
+    registry = QgsApplication.processingRegistry()
+    by_sis, by_model = (
+        {one.description() for one in registry.algorithmById(f"oadg:{name}").destinationParameterDefinitions()}
+        for name in ("sequentialindicatorsimulation", "simulatefacies")
+    )
+    assert by_sis == {f"{name} (SIS)" for name in by_model}
 
 
 def test_the_seed_alone_decides(simulate, survey):

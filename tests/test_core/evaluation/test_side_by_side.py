@@ -382,7 +382,7 @@ def test_the_page_warns_of_counting_and_explains_its_rulers(page):
 
 
 def test_the_page_shows_maps_plots_and_numbers_of_both(page):
-    assert page.count("<image href=") == 3 + 3 + 3
+    assert page.count("<image xlink:href=") == 3 + 3 + 3
     assert page.count('stroke="#1f2933" stroke-width="0.7"') == 6 * 40, "observations on each realization"
     for name in ("clay", "silt"):
         for plot in ("variogram in all directions", "variogram north to south", "connectivity west to east"):
