@@ -271,7 +271,8 @@ def _with_schedules(
     model: FaciesModel, examples: ImageExamples, device: torch.device, progress: Callable[[float, str], None]
 ) -> FaciesModel:
     """Return a model with the passes that its image asks for: of losses on it, and of lattices like it."""
-    progress(_LEARNT, "Measuring what can be simulated together")
+    n_measured = 1 if examples.image.IS_WHOLE else 5
+    progress(_LEARNT, f"Measuring, 1 of {n_measured}: what can be simulated together")
     network = model.network.to(device)
     assert isinstance(network, FaciesNetwork)
     schedules, excess_bits = measure_schedules(network, examples)
@@ -281,18 +282,20 @@ def _with_schedules(
         return model
     telling = threading.Lock()  # passes are taken in several threads
 
-    def measure(measured: Callable[..., Any], text: str) -> Any:
+    def measure(measured: Callable[..., Any], number: int, text: str) -> Any:
+        fraction = _LEARNT + (1 - _LEARNT) * (number - 1) / n_measured
+
         def on_pass() -> None:
             with telling:
-                progress((1 + _LEARNT) / 2, text)
+                progress(fraction, f"Measuring, {number} of {n_measured}: {text}")
 
         return measured(model, examples.image, seed=examples.seed, on_pass=on_pass)
 
-    model = replace(model, schedules=measure(measure_corrections, "Measuring how often to draw anew"))
-    model = replace(model, schedules=measure(measure_balance, "Measuring how much of each facies is drawn"))
-    level = measure(measure_marginal_level, "Measuring on which lattice probabilities are best")
+    model = replace(model, schedules=measure(measure_corrections, 2, "how often to draw anew"))
+    model = replace(model, schedules=measure(measure_balance, 3, "how much of each facies is drawn"))
+    level = measure(measure_marginal_level, 4, "on which lattice probabilities are best")
     model = replace(model, marginal_level=level)
-    return replace(model, expected_share=measure(measure_expected_share, "Measuring how probabilities are best asked"))
+    return replace(model, expected_share=measure(measure_expected_share, 5, "how probabilities are best asked"))
 
 
 def _check_start(job: TrainingJob, start: FaciesModel, shape: NetworkConfig) -> None:

@@ -458,6 +458,16 @@ def test_a_training_of_no_time_at_all_takes_the_fewest_steps(make_job, monkeypat
     assert told[0] == "Measuring how long a step takes"
 
 
+def test_what_is_measured_in_the_end_is_told_step_by_step(make_job):
+    told = []
+    run_training(make_job(), lambda fraction, text: told.append((fraction, text)))
+    assert told == sorted(told, key=lambda line: line[0])
+    measured = dict.fromkeys(text.split(":")[0] for _, text in told if "Measuring, " in text)
+    steps = [f"Measuring, {number} of 5" for number in range(1, 6)]
+    assert list(measured) == [step for step in steps if step in measured]
+    assert {steps[0], steps[2]} <= set(measured)  # of so small an image nothing is drawn anew on coarse lattices
+
+
 def test_workers_draw_the_same(make_job):
     first, second = make_job("here"), make_job("ahead", workers=1)
     for job in (first, second):
