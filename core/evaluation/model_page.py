@@ -171,10 +171,10 @@ def _plots(job: EvaluationJob, found: ModelEvaluation) -> str:
                     "realizations": getattr(found.measured, what)[k, axis],
                     "crops": getattr(found.reference, what)[k, axis],
                 }
-                plot = line_plot(
-                    lags, series, from_zero=True, x_label="cells apart", y_label=label, caption=f"{name}, {along}"
+                caption = f"{name}, {what} {along}"
+                parts.append(
+                    line_plot(lags, series, from_zero=True, x_label="cells apart", y_label=label, caption=caption)
                 )
-                parts.append(plot)
     return "".join(parts)
 
 

@@ -41,6 +41,7 @@ PIECES = {
         caption=EVIL,
     ),
 }
+HREF = "{http://www.w3.org/1999/xlink}href"
 pieces = pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES)
 
 
@@ -151,7 +152,7 @@ def test_observations_lie_where_they_belong_on_every_map():
     tree = ElementTree.fromstring(html)
     svg = "{http://www.w3.org/2000/svg}"
     assert EVIL in "".join(tree.itertext())
-    assert [image.attrib["href"][:22] for image in tree.iter(f"{svg}image")] == ["data:image/png;base64,"] * 2
+    assert [image.attrib[HREF][:22] for image in tree.iter(f"{svg}image")] == ["data:image/png;base64,"] * 2
     dots = [(d.attrib["cx"], d.attrib["cy"], d.attrib["fill"]) for d in tree.iter(f"{svg}circle")]
     assert dots == [("250.0", "50.0", "#00bb00")] * 2
 
@@ -161,7 +162,7 @@ def test_large_maps_are_thinned():
     image = ElementTree.fromstring(observed_maps(maps, ["#aa0000"], nowhere, nowhere, nowhere)).find(
         ".//{http://www.w3.org/2000/svg}image"
     )
-    png = base64.b64decode(image.attrib["href"].split(",")[1])
+    png = base64.b64decode(image.attrib[HREF].split(",")[1])
     assert struct.unpack(">II", png[16:24]) == (5, 1250)
     assert (image.attrib["width"], image.attrib["height"]) == ("1", "290")
 
