@@ -10,8 +10,8 @@ from .errors import JobError
 from .facies import FaciesTable
 from .job import QUALITIES, Job, Result, check_quality, check_seed
 
-SIZES = ("base", "small", "large")
-"""Of a network; the first is the default."""
+SIZES = ("auto", "small", "base", "large")
+"""Of a network; the first is the default: base, or small where too few steps of base fit into the time."""
 PRECISIONS = ("auto", "bfloat16", "float16", "float32")
 """Of a network's arithmetic while it is trained; the first is the default: whichever is fast on the device."""
 MAX_STEPS = 1_000_000
@@ -48,8 +48,8 @@ class TrainingJob(Job):
         Where the image comes from, in words.
     licence : str
         Of the model, an SPDX identifier.
-    size : {'small', 'base', 'large'}
-        Of the network.
+    size : {'auto', 'small', 'base', 'large'}
+        Of the network; 'auto': 'base', but 'small' where fewer steps of that fit into the minutes than it needs.
     steps : int, optional
         Length of the training; by default what fits into `minutes`.
     minutes : float

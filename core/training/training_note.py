@@ -11,14 +11,14 @@ import numpy as np
 
 from ..contract.errors import JobError
 from ..contract.training_image import TrainingImage
-from ..contract.training_job import TrainingJob
+from ..contract.training_job import SIZES, TrainingJob
 
-_KEPT = ("size", "seed", "learning_rate", "precision", "refiner_only", "levels_apart")
-"""What a training that goes on is asked for as it was when it began."""
+_KEPT = ("seed", "learning_rate", "precision", "refiner_only", "levels_apart")
+"""What a training that goes on is asked for as it was when it began; its size, too, unless that is left open."""
 
 
 def read_note(folder: Path, image: TrainingImage, job: TrainingJob) -> dict[str, Any]:
-    """Return 'steps' and 'run', length and name of the training whose checkpoint a folder holds, if it holds one."""
+    """Return 'steps', 'run' and 'size' of the training whose checkpoint a folder holds, if it holds one."""
     if not (folder / "checkpoint.pt").exists():
         return {}
     try:
@@ -29,7 +29,7 @@ def read_note(folder: Path, image: TrainingImage, job: TrainingJob) -> dict[str,
             f"What is noted in {folder} of the training that was begun there cannot be read. Delete that folder to "
             "begin anew."
         ) from error
-    for name in _KEPT:
+    for name in _KEPT if job.size == SIZES[0] else ("size", *_KEPT):
         if note.get(name, getattr(job, name)) != getattr(job, name):
             what = name.replace("_", " ")
             raise JobError(
@@ -44,10 +44,10 @@ def read_note(folder: Path, image: TrainingImage, job: TrainingJob) -> dict[str,
     return note
 
 
-def write_note(folder: Path, image: TrainingImage, job: TrainingJob, *, steps: int, run: str) -> None:
-    """Note how long a training is, what it is called, and of what it is; raise `JobError` where that cannot be."""
+def write_note(folder: Path, image: TrainingImage, job: TrainingJob, *, size: str, steps: int, run: str) -> None:
+    """Note how large and long a training is, its name, and of what it is; raise `JobError` where that cannot be."""
     asked = {name: getattr(job, name) for name in _KEPT}
-    note = {"steps": steps, "run": run, "image": _fingerprint(image), **asked}
+    note = {"size": size, "steps": steps, "run": run, "image": _fingerprint(image), **asked}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "training.json").write_text(json.dumps(note), encoding="utf-8")

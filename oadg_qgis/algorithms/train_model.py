@@ -249,7 +249,10 @@ def _advanced() -> Iterator[Helped]:
     )
     yield (
         choice("SIZE", tr("Size of the network"), SIZES),
-        tr("'small' computes faster and looks rougher, 'large' the other way round and needs a graphics processor."),
+        tr(
+            "By default 'base', and 'small' where the time is too short for it: a small network learns sooner and "
+            "computes faster, and in the end it knows less. 'large' needs a graphics processor."
+        ),
     )
     yield (
         QgsProcessingParameterFile(

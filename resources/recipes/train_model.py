@@ -30,7 +30,7 @@ from oadg.core.contract.training_job import PRECISIONS, SIZES, checkpoint_folder
 from oadg.core.hub.publish import publish_model
 from oadg.core.machine.device import prepare_process
 from oadg.core.training.digits import digit_set, draw_digits, read_idx
-from oadg.core.training.image_training import NETWORKS
+from oadg.core.training.image_training import BASE, NETWORKS
 from oadg.core.training.public_images import PUBLIC_IMAGES, PublicImage, fetch, public_image_in
 from oadg.core.training.terminal_training import train_on
 from oadg.core.training.tracking import TRACKERS, Tracker
@@ -147,7 +147,7 @@ def _train(asked: argparse.Namespace) -> None:
     with Tracker(asked.track, asked.output / "tracking") as tracker:
         image, licence = read_image(asked.image, symmetry=asked.symmetry, seed=asked.seed, folder=asked.images)
         image = replace(image, origin=asked.origin or image.origin)
-        _tell(image, NETWORKS[asked.size].receptive_radius)
+        _tell(image, NETWORKS[BASE if asked.size == SIZES[0] else asked.size].receptive_radius)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -192,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", help="of the model")
     parser.add_argument("--output", type=Path, default=Path("models"), help="folder of the model (models)")
     parser.add_argument("--symmetry", choices=SYMMETRIES, help="what leaves the image as it is")
-    parser.add_argument("--size", choices=SIZES, default=SIZES[0], help="of the network (base)")
+    parser.add_argument("--size", choices=SIZES, default=SIZES[0], help="of the network (auto: by the time)")
     parser.add_argument("--minutes", type=float, default=45.0, help="how long to train (45)")
     parser.add_argument("--steps", type=int, help="length in steps, instead of minutes")
     parser.add_argument("--learning-rate", type=float, default=4e-3, help="the highest one (0.004)")

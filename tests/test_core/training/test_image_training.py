@@ -370,12 +370,49 @@ def test_no_temporary_folder_stays_when_it_is_cancelled_while_steps_are_timed(ma
     assert list(work.iterdir()) == []
 
 
+def cancel_when_learning(fraction, text):
+    """Cancel at the first checkpoint."""
+    if "held-out bits" in text:
+        raise Cancelled("The training was cancelled.")
+
+
 @pytest.mark.parametrize("changes", [{"seed": 6}, {"size": "base"}])
 def test_a_training_begun_in_another_way_is_refused(make_job, changes):
     begin(make_job())
     ((name, asked),) = changes.items()
     with pytest.raises(JobError, match=f"has the {name} (5|small), and {asked} is asked for now. Ask for"):
         run_training(make_job(**changes), never_cancel)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fewest", "size"),
+    [
+        ({"minutes": 0.02}, 10**9, "small"),
+        ({"minutes": 0.02}, 1, "base"),
+        ({"steps": STEPS}, 10**9, "base"),
+        ({"minutes": 0.02, "size": "base"}, 10**9, "base"),
+    ],
+    ids=["short", "long", "in steps", "asked for"],
+)
+def test_the_network_is_small_where_the_time_is_too_short_for_more(make_job, monkeypatch, changes, fewest, size):
+    monkeypatch.setattr(image_training, "_FEWEST_OF_BASE", fewest)
+    result = run_training(make_job(**{"size": SIZES[0], "steps": None, **changes}), never_cancel)
+    model = FaciesModel.load(Path(result.model_path))
+    assert model.provenance["recipe"]["size"] == size
+    assert model.network.config.n_bottom == image_training.NETWORKS[size].n_bottom
+
+
+def test_a_training_goes_on_in_the_size_that_it_took(make_job, monkeypatch):
+    """Though now there were time for more; another size that is asked for is refused."""
+    monkeypatch.setattr(image_training, "_FEWEST_OF_BASE", 10**9)
+    job = make_job(size=SIZES[0], steps=None, minutes=0.02)
+    with pytest.raises(Cancelled):
+        run_training(job, cancel_when_learning)
+    monkeypatch.setattr(image_training, "_FEWEST_OF_BASE", 1)
+    with pytest.raises(JobError, match="has the size small, and base is asked for now"):
+        run_training(dataclasses.replace(job, size="base"), never_cancel)
+    result = run_training(job, never_cancel)
+    assert FaciesModel.load(Path(result.model_path)).provenance["recipe"]["size"] == "small"
 
 
 def test_two_trainings_of_one_name_at_once(make_job, tmp_path, monkeypatch):
@@ -685,7 +722,7 @@ PLAIN = TrainingJob("work", "i.npy", build_facies_table([311, -1]), "m.safetenso
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"size": "huge"}, r"The size 'huge' is unknown; choose one of base, small, large"),
+        ({"size": "huge"}, r"The size 'huge' is unknown; choose one of auto, small, base, large"),
         ({"steps": 0}, r"0 steps are asked for; between 1 and 1,000,000 are possible"),
         ({"steps": -3}, r"-3 steps are asked for"),
         ({"steps": MAX_STEPS + 1}, r"1000001 steps are asked for"),
@@ -731,7 +768,7 @@ def test_a_checkpoint_lies_beside_its_model():
 
 
 def test_every_size_has_a_network_and_that_of_the_default_takes_over_the_universal_models_weights():
-    assert set(NETWORKS) == set(SIZES)
-    base, universal = NETWORKS[SIZES[0]], train_universal.NETWORK
+    assert {SIZES[0], *NETWORKS} == set(SIZES)
+    base, universal = NETWORKS[image_training.BASE], train_universal.NETWORK
     for name in ("trunk", "stream", "n_pooled", "n_evidence", "n_bottom"):
         assert getattr(base, name) == getattr(universal, name)
