@@ -50,8 +50,8 @@ _FEWEST_OF_BASE = 2500
 Steps that 'base' needs to be worth its time; where fewer fit into it, 'small' learns more in their stead.
 
 In 17 minutes of one core, 'base' took 1,672 steps on an image of fractures (500 x 500 cells) to .0823 held-out bits per
-cell, 'small' 3,812 to .0793, with straighter fractures (pattern divergence .0102 for .0108); on one of levees 1,805 to
-.0834 and 5,216 to .0831 (.0153 for .0168).
+cell, in 30 minutes 2,321 to .0802; 'small' 3,812 in 17 minutes to .0793, with straighter fractures (pattern divergence
+.0102 for .0108). On one of levees it was 1,805 to .0834 and 5,216 to .0831 (.0153 for .0168).
 """
 CHECKPOINTS = 40
 """Of a training, at most; at each of them the held-out loss is measured."""
