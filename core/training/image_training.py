@@ -166,8 +166,8 @@ def _plan(job: TrainingJob, folder: Path, progress: Callable[[float, str], None]
     _check_start(job, start, shape, size)
     held_out_nats = _judge_by(examples)
     steps = begun or job.steps or _steps_in(job, shape, examples, held_out_nats, device, progress)
-    is_open = job.size == SIZES[0] and not (begun or job.steps or job.refiner_only)
-    if is_open and steps < _FEWEST_OF_BASE:
+    may_be_small = job.size == SIZES[0] and not (begun or job.steps or job.refiner_only)
+    if may_be_small and steps < _FEWEST_OF_BASE:
         size = "small"
         shape, examples = _network_for(job, image, size)
         held_out_nats = _judge_by(examples)
